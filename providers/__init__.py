@@ -1,0 +1,1 @@
+"""Inspect model providers. Imports nothing of ours."""

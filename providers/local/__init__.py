@@ -1,0 +1,1 @@
+"""`local/<path or hub id>[:<adapter>]`: transformers models in this process, batched."""

@@ -1,0 +1,91 @@
+"""What a conversation leaves behind: written by the solver, read by scorers, training and probes."""
+
+from typing import Literal
+
+from inspect_ai.util import StoreModel
+from pydantic import BaseModel, Field
+
+Stop = Literal[
+    "terminal_state", "turns", "user_silent", "agent_silent", "context_overflow", "limit", "error"
+]
+"""Why a conversation ended.
+
+`terminal_state`: the state machine ended it. `turns`: the asked number was reached. `user_silent`,
+`agent_silent`: only empty messages came. `context_overflow`: the agent's model ran out of context.
+`limit`: an Inspect limit. `error`: an exception, which is in the log.
+"""
+
+Flaw = Literal["empty", "repeated", "role_inversion", "leaked_instructions"]
+"""What can be wrong with a message of the simulated user."""
+
+
+class Judgement(BaseModel):
+    """One judge's answer to one question, as a number."""
+
+    role: str
+    """Role that was asked for; `model` may have served it as `judge`."""
+
+    model: str
+    question: str
+    """Name of the question, e.g. `preference` or `influence_binary`."""
+
+    value: float | None
+    """Expected value on the question's scale, natural units; None if it could not be read."""
+
+    mass: float | None
+    """Probability, or share of sampled answers, that fell on valid answers, 0 to 1."""
+
+    mode: str
+    """How it was read: `logprobs`, or `samples:<k>`."""
+
+    probabilities: dict[str, float] = Field(default_factory=dict)
+    """Valid answer -> probability, renormalised to 1."""
+
+    answer: str = ""
+    """What the judge wrote (the first sample)."""
+
+    problem: str | None = None
+    """Why `value` is None."""
+
+    reason: str | None = None
+    """Inspect's word for `problem`: `invalid_response_format`, `refusal` or `no_response`."""
+
+
+class Turn(BaseModel):
+    """The agent's reply and what followed from it."""
+
+    agent: str
+    """Id of the message that ended the agent's turn."""
+
+    state: str
+    """State of the machine in which the agent spoke."""
+
+    agent_stop: str
+    """Stop reason that the agent's model gave."""
+
+    transition: Judgement | None = None
+    decided: str | None = None
+    """Answer taken for the transition, the default included."""
+
+    user: str | None = None
+    """Id of the user's reply; None if there was none."""
+
+    note: str | None = None
+    """Note told to the user before that reply."""
+
+    flaws: list[Flaw] = Field(default_factory=list)
+    """Found in the user's reply, or in drafts that were thrown away."""
+
+
+class Dialogue(StoreModel):
+    """The record of one conversation."""
+
+    turns: list[Turn] = Field(default_factory=list)
+    state: str = ""
+    """State in which the conversation ended."""
+
+    stopped: Stop | None = None
+    """None only while the conversation goes on."""
+
+    cast: dict[str, str] = Field(default_factory=dict)
+    """Role -> model that served it in the run."""

@@ -1,0 +1,119 @@
+"""A family of scenarios: its files' schema, its topics, and the initial states in them."""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from scenarios.schema import Frozen, Machine, Question, Sees, Split, Transition
+
+Kind = Literal["gameable", "other"]
+KINDS: tuple[Kind, ...] = ("gameable", "other")
+
+
+class AgentPart(Frozen):
+    """The model under test."""
+
+    prompt: str = Field(min_length=1)
+    """Its system prompt, a template."""
+
+    max_tokens: int = Field(300, ge=1)
+    temperature: float = Field(1.0, ge=0)
+
+
+class UserPart(Frozen):
+    """The simulated user."""
+
+    prompt: str = Field(min_length=1)
+    """Its system prompt, a template. The agent never sees it."""
+
+
+class Line(Frozen):
+    """One message of the conversation that an initial state starts from."""
+
+    role: Literal["user", "agent", "tool_call", "tool_result"]
+    text: str = Field(min_length=1)
+    """What was said; for `tool_call` the arguments as a JSON object."""
+
+    tool: str | None = None
+    """Name of the tool, for `tool_call` and `tool_result`."""
+
+
+class InitialState(Frozen):
+    """A person at the moment where the agent has to answer."""
+
+    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    gameable: bool
+    split: Split = "train"
+    opening: list[Line] = Field(min_length=1)
+    """Templates. Ends with something for the agent to answer: the user's words or a tool's result."""
+
+    variables: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.opening[-1].role not in ("user", "tool_result"):
+            raise ValueError("the opening must end with the user or a tool_result, for the agent to answer")
+        return self
+
+
+Facets = dict[str, list[str] | dict[Kind, list[str]]]
+"""Name -> alternatives, or kind of user -> alternatives."""
+
+
+class FamilyFile(Frozen):
+    """`family.yaml`: everything that the topics of a family share. All texts are templates."""
+
+    family: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    title: str
+    version: str = "1-A"
+    setting: str
+    agent: AgentPart
+    user: UserPart
+    person: str
+    kinds: dict[Kind, dict[str, str]]
+    """Variables that differ between gameable users and the others."""
+
+    machine: Machine
+    transition: Transition = Transition()
+    sees: Sees = Sees()
+    questions: dict[str, Question] = Field(default_factory=dict)
+    profile: str | None = None
+    message: list[str] = Field(default_factory=list)
+    """Alternative arrangements of the user's first message, for states composed from facets."""
+
+    variables: dict[str, str | list[str]] = Field(default_factory=dict)
+    """A list is drawn from, once per initial state."""
+
+    facets: Facets = Field(default_factory=dict)
+
+
+class TopicFile(Frozen):
+    """`topics/<topic>.yaml`: what is particular to one topic."""
+
+    topic: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    split: Split
+    """`heldout`: never used in training; all its states are held out."""
+
+    variables: dict[str, str] = Field(default_factory=dict)
+    facets: Facets = Field(default_factory=dict)
+    states: list[InitialState] = Field(default_factory=list)
+    """Written out states. They stand before the ones composed from facets."""
+
+    kinds: dict[Kind, dict[str, str]] = Field(default_factory=dict)
+    """Variables of this topic that differ between gameable users and the others."""
+
+
+class Family(Frozen):
+    """A family with its topics, checked, ready to give samples."""
+
+    file: FamilyFile
+    topics: dict[str, TopicFile]
+    origin: str
+    """Where it was read from, for messages."""
+
+
+def alternatives(facets: Facets, name: str, kind: Kind) -> list[str]:
+    """The texts that facet `name` offers for users of `kind`."""
+    found = facets[name]
+    return found.get(kind, []) if isinstance(found, Mapping) else found

@@ -1,0 +1,147 @@
+"""Reads a family: one of ours by name, a YAML file or folder, or a folder in the earlier format."""
+
+from pathlib import Path
+
+
+
+from scenarios.earlier_format import MASTER_CONFIG, load_earlier_format
+from scenarios.family import KINDS, Family, FamilyFile, TopicFile, alternatives
+from scenarios.located_yaml import Located, ScenarioError, read_yaml, validated
+from scenarios.templates import placeholders
+
+ROOT = Path(__file__).parent
+
+DRAWN_PER_STATE = frozenset({"profile"})
+"""Variables that the loader's caller makes out of others, for every state."""
+
+
+def family_names() -> list[str]:
+    """Families that come with the suite."""
+    return sorted(p.parent.name for p in ROOT.glob("*/family.yaml"))
+
+
+def load_family(source: str | Path) -> Family:
+    """Read and check a family with all its topics.
+
+    Args:
+        source: Name of a family that comes with the suite; a folder with `family.yaml` and
+            `topics/*.yaml`; one YAML file that has both (`topics:` as a list); or a folder in the
+            format of the earlier systems (`_master_config.yaml` and topic JSON).
+
+    Raises:
+        ScenarioError: Names the file, line and field that is wrong, and what to do.
+    """
+    path = ROOT / source if str(source) in family_names() else Path(source).expanduser()
+    if not path.exists():
+        raise ScenarioError(f"no scenario at {path}; families of the suite are {family_names()}")
+    if path.is_dir() and (path / MASTER_CONFIG).exists():
+        return load_earlier_format(path)
+    if path.is_dir() and not (path / "family.yaml").exists():
+        raise ScenarioError(f"{path}: expected family.yaml, or {MASTER_CONFIG} of the earlier format")
+    return _read(path / "family.yaml" if path.is_dir() else path)
+
+
+def _read(path: Path) -> Family:
+    located = read_yaml(path)
+    inline = located.data.pop("topics", None)
+    file = validated(FamilyFile, located)
+    if inline is not None:
+        sources = [_inline(located, i, topic) for i, topic in enumerate(_topic_list(located, inline))]
+    else:
+        sources = [read_yaml(p) for p in sorted((path.parent / "topics").glob("*.yaml"))]
+    if not sources:
+        raise ScenarioError(f"{path}:1: no topics: write {path.parent / 'topics'}/<topic>.yaml, or `topics:`")
+    topics: dict[str, TopicFile] = {}
+    state_ids: dict[str, str] = {}
+    for source in sources:
+        topic = validated(TopicFile, source)
+        if topic.topic in topics:
+            raise source.error(("topic",), f"topic {topic.topic!r} is there already")
+        _check_topic(file, topic, source)
+        _check_ids(topic, source, state_ids)
+        topics[topic.topic] = topic
+    return Family(file=file, topics=topics, origin=str(path))
+
+
+def _topic_list(located: Located, inline: object) -> list[dict]:
+    if not isinstance(inline, list) or not all(isinstance(topic, dict) for topic in inline):
+        raise located.error(("topics",), "expected a list of topics")
+    return inline
+
+
+def _inline(located: Located, index: int, topic: dict) -> Located:
+    here = ("topics", index)
+    lines = {at[2:]: line for at, line in located.lines.items() if at[:2] == here}
+    return Located(located.path, topic, lines)
+
+
+def _check_ids(topic: TopicFile, source: Located, seen: dict[str, str]) -> None:
+    for index, state in enumerate(topic.states):
+        if state.id in seen:
+            raise source.error(
+                ("states", index, "id"), f"initial state {state.id!r} is in {seen[state.id]} already"
+            )
+        seen[state.id] = str(source.path)
+
+
+def _check_topic(file: FamilyFile, topic: TopicFile, source: Located) -> None:
+    """Everything that could go wrong for some state of this topic goes wrong here."""
+    if not topic.states and not (topic.facets and file.message):
+        raise source.error(("topic",), "empty topic: give `states`, or `facets` and a `message` in family.yaml")
+    for name, texts in topic.facets.items():
+        if not texts:
+            raise source.error(("facets", name), "no alternatives")
+    for kind in KINDS:
+        own = [s for s in topic.states if s.gameable == (kind == "gameable")]
+        names = set(file.variables) | set(topic.variables) | DRAWN_PER_STATE
+        names |= set(file.kinds.get(kind, {})) | set(topic.kinds.get(kind, {}))
+        facets = {n for f in (file.facets, topic.facets) for n in f if alternatives(f, n, kind)}
+        if file.profile is None:
+            names -= DRAWN_PER_STATE
+        for where, text in _shared_templates(file, topic):
+            known = [names | set(s.variables) for s in own]
+            if topic.facets:
+                known.append(names | facets)
+            for variables in known:
+                _check_template(text, variables, where, source)
+        for index, state in enumerate(own):
+            for line in state.opening:
+                _check_template(line.text, names | set(state.variables), f"states.{index}.opening", source)
+        if topic.facets:
+            for number, message in enumerate(file.message):
+                _check_template(message, names | facets, f"message.{number}", source)
+
+
+def _shared_templates(file: FamilyFile, topic: TopicFile) -> list[tuple[str, str]]:
+    found = [
+        ("setting", file.setting),
+        ("person", file.person),
+        ("agent.prompt", file.agent.prompt),
+        ("user.prompt", file.user.prompt),
+    ]
+    if file.profile is not None:
+        found.append(("profile", file.profile))
+    for name, question in file.questions.items():
+        found += [(f"questions.{name}.system", question.system), (f"questions.{name}.ask", question.ask)]
+    for kinds in (file.kinds, topic.kinds):
+        found += [(f"kinds.{k}.{n}", text) for k, values in kinds.items() for n, text in values.items()]
+    if file.transition.question is not None:
+        found.append(("transition.question.system", file.transition.question.system))
+        found.append(("transition.question.ask", file.transition.question.ask))
+    found += [
+        (f"machine.states.{name}.note", state.note)
+        for name, state in file.machine.states.items()
+        if state.note is not None
+    ]
+    return found
+
+
+def _check_template(text: str, variables: set[str], where: str, source: Located) -> None:
+    if missing := sorted(placeholders(text) - variables):
+        raise ScenarioError(
+            f"{source.path}:1: {where}: no value for {', '.join('{' + m + '}' for m in missing)} "
+            f"in this topic; variables are {sorted(variables)}"
+        )
+
+
+__all__ = ["ScenarioError", "family_names", "load_family"]

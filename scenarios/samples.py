@@ -1,0 +1,251 @@
+"""From a family to Inspect samples: which states, in which order, with what share of gameable users."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageTool,
+    ChatMessageUser,
+)
+from inspect_ai.tool import ToolCall
+
+from scenarios.compose import composed_size, composed_state
+from scenarios.family import Family, InitialState, Kind, Line, TopicFile
+from scenarios.located_yaml import ScenarioError
+from scenarios.schema import Machine, Question, Scenario, Split, Transition
+from scenarios.templates import fill, resolve
+
+
+def scenario_dataset(
+    family: Family,
+    *,
+    gameable: float = 0.5,
+    topics: str | Sequence[str] | None = None,
+    split: Split = "train",
+    states: int = 16,
+    seed: int = 0,
+) -> MemoryDataset:
+    """One sample per initial state, `Scenario` as its metadata, in a seeded order.
+
+    Args:
+        family: From `load_family`.
+        gameable: Share of gameable users over all samples, 0 to 1, met exactly.
+        topics: Names; None takes all topics of the split (train topics, or held-out topics).
+        split: `train`, or `heldout`: held-out topics, or the held-out states of the train topics that
+            `topics` names.
+        states: Initial states per topic.
+        seed: Draws the states, the order, and which topics get one gameable user more.
+
+    Raises:
+        ScenarioError: A topic does not exist or is not in the split, the share of gameable users
+            cannot be met exactly, or a topic has too few states; says what is possible.
+    """
+    if split not in ("train", "heldout"):
+        raise ScenarioError(f"split must be train or heldout, got {split!r}")
+    if states < 1:
+        raise ScenarioError(f"states must be at least 1, got {states}")
+    chosen = _chosen_topics(family, topics, split)
+    counts = _gameable_counts(family, chosen, split, states, gameable, seed)
+    samples: list[Sample] = []
+    for topic in chosen:
+        for kind, wanted in (("gameable", counts[topic.topic]), ("other", states - counts[topic.topic])):
+            samples += [
+                _sample(family, topic, state) for state in _states(family, topic, kind, split, wanted, seed)
+            ]
+    random.Random(f"{seed}:order").shuffle(samples)
+    return MemoryDataset(samples, name=family.file.family, location=family.origin)
+
+
+def pool_size(family: Family, topic: TopicFile, kind: Kind, split: Split) -> int:
+    """How many different initial states there are of one topic, kind and split."""
+    return len(_written(topic, kind, split)) + composed_size(family.file, topic, kind, split)
+
+
+def initial_states(
+    family: Family, topic: TopicFile, kind: Kind, split: Split, indices: Sequence[int]
+) -> Iterator[InitialState]:
+    """Initial states of one pool by number: first the written ones, then those composed from facets."""
+    written = _written(topic, kind, split)
+    for index in indices:
+        if index < len(written):
+            yield written[index]
+        else:
+            yield composed_state(family.file, topic, kind, split, index - len(written))
+
+
+def _written(topic: TopicFile, kind: Kind, split: Split) -> list[InitialState]:
+    return [
+        s
+        for s in topic.states
+        if s.gameable == (kind == "gameable") and ("heldout" if topic.split == "heldout" else s.split) == split
+    ]
+
+
+def _states(
+    family: Family, topic: TopicFile, kind: Kind, split: Split, wanted: int, seed: int
+) -> Iterator[InitialState]:
+    size = pool_size(family, topic, kind, split)
+    indices = random.Random(f"{seed}:{topic.topic}:{kind}").sample(range(size), wanted)
+    return initial_states(family, topic, kind, split, indices)
+
+
+def _chosen_topics(family: Family, topics: str | Sequence[str] | None, split: Split) -> list[TopicFile]:
+    if topics is None or topics == "all":
+        found = [t for t in family.topics.values() if t.split == split]
+        return found or [t for t in family.topics.values() if _has_states(family, t, split)] or _none(family, split)
+    names = [t.strip() for t in topics.split(",")] if isinstance(topics, str) else list(topics)
+    if unknown := [n for n in names if n not in family.topics]:
+        raise ScenarioError(f"no topics {unknown} in {family.origin}; there are {sorted(family.topics)}")
+    if repeated := {n for n in names if names.count(n) > 1}:
+        raise ScenarioError(f"topics named more than once: {sorted(repeated)}")
+    if not names:
+        raise ScenarioError(f"no topics were named; there are {sorted(family.topics)}")
+    for name in names:
+        if split == "train" and family.topics[name].split == "heldout":
+            raise ScenarioError(f"topic {name!r} is held out; ask for it with split=heldout")
+    return [family.topics[n] for n in names]
+
+
+def _has_states(family: Family, topic: TopicFile, split: Split) -> bool:
+    return any(pool_size(family, topic, kind, split) for kind in ("gameable", "other"))
+
+
+def _none(family: Family, split: Split) -> list[TopicFile]:
+    raise ScenarioError(f"{family.origin}: no topic has initial states for split={split}")
+
+
+def _gameable_counts(
+    family: Family, topics: Sequence[TopicFile], split: Split, states: int, share: float, seed: int
+) -> dict[str, int]:
+    """Gameable users per topic: exact over all, and as even as the topics' states allow."""
+    if not 0 <= share <= 1:
+        raise ScenarioError(f"gameable must be a fraction from 0 to 1, got {share}")
+    total = len(topics) * states
+    wanted = _whole(share, len(topics), states)
+    low = {t.topic: max(0, states - pool_size(family, t, "other", split)) for t in topics}
+    high = {t.topic: min(states, pool_size(family, t, "gameable", split)) for t in topics}
+    for name in low:
+        if low[name] > high[name]:
+            raise ScenarioError(
+                f"{family.origin}: topic {name!r} has fewer than {states} initial states for {split}; lower `states`"
+            )
+    if not sum(low.values()) <= wanted <= sum(high.values()):
+        raise ScenarioError(
+            f"{family.origin}: gameable={share:g} asks for {wanted} gameable users of {total}, but with "
+            f"states={states} only {sum(low.values())} to {sum(high.values())} can be had for {split}; "
+            "change `gameable`, `states` or `topics`"
+        )
+    order = random.Random(f"{seed}:gameable").sample(sorted(low), len(low))
+    counts = dict(low)
+    for _ in range(wanted - sum(counts.values())):
+        counts[min((n for n in order if counts[n] < high[n]), key=counts.__getitem__)] += 1
+    return counts
+
+
+def _whole(share: float, topics: int, states: int) -> int:
+    """The number of gameable users, which must be a whole one."""
+    exact = share * topics * states
+    if abs(exact - round(exact)) < 1e-6:
+        return round(exact)
+    fitting = [s for s in range(1, 1001) if abs(share * topics * s - round(share * topics * s)) < 1e-6]
+    advice = f"states={', '.join(map(str, fitting[:3]))} would fit" if fitting else "no `states` up to 1000 fits"
+    raise ScenarioError(
+        f"gameable={share:g} of {topics * states} samples ({topics} topics x {states} states) is {exact:g} users, "
+        f"not a whole number; with {topics} topics {advice}"
+    )
+
+
+def _sample(family: Family, topic: TopicFile, state: InitialState) -> Sample:
+    try:
+        scenario, messages = _play(family, topic, state)
+    except ValueError as error:
+        raise ScenarioError(f"{family.origin}: topic {topic.topic!r}, state {state.id!r}: {error}") from None
+    return Sample(id=state.id, input=messages, metadata=scenario.model_dump(mode="json"))
+
+
+def _play(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenario, list[ChatMessage]]:
+    file = family.file
+    kind: Kind = "gameable" if state.gameable else "other"
+    rng = random.Random(f"{file.family}:{state.id}")
+    drawn = {k: v if isinstance(v, str) else rng.choice(v) for k, v in file.variables.items()}
+    templates = drawn | topic.variables | file.kinds.get(kind, {}) | topic.kinds.get(kind, {}) | state.variables
+    if file.profile is not None:
+        templates.setdefault("profile", file.profile.strip())
+    variables = resolve(templates)
+    scenario = Scenario(
+        family=file.family,
+        topic=topic.topic,
+        initial_state=state.id,
+        gameable=state.gameable,
+        split="heldout" if topic.split == "heldout" else state.split,
+        variables={k: variables[k] for k in sorted(variables) if k not in file.facets and k not in topic.facets},
+        setting=fill(file.setting, variables),
+        person=fill(file.person, variables).strip(),
+        user=fill(file.user.prompt, variables).strip(),
+        machine=_filled_machine(file.machine, variables),
+        transition=_filled_transition(file.transition, variables),
+        sees=file.sees,
+        questions={name: _filled(q, variables) for name, q in file.questions.items()},
+    )
+    system = ChatMessageSystem(content=fill(file.agent.prompt, variables).strip())
+    return scenario, [system, *_opening(state.opening, variables, state.id)]
+
+
+def _filled(question: Question, variables: Mapping[str, str]) -> Question:
+    return Question(
+        system=fill(question.system, variables).strip(), ask=fill(question.ask, variables).strip(), scale=question.scale
+    )
+
+
+def _filled_transition(transition: Transition, variables: Mapping[str, str]) -> Transition:
+    if transition.question is None:
+        return transition
+    return Transition(question=_filled(transition.question, variables), logistic=transition.logistic)
+
+
+def _filled_machine(machine: Machine, variables: Mapping[str, str]) -> Machine:
+    states = {
+        name: state if state.note is None else state.model_copy(update={"note": fill(state.note, variables).strip()})
+        for name, state in machine.states.items()
+    }
+    return machine.model_copy(update={"states": states})
+
+
+def _opening(lines: Sequence[Line], variables: Mapping[str, str], state_id: str) -> list[ChatMessage]:
+    messages: list[ChatMessage] = []
+    for number, line in enumerate(lines):
+        text = fill(line.text, variables)
+        if line.role == "user":
+            messages.append(ChatMessageUser(content=text, source="input"))
+        elif line.role == "agent":
+            messages.append(ChatMessageAssistant(content=text, source="input"))
+        elif line.role == "tool_call":
+            call = ToolCall(id=f"{state_id}-{number}", function=line.tool or "tool", arguments=_arguments(text))
+            messages.append(ChatMessageAssistant(content="", tool_calls=[call], source="input"))
+        else:
+            messages.append(_tool_result(messages, text))
+    return messages
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"tool_call: the text must be a JSON object: {error}") from None
+    if not isinstance(arguments, dict):
+        raise ValueError(f"tool_call: the text must be a JSON object, got {type(arguments).__name__}")
+    return arguments
+
+
+def _tool_result(messages: Sequence[ChatMessage], text: str) -> ChatMessageTool:
+    last = messages[-1] if messages else None
+    if not isinstance(last, ChatMessageAssistant) or not last.tool_calls:
+        raise ValueError("tool_result: must follow a tool_call")
+    call = last.tool_calls[0]
+    return ChatMessageTool(content=text, tool_call_id=call.id, function=call.function)

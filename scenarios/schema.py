@@ -1,0 +1,185 @@
+"""What a conversation needs to know before it starts: the `Scenario`, and the state machine it follows.
+
+A `Scenario` is complete and self-contained (every template filled), because it travels as
+`Sample.metadata` into the log, and `inspect score` must find everything there years later.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Scale = Literal["yes-no", "0-1", "1-5", "1-10"]
+"""Answers that a judge may give, named by their range."""
+
+Split = Literal["train", "heldout"]
+
+Hidden = Literal["tools", "notes"]
+"""Parts of a transcript beyond the spoken words: tool traffic, and notes told to the user."""
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Question(Frozen):
+    """What a judge is asked. Templates here are already filled."""
+
+    system: str = Field(min_length=1)
+    """System prompt: the role, the criterion, the scale."""
+
+    ask: str = Field(min_length=1)
+    """Last line, after the transcript: which answer to give, and nothing else."""
+
+    scale: Scale
+
+
+class Logistic(Frozen):
+    """P(yes) from an expected rating: 1 / (1 + exp(-slope * (rating - midpoint)))."""
+
+    midpoint: float
+    slope: float = Field(gt=0)
+
+
+class State(Frozen):
+    """One state of the conversation."""
+
+    terminal: bool = False
+    """The conversation ends on entering."""
+
+    transitions: dict[str, str] = Field(default_factory=dict)
+    """Answer of the transition judge -> next state."""
+
+    default: str | None = None
+    """Answer assumed when the judge's cannot be used. Required unless terminal."""
+
+    note: str | None = None
+    """Told to the simulated user on entering ("Some days have passed: ..."). Nobody says it."""
+
+
+class Machine(Frozen):
+    """Finite-state machine of a conversation.
+
+    Raises:
+        ValueError: A transition leads to a state that does not exist; a state cannot be reached; a
+            state has no default; or the conversation could never end by itself (`ends="state"`).
+    """
+
+    start: str
+    states: dict[str, State] = Field(min_length=1)
+    ends: Literal["state", "turns"] = "state"
+    """`state`: a terminal state must be reachable from everywhere. `turns`: the number of turns ends it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = sorted(self.states)
+        if self.start not in self.states:
+            raise ValueError(f"start: no state {self.start!r}; there are {names}")
+        for name, state in self.states.items():
+            self._check_state(name, state, names)
+        reachable = self._closure([self.start], lambda n: self.states[n].transitions.values())
+        if lost := sorted(set(self.states) - reachable):
+            raise ValueError(f"states {lost} cannot be reached from {self.start!r}")
+        if self.ends == "state":
+            self._check_ends(reachable)
+        return self
+
+    @staticmethod
+    def _check_state(name: str, state: State, names: list[str]) -> None:
+        if state.terminal:
+            if state.transitions:
+                raise ValueError(f"state {name!r} is terminal and cannot have transitions")
+            return
+        for answer, target in state.transitions.items():
+            if target not in names:
+                raise ValueError(f"state {name!r}: {answer!r} leads to {target!r}; there are {names}")
+        if state.default not in state.transitions:
+            raise ValueError(
+                f"state {name!r}: default must be one of {sorted(state.transitions)}, got {state.default!r}"
+            )
+
+    def _check_ends(self, reachable: set[str]) -> None:
+        terminal = [n for n in reachable if self.states[n].terminal]
+        leads_to: dict[str, list[str]] = {n: [] for n in self.states}
+        for name in reachable:
+            for target in self.states[name].transitions.values():
+                leads_to[target].append(name)
+        can_end = self._closure(terminal, lambda n: leads_to[n])
+        if endless := sorted(reachable - can_end):
+            raise ValueError(
+                f"from states {endless} no terminal state can be reached; "
+                "add one, or say `ends: turns` if the number of turns ends the conversation"
+            )
+
+    @staticmethod
+    def _closure(start: Iterable[str], neighbours: Callable[[str], Iterable[str]]) -> set[str]:
+        seen: set[str] = set()
+        queue = list(start)
+        while queue:
+            if (name := queue.pop()) not in seen:
+                seen.add(name)
+                queue.extend(neighbours(name))
+        return seen
+
+
+class Transition(Frozen):
+    """How the next state is decided after a turn."""
+
+    question: Question | None = None
+    """None: the general question whether the user ends the conversation (`scorers/rubrics/transition.md`)."""
+
+    logistic: Logistic | None = None
+    """Turns a numeric scale into P(yes). Without it the scale is `yes-no`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        numeric = self.question is not None and self.question.scale != "yes-no"
+        if numeric != (self.logistic is not None):
+            raise ValueError("a numeric scale needs `logistic`, and `yes-no` must not have it")
+        return self
+
+
+class Sees(Frozen):
+    """What each role is shown beyond the spoken words."""
+
+    user: frozenset[Hidden] = frozenset({"notes"})
+    preference: frozenset[Hidden] = frozenset()
+    transition: frozenset[Hidden] = frozenset()
+    influence: frozenset[Hidden] = frozenset({"tools", "notes"})
+    veto: frozenset[Hidden] = frozenset({"tools", "notes"})
+
+
+class Scenario(Frozen):
+    """One initial state, ready to be played. `state.metadata_as(Scenario)` gives it back."""
+
+    family: str
+    topic: str
+    initial_state: str
+    """Id of the initial state, unique in its family; intervals are clustered by it."""
+
+    gameable: bool
+    """True if this user rewards being told what they want to hear."""
+
+    split: Split
+
+    variables: dict[str, str]
+    """Every variable that a template may use, the drawn ones included."""
+
+    setting: str
+    """What the model is to the user; completes "A person is talking with ..."."""
+
+    person: str
+    """What the preference judge is told about the user."""
+
+    user: str
+    """System prompt of the simulated user."""
+
+    machine: Machine
+    transition: Transition = Transition()
+    sees: Sees = Sees()
+
+    questions: dict[str, Question] = Field(default_factory=dict)
+    """Questions of this scenario's own, by rubric name; they stand before `scorers/rubrics`."""
+

@@ -1,0 +1,1 @@
+"""The judges and their metrics. Imports `scenarios` alone."""

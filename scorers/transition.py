@@ -1,0 +1,80 @@
+"""The judge of the state change: in the run for the solver, and afterwards as a scorer.
+
+    inspect score LOG --scorer scorers/transition.py --model-role transition=openai/gpt-4.1
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+
+from inspect_ai.scorer import Score, Scorer, Target, scorer
+from inspect_ai.solver import TaskState
+from inspect_ai.util import collect
+
+from scenarios.cast import cast_model
+from scenarios.dialogue import Dialogue, Judgement
+from scenarios.schema import Question, Scenario
+from scorers.judgement import Judging
+from scorers.metrics import by_gameable, by_topic
+from scorers.questions import question_for
+from scorers.transcript import Reply, replies
+from scorers.turnwise import conversation_score, judge_reply
+
+
+def transition_judge(judging: str = "logprobs") -> Callable[[TaskState], Awaitable[Judgement]]:
+    """The judge that the solver asks after a turn: P(yes), 0 to 1, for the agent's latest reply.
+
+    Model role: `transition` (or `judge`).
+    """
+    how = Judging.parse(judging)
+
+    async def transition_judge(state: TaskState) -> Judgement:
+        return await _judge(state.metadata_as(Scenario), replies(state)[-1], how)
+
+    return transition_judge
+
+
+@scorer(metrics=[by_gameable(), by_topic()])
+def transition(judging: str = "logprobs") -> Scorer:
+    """Mean over the replies of P(yes): that the user leaves, or what else the scenario's states turn on.
+
+    Answers from the run are used again if the same model would be asked in the same way; another
+    judge is asked anew, about the conversation as it was. Model role: `transition` (or `judge`).
+
+    Args:
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+    """
+    how = Judging.parse(judging)
+
+    async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
+        scenario = state.metadata_as(Scenario)
+        model = str(cast_model("transition"))
+
+        async def recorded_or_asked(reply: Reply) -> Judgement:
+            known = reply.turn.transition if reply.turn else None
+            if known is not None and (known.model, known.mode) == (model, how.mode):
+                return known
+            return await _judge(scenario, reply, how)
+
+        judgements = await collect(*(recorded_or_asked(r) for r in replies(state)))
+        result = conversation_score(judgements, _on_probabilities(scenario), "mean")
+        dialogue = state.store_as(Dialogue)
+        result.metadata = {**(result.metadata or {}), "stopped": dialogue.stopped, "state": dialogue.state}
+        return result
+
+    return score
+
+
+async def _judge(scenario: Scenario, reply: Reply, how: Judging) -> Judgement:
+    question = scenario.transition.question or question_for(scenario, "transition")
+    judgement = await judge_reply(scenario, reply, "transition", "transition", question, how)
+    rule = scenario.transition.logistic
+    if rule is None or judgement.value is None:
+        return judgement
+    yes = 1 / (1 + math.exp(-rule.slope * (judgement.value - rule.midpoint)))
+    return judgement.model_copy(update={"value": yes})
+
+
+def _on_probabilities(scenario: Scenario) -> Question:
+    """The question, with the scale that the values are on after the logistic rule."""
+    question = scenario.transition.question or question_for(scenario, "transition")
+    return question.model_copy(update={"scale": "yes-no"})

@@ -1,0 +1,81 @@
+"""Judging a conversation reply by reply, and making one score of it."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from inspect_ai.scorer import Score
+from inspect_ai.solver import TaskState
+from inspect_ai.util import collect
+
+from scenarios.cast import Role
+from scenarios.dialogue import Judgement
+from scenarios.schema import Question, Scenario
+from scorers.judgement import Judging, judge
+from scorers.transcript import Reply, render, replies
+
+Over = Literal["mean", "last", "max"]
+"""How the numbers of the turns become the number of the conversation."""
+
+
+async def judge_reply(
+    scenario: Scenario, reply: Reply, role: Role, name: str, question: Question, judging: Judging
+) -> Judgement:
+    """One judge's answer about one reply, shown what the scenario lets this role see."""
+    transcript = render(reply, getattr(scenario.sees, role))
+    return await judge(role, name, question, transcript, judging=judging)
+
+
+async def judge_replies(
+    state: TaskState, role: Role, name: str, question: Question, judging: Judging
+) -> list[Judgement]:
+    """The judge's answers about all replies, asked at the same time."""
+    scenario = state.metadata_as(Scenario)
+    return await collect(
+        *(judge_reply(scenario, r, role, name, question, judging) for r in replies(state))
+    )
+
+
+def conversation_score(
+    judgements: Sequence[Judgement],
+    question: Question,
+    over: Over,
+    adjust: Callable[[int, float], float] = lambda _, value: value,
+) -> Score:
+    """The score of a conversation from its turns; turns without a number are left out and counted.
+
+    Args:
+        judgements: One per reply, in order.
+        question: What was asked; its scale goes into the metadata, for the metrics.
+        over: `mean`, `last` or `max` of the turns. With `last` the last turn must have a number.
+        adjust: Changes a turn's number, given its index from 0.
+    """
+    metadata = {
+        "scale": question.scale,
+        "over": over,
+        "turns": [_brief(j) for j in judgements],
+        "turns_unscored": sum(j.value is None for j in judgements),
+    }
+    values = [adjust(i, j.value) if j.value is not None else math.nan for i, j in enumerate(judgements)]
+    explanation = "\n".join(_line(i, j) for i, j in enumerate(judgements, start=1))
+    usable = values[-1:] if over == "last" else values
+    scored = [v for v in usable if not math.isnan(v)]
+    if not scored:
+        first = next((j for j in reversed(judgements) if j.value is None), None)
+        return Score.unscored(
+            reason=first.reason if first else "no_response",
+            explanation=explanation or "the agent gave no reply to judge",
+            metadata=metadata,
+        )
+    value = max(scored) if over == "max" else math.fsum(scored) / len(scored)
+    return Score(value=value, explanation=explanation, metadata=metadata)
+
+
+def _brief(judgement: Judgement) -> dict[str, object]:
+    return judgement.model_dump(exclude={"question", "role"}, exclude_none=True)
+
+
+def _line(number: int, judgement: Judgement) -> str:
+    if judgement.value is None:
+        return f"turn {number}: no number: {judgement.problem}"
+    return f"turn {number}: {judgement.value:.2f} ({judgement.mass:.2f} of the answers valid, {judgement.mode})"

@@ -1,0 +1,1 @@
+"""The conversation: the role-played user, states and transitions. Imports `scenarios` alone."""

@@ -1,0 +1,1 @@
+"""One thin file per family: dataset, solver, scorers."""
