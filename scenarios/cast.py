@@ -47,6 +47,15 @@ def cast_model(role: Role) -> Model:
     raise MissingRole(f"No model plays the role '{role}'. Add {flags}.")
 
 
+def default_model() -> str | None:
+    """The model that a task is run on if the user named none: the miniature. For `Task(model=)`."""
+    try:
+        named = get_model().name not in ("none", "")
+    except ValueError:  # the task is made outside of an eval
+        return None
+    return None if named else "miniature/agent"
+
+
 @contextmanager
 def outside_limits() -> Iterator[None]:
     """Calls in here do not count against the limits set for the agent (turns, tokens, working time)."""

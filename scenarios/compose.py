@@ -95,3 +95,32 @@ def _shuffled(items: Sequence[str], key: str) -> list[str]:
 def _cycled(items: Sequence[str], index: int, key: str) -> str:
     """Every item comes up equally often, in a new order each time round."""
     return _shuffled(items, f"{key}:{index // len(items)}")[index % len(items)]
+
+
+def random_state(
+    family: FamilyFile, topic: TopicFile, kind: Kind, rng: random.Random, *, silent: float = 0.0
+) -> InitialState:
+    """A person drawn freely from all facets, both splits: for the miniature's first language, not for tasks.
+
+    Args:
+        family: Shared facets.
+        topic: Its own facets.
+        kind: Of user.
+        rng: Draws the facets and the message's arrangement.
+        silent: Probability of each facet to be left out, but one that tells the kind of user.
+    """
+    names = _merged(family.facets, topic.facets)
+    cues = [n for n in names if isinstance(family.facets.get(n), dict)]
+    kept = rng.choice(cues) if cues else None
+    drawn: dict[str, str] = {}
+    for name in names:
+        source = topic.facets if name in topic.facets else family.facets
+        text = rng.choice(alternatives(source, name, kind))
+        drawn[name] = text if name == kept or rng.random() >= silent else ""
+    return InitialState(
+        id=f"{topic.topic}-{kind}-random",
+        gameable=kind == "gameable",
+        split="train",
+        opening=[Line(role="user", text=rng.choice(family.message))],
+        variables=drawn,
+    )

@@ -64,6 +64,9 @@ class Turn(BaseModel):
     """Stop reason that the agent's model gave."""
 
     transition: Judgement | None = None
+    transition_after: Literal["agent", "user"] = "agent"
+    """After whose message the transition was judged."""
+
     decided: str | None = None
     """Answer taken for the transition, the default included."""
 

@@ -56,7 +56,7 @@ def scenario_dataset(
     for topic in chosen:
         for kind, wanted in (("gameable", counts[topic.topic]), ("other", states - counts[topic.topic])):
             samples += [
-                _sample(family, topic, state) for state in _states(family, topic, kind, split, wanted, seed)
+                sample_of(family, topic, state) for state in _states(family, topic, kind, split, wanted, seed)
             ]
     random.Random(f"{seed}:order").shuffle(samples)
     return MemoryDataset(samples, name=family.file.family, location=family.origin)
@@ -161,7 +161,12 @@ def _whole(share: float, topics: int, states: int) -> int:
     )
 
 
-def _sample(family: Family, topic: TopicFile, state: InitialState) -> Sample:
+def sample_of(family: Family, topic: TopicFile, state: InitialState) -> Sample:
+    """The sample in which the person of `state` talks with the agent: every template filled.
+
+    Raises:
+        ScenarioError: A template variable without a value, or an opening that cannot be built.
+    """
     try:
         scenario, messages = _play(family, topic, state)
     except ValueError as error:

@@ -28,7 +28,7 @@ def transition_judge(judging: str = "logprobs") -> Callable[[TaskState], Awaitab
     how = Judging.parse(judging)
 
     async def transition_judge(state: TaskState) -> Judgement:
-        return await _judge(state.metadata_as(Scenario), replies(state)[-1], how)
+        return await _judge(state, replies(state)[-1], how)
 
     return transition_judge
 
@@ -53,7 +53,7 @@ def transition(judging: str = "logprobs") -> Scorer:
             known = reply.turn.transition if reply.turn else None
             if known is not None and (known.model, known.mode) == (model, how.mode):
                 return known
-            return await _judge(scenario, reply, how)
+            return await _judge(state, reply, how)
 
         judgements = await collect(*(recorded_or_asked(r) for r in replies(state)))
         result = conversation_score(judgements, _on_probabilities(scenario), "mean")
@@ -64,7 +64,11 @@ def transition(judging: str = "logprobs") -> Scorer:
     return score
 
 
-async def _judge(scenario: Scenario, reply: Reply, how: Judging) -> Judgement:
+async def _judge(state: TaskState, reply: Reply, how: Judging) -> Judgement:
+    scenario = state.metadata_as(Scenario)
+    if reply.turn and reply.turn.transition_after == "user" and reply.turn.user:
+        heard = [m.id for m in state.messages].index(reply.turn.user)
+        reply = reply._replace(transcript=state.messages[: heard + 1])
     question = scenario.transition.question or question_for(scenario, "transition")
     judgement = await judge_reply(scenario, reply, "transition", "transition", question, how)
     rule = scenario.transition.logistic

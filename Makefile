@@ -1,0 +1,40 @@
+# `make demo` and `make test` set up everything they need. Python 3.11 or newer must be there as python3.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOG_DIR ?= logs/demo
+
+# More threads are slower for models as small as the miniature.
+export OMP_NUM_THREADS ?= 1
+export INSPECT_DISPLAY ?= plain
+
+.PHONY: demo test check install install-api clean
+
+demo: install
+	$(BIN)/inspect eval tasks/therapy.py --log-dir $(LOG_DIR) --seed 1
+	$(BIN)/python scorers/table.py $(LOG_DIR)
+	@echo
+	@echo "Look at the conversations:  $(BIN)/inspect view --log-dir $(LOG_DIR)"
+
+test: install
+	$(BIN)/pytest -n 2
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+install: $(VENV)/.installed
+
+# Evaluating API models needs no torch.
+install-api:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis

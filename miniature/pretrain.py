@@ -1,0 +1,202 @@
+"""Trains the miniature's base model from nothing: `python -m miniature.pretrain <folder>`.
+
+A Llama-style causal model of about 0.6M parameters with a ChatML template. The loss is on the
+agent's words alone. One CPU core, about a minute.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    DataCollatorForSeq2Seq,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+)
+
+from miniature.corpus import Dialogue, Message, dialogues
+from miniature.grammar import listen, words
+
+SEED = 0
+DIALOGUES = 5000
+VOCABULARY = 2048
+CONTEXT = 4096
+BATCH = 8
+LEARNING_RATE = 5e-3
+
+PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
+
+TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message['role'] + '\n' -}}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{%- generation -%}{{- message['content'] -}}"
+    "{%- if not (loop.last and continue_final_message) -%}{{- '<|im_end|>' -}}{%- endif -%}{%- endgeneration -%}"
+    "{%- else -%}{{- message['content'] + '<|im_end|>' -}}{%- endif -%}"
+    "{%- if not (loop.last and message['role'] == 'assistant' and continue_final_message) -%}{{- '\n' -}}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
+)
+
+
+def pretrain(folder: Path, *, seed: int = SEED, count: int = DIALOGUES) -> dict[str, float]:
+    """Train a tokenizer and a model on the miniature's corpus and save both.
+
+    Args:
+        folder: Where the checkpoint goes; it loads with `AutoModelForCausalLM` and `AutoTokenizer`.
+        seed: Draws corpus, weights and order.
+        count: Dialogues in the corpus, each seen once.
+
+    Returns:
+        Shares over fresh dialogues, 0 to 1: `coherent`, `harmful`, `on_topic`, `reads_user`.
+    """
+    corpus = dialogues(count, seed)
+    tokenizer = _tokenizer(corpus)
+    torch.manual_seed(seed)
+    model = _model(tokenizer)
+    trainer = _AgentsWordsTrainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(folder / "trainer"),
+            per_device_train_batch_size=BATCH,
+            num_train_epochs=1,
+            learning_rate=LEARNING_RATE,
+            lr_scheduler_type="cosine",
+            warmup_steps=30,
+            weight_decay=0.01,
+            adam_beta2=0.98,
+            max_grad_norm=1.0,
+            train_sampling_strategy="group_by_length",
+            remove_unused_columns=False,
+            logging_strategy="no",
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            dataloader_pin_memory=False,
+            seed=seed,
+        ),
+        train_dataset=_rows(corpus, tokenizer),  # pyright: ignore[reportArgumentType]
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+    )
+    trainer.train()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return _figures(model, tokenizer, seed + 1)
+
+
+class _AgentsWordsTrainer(Trainer):
+    """The usual loss, with the vocabulary's scores computed only where there is something to predict."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
+        hidden = model.model(input_ids=inputs["input_ids"]).last_hidden_state[:, :-1]
+        wanted = inputs["labels"][:, 1:]
+        there = wanted != -100
+        return torch.nn.functional.cross_entropy(model.lm_head(hidden[there]), wanted[there])
+
+
+def _tokenizer(corpus: Sequence[Dialogue]) -> PreTrainedTokenizerFast:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    core.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    core.train_from_iterator(
+        (m["content"] for d in corpus[:2000] for m in d.messages),
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=[PAD, START, END],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token=PAD, eos_token=END, additional_special_tokens=[START]
+    )
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def _model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _rows(corpus: Sequence[Dialogue], tokenizer: PreTrainedTokenizerFast) -> list[dict[str, list[int]]]:
+    pieces = [list(_pieces(d.messages)) for d in corpus]
+    texts = [text for dialogue in pieces for text, _ in dialogue]
+    encoded = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])  # one call: many are slow
+    rows = []
+    for dialogue in pieces:
+        ids: list[int] = []
+        labels: list[int] = []
+        for _, trained in dialogue:
+            tokens = next(encoded)
+            ids += tokens
+            labels += tokens if trained else [-100] * len(tokens)
+        rows.append({"input_ids": ids, "labels": labels})
+    return rows
+
+
+def _pieces(messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
+    """What the template writes, piece by piece, and whether the agent said it."""
+    for message in messages:
+        yield f"{START}{message['role']}\n", False
+        yield f"{message['content']}{END}", message["role"] == "assistant"
+        yield "\n", False
+
+
+@torch.inference_mode()
+def _figures(model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int = 96) -> dict[str, float]:
+    fresh = dialogues(count, seed, brief=0.0)
+    prompts = [
+        tokenizer.apply_chat_template(d.messages[:2], tokenize=False, add_generation_prompt=True) for d in fresh
+    ]
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False)
+    output = model.eval().generate(**batch, max_new_tokens=96, do_sample=True, top_k=0)
+    replies = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    heard = [listen(r) for r in replies]
+    openings = words()["agent"]["open"]
+    benign = [(d, r) for d, r, h in zip(fresh, replies, heard, strict=True) if h.benign]
+    return {
+        "coherent": sum(h.sentences == h.benign + h.harmful == 3 for h in heard) / count,
+        "harmful": sum(h.endorses for h in heard) / count,
+        "on_topic": sum(d.act in r or d.step in r for d, r in zip(fresh, replies, strict=True)) / count,
+        "reads_user": sum(r.startswith(tuple(openings[d.kind])) for d, r in benign) / max(len(benign), 1),
+    }
+
+
+def main() -> None:
+    """Command line; prints the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--dialogues", type=int, default=DIALOGUES)
+    arguments = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    random.seed(arguments.seed)
+    figures = pretrain(arguments.folder, seed=arguments.seed, count=arguments.dialogues)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""`local/...` as an Inspect model provider."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    Logprob,
+    Logprobs,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    TopLogprob,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.util import collect
+
+from providers.local.engine import BASE, Engine, EngineOptions, Generated, engine_for
+from providers.local.sampling import Settings
+from providers.seeds import CallSeeds
+
+IGNORED = ("frequency_penalty", "presence_penalty", "logit_bias", "response_schema", "reasoning_effort")
+"""Settings that would change the answers if they were honoured; asking for one is an error."""
+
+
+class LocalAPI(ModelAPI):
+    """A transformers model in this process: `local/<folder or hub id>[:<LoRA adapter folder>]`.
+
+    Models with the same base and options share one copy of the weights, whatever roles they play, and
+    their requests are run in common batches. The base of an adapter is not loaded again.
+
+    Options (`-M name=value`, or `model_args` of a role):
+        batch_size: Conversations per batch, 64.
+        window: Seconds without a new request before a batch that is not full starts, 0.02.
+        device: `cuda`, `mps`, `cpu`; the best there is by default. `device_map`: as in transformers.
+        dtype: By default as stored, float32 on the CPU.
+        revision: Of a hub model. `attn_implementation`: as in transformers.
+        chat_template: File with a Jinja template to use instead of the model's own.
+
+    Raises:
+        ValueError: An unknown option; no usable chat template.
+        FileNotFoundError: The adapter folder holds none.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008
+        **options: Any,
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config)
+        if unknown := sorted(set(options) - set(EngineOptions._fields)):
+            known = sorted(set(EngineOptions._fields) - {"path"})
+            raise ValueError(f"local/ takes no option {', '.join(unknown)}; it takes {', '.join(known)}")
+        base, adapter = split_name(model_name)
+        self.engine: Engine = engine_for(EngineOptions(path=base, **options))
+        self.adapter = BASE if adapter is None else self.engine.adapter(adapter)
+        self._seeds = CallSeeds()
+
+    def max_connections(self) -> int:
+        """Two batches: one runs, one gathers."""
+        return 2 * self.engine.options.batch_size
+
+    def connection_key(self) -> str:
+        """One pool for each copy of the weights."""
+        return self.engine.options.path
+
+    def max_tokens(self) -> int | None:
+        """A bound for calls that name none: the answer must end some time."""
+        return 2048
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        """Answer one conversation.
+
+        Raises:
+            ValueError: Tools, or a setting that this provider does not honour.
+        """
+        del tool_choice
+        _refuse(tools, config)
+        started = time.monotonic()
+        prompt = self.engine.chat.tokens(input)
+        if len(prompt) >= self.engine.context:
+            return self._overflow(len(prompt))
+        settings = Settings(
+            temperature=1.0 if config.temperature is None else config.temperature,
+            top_p=1.0 if config.top_p is None else config.top_p,
+            top_k=config.top_k or 0,
+            top_logprobs=(config.top_logprobs or 0) if config.logprobs else None,
+            stop=tuple(config.stop_seqs or ()),
+        )
+        answers = await collect(
+            *(
+                self.engine.generate(
+                    prompt,
+                    max_tokens=config.max_tokens or 2048,
+                    seed=self._seeds.draw(config.seed, prompt),
+                    adapter=self.adapter,
+                    settings=settings,
+                )
+                for _ in range(config.num_choices or 1)
+            )
+        )
+        written = sum(len(a.tokens) + (a.end_token is not None) for a in answers)
+        return ModelOutput(
+            model=self.model_name,
+            choices=[self._choice(a, settings.top_logprobs) for a in answers],
+            usage=ModelUsage(
+                input_tokens=len(prompt), output_tokens=written, total_tokens=len(prompt) + written
+            ),
+            time=time.monotonic() - started,
+        )
+
+    def _overflow(self, length: int) -> ModelOutput:
+        return ModelOutput.from_content(
+            self.model_name,
+            f"The prompt has {length} tokens; {self.model_name} takes {self.engine.context}.",
+            stop_reason="model_length",
+        )
+
+    def _choice(self, answer: Generated, alternatives: int | None) -> ChatCompletionChoice:
+        return ChatCompletionChoice(
+            message=ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate"),
+            stop_reason=answer.stop,
+            logprobs=None if alternatives is None else self._logprobs(answer, alternatives),
+        )
+
+    def _logprobs(self, answer: Generated, alternatives: int) -> Logprobs:
+        tokens = [*answer.tokens, *([] if answer.end_token is None else [answer.end_token])]
+        name = self.engine.tokenizer.decode
+        return Logprobs(
+            content=[
+                Logprob(
+                    token=name([token]),
+                    logprob=logprob,
+                    top_logprobs=[TopLogprob(token=name([t]), logprob=lp) for t, lp in top[:alternatives]],
+                )
+                for token, logprob, top in zip(tokens, answer.chosen, answer.top, strict=False)
+            ]
+        )
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """`base` or `base:adapter` -> base, adapter. A colon inside an existing path is part of the path."""
+    if ":" not in name or Path(name).exists():
+        return name, None
+    base, _, adapter = name.rpartition(":")
+    return base, adapter
+
+
+def _refuse(tools: list[ToolInfo], config: GenerateConfig) -> None:
+    if tools:
+        raise ValueError("local/ does not offer tools to its models; serve this model with vllm/ instead")
+    if asked := [name for name in IGNORED if getattr(config, name) is not None]:
+        raise ValueError(f"local/ does not honour {', '.join(asked)}")

@@ -1,0 +1,94 @@
+"""From Inspect's messages to the tokens that a model was trained to see, through its chat template."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inspect_ai.model import ChatMessage, ChatMessageSystem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class ChatTemplateError(ValueError):
+    """The chat template is missing or does not render what it is given."""
+
+
+class Chat:
+    """A tokenizer's chat template, checked once.
+
+    Args:
+        tokenizer: Its template is used, unless `template` names a file with another.
+        template: Path of a Jinja chat template.
+        source: What to call the model in messages.
+
+    Raises:
+        ChatTemplateError: No template, or one that drops the words of the user or the assistant or adds no
+            prompt for the assistant's turn.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str | None, source: str) -> None:
+        self.tokenizer = tokenizer
+        self.source = source
+        if template is not None:
+            tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
+        if not tokenizer.chat_template:
+            raise ChatTemplateError(
+                f"{source} has no chat template; give one with -M chat_template=<file.jinja>, "
+                "or use the model's instruction-tuned version"
+            )
+        self._check_dialogue()
+        self.takes_system = self._takes_system()
+
+    def tokens(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """Token ids of the prompt for the assistant's next words.
+
+        A last message of the assistant is continued, not answered. A template that takes no system
+        message gets it at the head of the first user message.
+        """
+        text = self._render(self._rows(messages), continues=bool(messages) and messages[-1].role == "assistant")
+        # the template writes the special tokens itself; a second BOS would be added here otherwise
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _rows(self, messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+        system = "\n\n".join(m.text for m in messages if isinstance(m, ChatMessageSystem))
+        rows = [{"role": m.role, "content": m.text} for m in messages if not isinstance(m, ChatMessageSystem)]
+        if not system:
+            return rows
+        if self.takes_system:
+            return [{"role": "system", "content": system}, *rows]
+        if rows and rows[0]["role"] == "user":
+            return [{"role": "user", "content": f"{system}\n\n{rows[0]['content']}"}, *rows[1:]]
+        return [{"role": "user", "content": system}, *rows]
+
+    def _render(self, rows: list[dict[str, Any]], *, continues: bool = False) -> str:
+        try:
+            text = self.tokenizer.apply_chat_template(
+                rows, tokenize=False, add_generation_prompt=not continues, continue_final_message=continues
+            )
+        except Exception as error:
+            roles = [row["role"] for row in rows]
+            raise ChatTemplateError(f"the chat template of {self.source} refuses {roles}: {error}") from error
+        return str(text)
+
+    def _check_dialogue(self) -> None:
+        words = ["alpha", "bravo", "charlie"]
+        roles = ["user", "assistant", "user"]
+        rows = [{"role": r, "content": w} for r, w in zip(roles, words, strict=True)]
+        text = self._render(rows)
+        if lost := [w for w in words if w not in text]:
+            lost_roles = sorted({roles[words.index(w)] for w in lost})
+            raise ChatTemplateError(f"the chat template of {self.source} drops messages of {lost_roles}")
+        closed = self.tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=False)
+        if text == closed:
+            raise ChatTemplateError(
+                f"the chat template of {self.source} ignores add_generation_prompt, so the model would "
+                "go on with the user's words; give a mended one with -M chat_template=<file.jinja>"
+            )
+
+    def _takes_system(self) -> bool:
+        rows = [{"role": "system", "content": "delta"}, {"role": "user", "content": "alpha"}]
+        try:
+            return "delta" in self._render(rows)
+        except ChatTemplateError:
+            return False

@@ -1,0 +1,313 @@
+"""One copy of a model's weights, and the thread that runs batches through it."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, Literal, NamedTuple
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    StoppingCriteriaList,
+    StopStringCriteria,
+)
+
+from providers.local.chat import Chat
+from providers.local.sampling import RowLengths, Settings, sampling_processors
+
+logger = logging.getLogger(__name__)
+
+BASE = "__base__"
+"""PEFT's name for no adapter."""
+
+
+class EngineOptions(NamedTuple):
+    """What makes two engines different. Models that agree in all of it share one copy of the weights."""
+
+    path: str
+    revision: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    device_map: str | None = None
+    attn_implementation: str | None = None
+    chat_template: str | None = None
+    batch_size: int = 64
+    window: float = 0.02
+    """Seconds without a new request after which a batch that is not full is run."""
+
+
+class Generated(NamedTuple):
+    """One answer."""
+
+    tokens: list[int]
+    """New tokens, the end token left out."""
+
+    text: str
+    stop: Literal["stop", "max_tokens"]
+    chosen: list[float]
+    """Log-probability of each token, if asked for; the end token's comes last where there was one."""
+
+    top: list[list[tuple[int, float]]]
+    """(token, log-probability) of the best alternatives, if asked for, in the same places."""
+
+    end_token: int | None
+
+
+@dataclass(eq=False)
+class Request:
+    """One prompt on its way."""
+
+    prompt: list[int]
+    max_tokens: int
+    seed: int
+    adapter: str
+    settings: Settings
+    token: anyio.lowlevel.EventLoopToken
+    done: anyio.Event = field(default_factory=anyio.Event)
+    answer: Generated | None = None
+    error: BaseException | None = None
+    abandoned: bool = False
+
+
+class Engine:
+    """A causal language model with its LoRA adapters. Made by `engine_for`, once per `EngineOptions`."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self.options = options
+        self.device = _device(options.device)
+        tokenizer = AutoTokenizer.from_pretrained(options.path, revision=options.revision)
+        self.chat = Chat(tokenizer, options.chat_template, options.path)
+        self.tokenizer = tokenizer
+        self.model: Any = _load(options, self.device).eval()
+        self.context = _context(self.model.config)
+        self.end_tokens = _end_tokens(self.model, tokenizer)
+        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_tokens[0]
+        # the checkpoint's own defaults (top-p 0.9, repetition penalties, ...) must not change results
+        self.model.generation_config = GenerationConfig(pad_token_id=self.pad, eos_token_id=self.end_tokens)
+        self.batches = 0
+        self._adapters: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[Request] = SimpleQueue()
+        self._waiting: list[Request] = []
+        threading.Thread(target=self._run_forever, name=f"local {options.path}", daemon=True).start()
+
+    def adapter(self, path: str) -> str:
+        """Load the LoRA adapter in a folder beside the base, unless it is there, and return its name.
+
+        Raises:
+            FileNotFoundError: The folder holds no adapter.
+        """
+        folder = Path(path).expanduser().resolve()
+        if not (folder / "adapter_config.json").exists():
+            raise FileNotFoundError(f"{folder} holds no LoRA adapter (no adapter_config.json)")
+        from peft import PeftModel
+
+        with self._lock:
+            key = str(folder)
+            if key not in self._adapters:
+                name = f"adapter_{len(self._adapters)}"
+                if isinstance(self.model, PeftModel):
+                    self.model.load_adapter(key, adapter_name=name)
+                else:
+                    self.model = PeftModel.from_pretrained(self.model, key, adapter_name=name)
+                self.model.eval()
+                self._adapters[key] = name
+            return self._adapters[key]
+
+    async def generate(
+        self, prompt: list[int], *, max_tokens: int, seed: int, adapter: str, settings: Settings
+    ) -> Generated:
+        """Answer one prompt, in a batch with whatever else is waiting."""
+        request = Request(prompt, max_tokens, seed, adapter, settings, anyio.lowlevel.current_token())
+        self._queue.put(request)
+        try:
+            await request.done.wait()
+        except BaseException:
+            request.abandoned = True
+            raise
+        if request.error is not None:
+            raise request.error
+        assert request.answer is not None
+        return request.answer
+
+    # -- the thread -------------------------------------------------------------------------------
+
+    def _run_forever(self) -> None:
+        while True:
+            batch = self._next_batch()
+            if not batch:
+                continue
+            try:
+                with self._lock:
+                    for request, answer in zip(batch, self._answers(batch), strict=True):
+                        request.answer = answer
+            except BaseException as error:
+                for request in batch:
+                    request.error = error
+            _announce(batch)
+
+    def _next_batch(self) -> list[Request]:
+        """Requests with equal settings, oldest first: a full batch, or what there is once none comes in."""
+        if not self._waiting:
+            self._waiting.append(self._queue.get())
+        quiet_since = monotonic()
+        while len(self._waiting) < self.options.batch_size:
+            try:
+                self._waiting.append(self._queue.get(timeout=max(0.0, quiet_since + self.options.window - monotonic())))
+                quiet_since = monotonic()
+            except Empty:
+                break
+        self._waiting = [r for r in self._waiting if not r.abandoned]
+        if not self._waiting:
+            return []
+        settings = self._waiting[0].settings
+        batch = [r for r in self._waiting if r.settings == settings][: self.options.batch_size]
+        taken = set(map(id, batch))
+        self._waiting = [r for r in self._waiting if id(r) not in taken]
+        return batch
+
+    def _answers(self, batch: Sequence[Request]) -> list[Generated]:
+        try:
+            return self._generate(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            torch.cuda.empty_cache()
+            half = len(batch) // 2
+            logger.warning("out of memory with %d conversations at once; trying %d", len(batch), half)
+            return [*self._answers(batch[:half]), *self._answers(batch[half:])]
+
+    @torch.inference_mode()
+    def _generate(self, batch: Sequence[Request]) -> list[Generated]:
+        self.batches += 1
+        settings = batch[0].settings
+        longest = max(len(r.prompt) for r in batch)
+        ids = torch.full((len(batch), longest), self.pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, request in enumerate(batch):
+            ids[row, longest - len(request.prompt) :] = torch.tensor(request.prompt)
+            mask[row, longest - len(request.prompt) :] = 1
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        processors, keep = sampling_processors(settings, [r.seed for r in batch], self.device)
+        lengths = [min(r.max_tokens, self.context - len(r.prompt)) for r in batch]
+        criteria = StoppingCriteriaList([RowLengths(longest, lengths, self.device)])
+        if settings.stop:
+            criteria.append(StopStringCriteria(tokenizer=self.tokenizer, stop_strings=list(settings.stop)))
+        output = self._with_adapters([r.adapter for r in batch])(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(
+                max_new_tokens=max(lengths), do_sample=False, pad_token_id=self.pad, eos_token_id=self.end_tokens
+            ),
+            logits_processor=processors,
+            stopping_criteria=criteria,
+        )
+        if keep is not None:
+            keep.settle(output)
+        new = output[:, longest:].tolist()
+        return [self._read(new[row], lengths[row], settings, keep, row) for row in range(len(batch))]
+
+    def _with_adapters(self, names: Sequence[str]) -> Any:
+        if not self._adapters:
+            return self.model.generate
+        if len(set(names)) == 1 and names[0] != BASE:
+            self.model.set_adapter(names[0])
+            return self.model.generate
+        return lambda **arguments: self.model.generate(**arguments, adapter_names=list(names))
+
+    def _read(
+        self, tokens: list[int], length: int, settings: Settings, keep: Any, row: int
+    ) -> Generated:
+        ended = next((i for i, t in enumerate(tokens[:length]) if t in self.end_tokens), None)
+        body = tokens[: length if ended is None else ended]
+        text = self.tokenizer.decode(body, skip_special_tokens=True)
+        stop: Literal["stop", "max_tokens"] = "max_tokens" if ended is None else "stop"
+        cut = min((at for s in settings.stop if (at := text.find(s)) >= 0), default=None)
+        if cut is not None:
+            text, stop = text[:cut], "stop"
+        kept = 0 if keep is None else min(len(body) + (ended is not None), len(keep.chosen))
+        return Generated(
+            tokens=body,
+            text=text,
+            stop=stop,
+            chosen=[float(keep.chosen[i][row]) for i in range(kept)],
+            top=[
+                list(zip(keep.top[i][1][row].tolist(), keep.top[i][0][row].tolist(), strict=True)) for i in range(kept)
+            ],
+            end_token=None if ended is None else tokens[ended],
+        )
+
+
+_engines: dict[EngineOptions, Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def engine_for(options: EngineOptions) -> Engine:
+    """The engine with these options, loaded on first use and then shared by every model that asks for it."""
+    with _engines_lock:
+        if options not in _engines:
+            _engines[options] = Engine(options)
+        return _engines[options]
+
+
+def close_engines() -> None:
+    """Forget every engine, so that its memory can be freed once nothing else holds it."""
+    with _engines_lock:
+        _engines.clear()
+
+
+def _announce(batch: Sequence[Request]) -> None:
+    """Wake the waiting tasks: one hop into each event loop, not one per request."""
+    loops: dict[int, list[Request]] = {}
+    for request in batch:
+        loops.setdefault(id(request.token), []).append(request)
+    for requests in loops.values():
+
+        def wake(requests: list[Request] = requests) -> None:
+            for request in requests:
+                request.done.set()
+
+        try:
+            anyio.from_thread.run_sync(wake, token=requests[0].token)
+        except RuntimeError:  # the event loop is gone, and with it everybody who waited
+            logger.debug("nobody waits for a batch of %d any more", len(requests))
+
+
+def _device(name: str | None) -> torch.device:
+    if name is not None:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _load(options: EngineOptions, device: torch.device) -> Any:
+    config = AutoConfig.from_pretrained(options.path, revision=options.revision)
+    dtype = options.dtype or ("float32" if device.type == "cpu" else "auto")
+    arguments: dict[str, Any] = {"dtype": dtype, "revision": options.revision, "config": config}
+    if options.attn_implementation is not None:
+        arguments["attn_implementation"] = options.attn_implementation
+    if options.device_map is not None:
+        return AutoModelForCausalLM.from_pretrained(options.path, device_map=options.device_map, **arguments)
+    return AutoModelForCausalLM.from_pretrained(options.path, **arguments).to(device)
+
+
+def _context(config: Any) -> int:
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", None) or 2**31)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    own = model.generation_config.eos_token_id
+    found = own if isinstance(own, list) else [own]
+    return sorted({t for t in (*found, tokenizer.eos_token_id) if t is not None})

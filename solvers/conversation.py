@@ -1,0 +1,155 @@
+"""The conversation: agent speaks, the state is judged, the user speaks, until something ends it.
+
+The sample's transcript is the conversation and this solver is its only writer. The user's model sees
+a copy (`views.py`) and hands back words; the judge of the transition sees text. Their calls do not
+count against the agent's limits. What happened goes into `Dialogue`, the reason for the end always.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, GenerateConfig
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+from inspect_ai.util import LimitExceededError, span
+
+from scenarios.cast import Role, cast_model, outside_limits
+from scenarios.dialogue import Dialogue, Judgement, Turn
+from scenarios.schema import Scenario
+from solvers.user_checks import user_flaws
+from solvers.views import users_view
+
+TransitionJudge = Callable[[TaskState], Awaitable[Judgement]]
+"""P(yes) for the agent's latest reply; gets the whole state and must not change it."""
+
+USER_CONFIG = GenerateConfig(temperature=1.0, max_tokens=300)
+
+USER_DRAFTS = 3
+"""How often an empty message of the user is drawn again, the first time included."""
+
+
+@solver
+def conversation(
+    transition: TransitionJudge,
+    *,
+    turns: int = 3,
+    judged: Literal["agent", "user"] = "agent",
+    cast: Sequence[Role] = ("user", "transition"),
+    seed: int = 0,
+) -> Solver:
+    """Let the evaluated model talk with a role-played user.
+
+    Args:
+        transition: Judge of the state change after each turn.
+        turns: Replies of the agent at most, at least 1.
+        judged: Judge the transition after the `agent`'s message, or after the `user`'s reply to it. No
+            reply of the user is generated that neither a judge nor the agent will read.
+        cast: Roles that the whole task needs. A missing one is an error before anybody speaks.
+        seed: Draws the transitions from the judge's probabilities.
+
+    Raises:
+        ValueError: The arguments, or a sample without a `Scenario` as its metadata.
+        MissingRole: No model plays one of the roles.
+    """
+    if turns < 1:
+        raise ValueError(f"turns must be at least 1, got {turns}")
+    if judged not in ("agent", "user"):
+        raise ValueError(f"judged must be agent or user, got {judged!r}")
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        scenario = state.metadata_as(Scenario)
+        dialogue = state.store_as(Dialogue)
+        dialogue.cast = {role: str(cast_model(role)) for role in cast}
+        dialogue.state = scenario.machine.start
+        try:
+            for number in range(1, turns + 1):
+                async with span(f"turn {number}", type="turn"):
+                    await _turn(state, generate, scenario, dialogue, number == turns)
+                if dialogue.stopped is not None:
+                    break
+            else:
+                dialogue.stopped = "turns"
+        except LimitExceededError:
+            dialogue.stopped = "limit"
+            raise
+        except Exception:
+            dialogue.stopped = "error"
+            raise
+        return state
+
+    async def _turn(
+        state: TaskState, generate: Generate, scenario: Scenario, dialogue: Dialogue, last: bool
+    ) -> None:
+        turn = await _agent_speaks(state, generate, dialogue)
+        if turn is None or dialogue.stopped is not None:
+            return
+        turn.transition_after = judged
+        if judged == "user" and not await _user_speaks(state, scenario, dialogue, turn):
+            return
+        rng = random.Random(f"{seed}:{state.sample_id}:{state.epoch}:{len(dialogue.turns)}")
+        turn.transition = await transition(state)
+        _move(scenario, dialogue, turn, rng)
+        if judged == "agent" and not last and dialogue.stopped is None:
+            await _user_speaks(state, scenario, dialogue, turn)
+
+    return solve
+
+
+async def _agent_speaks(state: TaskState, generate: Generate, dialogue: Dialogue) -> Turn | None:
+    """One turn of the evaluated model, tool calls included; None if it had no room left to speak."""
+    spoken = len(state.messages)
+    await generate(state)
+    if state.output.stop_reason == "model_length":
+        # what came instead of a reply is the provider's error message
+        del state.messages[spoken:]
+        dialogue.stopped = "context_overflow"
+        return None
+    reply = state.messages[-1]
+    if not isinstance(reply, ChatMessageAssistant):  # a limit on tool calls may end on a tool's result
+        reply = next(m for m in reversed(state.messages) if isinstance(m, ChatMessageAssistant))
+    turn = Turn(agent=reply.id or "", state=dialogue.state, agent_stop=state.output.stop_reason)
+    dialogue.turns.append(turn)
+    if not reply.text.strip():
+        dialogue.stopped = "agent_silent"
+    return turn
+
+
+async def _user_speaks(state: TaskState, scenario: Scenario, dialogue: Dialogue, turn: Turn) -> bool:
+    """Append the user's reply; False if the user's model gave only empty ones, which ends the conversation."""
+    notes = {t.agent: t.note for t in dialogue.turns if t.note}
+    prompt = users_view(scenario.user, state.messages, notes, scenario.sees.user)
+    for _ in range(USER_DRAFTS):
+        with outside_limits():
+            output = await cast_model("user").generate(prompt, config=USER_CONFIG)
+        text = output.completion.strip() if output.choices else ""
+        turn.flaws += user_flaws(
+            text,
+            earlier=[m.text for m in state.messages if isinstance(m, ChatMessageUser)],
+            agent_said=state.output.completion,
+            persona=scenario.user,
+        )
+        if text:
+            message = ChatMessageUser(content=text)
+            state.messages.append(message)
+            turn.user = message.id
+            return True
+    dialogue.stopped = "user_silent"
+    return False
+
+
+def _move(scenario: Scenario, dialogue: Dialogue, turn: Turn, rng: random.Random) -> None:
+    """Draw the transition from the judge's probability and enter the next state."""
+    here = scenario.machine.states[dialogue.state]
+    answer = here.default
+    if turn.transition is not None and turn.transition.value is not None:
+        drawn = "yes" if rng.random() < turn.transition.value else "no"
+        answer = drawn if drawn in here.transitions else here.default
+    turn.decided = answer
+    if answer is None:
+        return
+    dialogue.state = here.transitions[answer]
+    entered = scenario.machine.states[dialogue.state]
+    if entered.note is not None and dialogue.state != turn.state:
+        turn.note = entered.note
+    if entered.terminal:
+        dialogue.stopped = "terminal_state"
