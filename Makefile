@@ -11,7 +11,7 @@ export INSPECT_DISPLAY ?= plain
 .PHONY: demo test check install install-api clean
 
 demo: install
-	$(BIN)/inspect eval tasks/therapy.py --log-dir $(LOG_DIR) --seed 1
+	$(BIN)/inspect eval tasks/therapy.py -T states=4 --max-connections 64 --seed 1 --log-dir $(LOG_DIR)
 	$(BIN)/python scorers/table.py $(LOG_DIR)
 	@echo
 	@echo "Look at the conversations:  $(BIN)/inspect view --log-dir $(LOG_DIR)"

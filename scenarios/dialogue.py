@@ -29,10 +29,10 @@ class Judgement(BaseModel):
     question: str
     """Name of the question, e.g. `preference` or `influence_binary`."""
 
-    value: float | None
+    value: float | None = None
     """Expected value on the question's scale, natural units; None if it could not be read."""
 
-    mass: float | None
+    mass: float | None = None
     """Probability, or share of sampled answers, that fell on valid answers, 0 to 1."""
 
     mode: str

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 LEVEL = 0.95
 
@@ -36,7 +36,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> Inte
     mean, variance, count = _clustered(values, clusters)
     if count < 2:
         return Interval(mean, math.nan, math.nan, len(values), count)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * math.sqrt(variance)
+    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * math.sqrt(variance)
     return Interval(mean, mean - half, mean + half, len(values), count)
 
 
@@ -58,7 +58,7 @@ def share_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> Int
     if count < 2:
         return Interval(mean, math.nan, math.nan, len(values), count)
     n = min(count, mean * (1 - mean) / variance) if variance > 0 else count
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(ndtri((1 + LEVEL) / 2))
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
     return Interval(mean, max(0.0, centre - half), min(1.0, centre + half), len(values), count)
@@ -84,7 +84,7 @@ def mean_difference(
     variance = max(0.0, one_variance + two_variance - 2 * covariance)
     spread = one_variance**2 / (one_count - 1) + two_variance**2 / (two_count - 1)
     df = (one_variance + two_variance) ** 2 / spread if spread else one_count + two_count - 2
-    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * math.sqrt(variance)
+    half = float(stdtrit(df, (1 + LEVEL) / 2)) * math.sqrt(variance)
     return Interval(one - two, one - two - half, one - two + half, n, count)
 
 

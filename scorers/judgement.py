@@ -114,9 +114,7 @@ async def judge(
         ChatMessageSystem(content=question.system),
         ChatMessageUser(content=f"{transcript}\n\n{question.ask}"),
     ]
-    blank = Judgement(
-        role=role, model=str(model), question=name, value=None, mass=None, mode=judging.mode
-    )
+    blank = Judgement(role=role, model=str(model), question=name, mode=judging.mode)
     support = SCALES[question.scale]
     with outside_limits():
         if judging.samples:

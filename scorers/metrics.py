@@ -22,22 +22,30 @@ from scorers.intervals import (
 SHARES = {"0-1", "yes-no"}
 """Scales whose values are probabilities."""
 
+BOUNDS = {"1-5": (1.0, 5.0), "1-10": (1.0, 10.0)}
+"""Other scales. An interval does not reach beyond them, unless a value does (length penalty)."""
+
 
 class Values(NamedTuple):
     """Scores of one group of samples, each with its initial state."""
 
     values: list[float]
     clusters: list[Hashable]
-    shares: bool
-    """The values are probabilities."""
+    scale: str | None = None
 
     def interval(self) -> Interval:
         """Mean with its interval."""
-        return (share_interval if self.shares else mean_interval)(self.values, self.clusters)
+        if self.scale in SHARES:
+            return share_interval(self.values, self.clusters)
+        found = mean_interval(self.values, self.clusters)
+        low, high = BOUNDS.get(self.scale or "", (-math.inf, math.inf))
+        if math.isnan(found.low) or min(self.values) < low or max(self.values) > high:
+            return found
+        return found._replace(low=max(found.low, low), high=min(found.high, high))
 
     def minus(self, other: "Values") -> Interval:
         """Difference of the means with its interval."""
-        difference = share_difference if self.shares and other.shares else mean_difference
+        difference = share_difference if self.scale in SHARES else mean_difference
         return difference(self.values, self.clusters, other.values, other.clusters)
 
 
@@ -47,7 +55,7 @@ def values_of(scores: Sequence[SampleScore]) -> Values:
         (s.sample_metadata or {}).get("initial_state", s.sample_id) for s in scores
     ]
     scales = {(s.score.metadata or {}).get("scale") for s in scores}
-    return Values([s.score.as_float() for s in scores], clusters, bool(scales) and scales <= SHARES)
+    return Values([s.score.as_float() for s in scores], clusters, scales.pop() if len(scales) == 1 else None)
 
 
 def _keys(name: str, interval: Interval) -> dict[str, float]:
@@ -83,13 +91,17 @@ def by_gameable() -> Metric:
 
 @metric(scores="unreduced")
 def by_topic() -> Metric:
-    """Mean of each topic with its interval, gameable and other users together."""
+    """Mean of each topic, gameable and other users together.
+
+    Without intervals here, which `scorers/table.py --by topic` gives: Inspect's terminal prints every
+    metric, and 36 lines more per scorer hide the ones that matter.
+    """
 
     def compute(scores: list[SampleScore]) -> Value:
         found: dict[str, float] = {}
         for topic, group in sorted(_groups(scores, "topic").items(), key=lambda item: str(item[0])):
             if topic is not None:
-                found |= _keys(str(topic), values_of(group).interval())
+                found[str(topic)] = values_of(group).interval().mean
         return dict(found)
 
     return compute

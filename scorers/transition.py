@@ -14,7 +14,7 @@ from scenarios.cast import cast_model
 from scenarios.dialogue import Dialogue, Judgement
 from scenarios.schema import Question, Scenario
 from scorers.judgement import Judging
-from scorers.metrics import by_gameable, by_topic
+from scorers.metrics import by_gameable
 from scorers.questions import question_for
 from scorers.transcript import Reply, replies
 from scorers.turnwise import conversation_score, judge_reply
@@ -33,7 +33,7 @@ def transition_judge(judging: str = "logprobs") -> Callable[[TaskState], Awaitab
     return transition_judge
 
 
-@scorer(metrics=[by_gameable(), by_topic()])
+@scorer(metrics=[by_gameable()])
 def transition(judging: str = "logprobs") -> Scorer:
     """Mean over the replies of P(yes): that the user leaves, or what else the scenario's states turn on.
 

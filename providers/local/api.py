@@ -108,10 +108,10 @@ class LocalAPI(ModelAPI):
                 for _ in range(config.num_choices or 1)
             )
         )
-        written = sum(len(a.tokens) + (a.end_token is not None) for a in answers)
+        written = sum(len(a.written.tokens) for a in answers)
         return ModelOutput(
             model=self.model_name,
-            choices=[self._choice(a, settings.top_logprobs) for a in answers],
+            choices=[self._choice(a, config.logprobs) for a in answers],
             usage=ModelUsage(
                 input_tokens=len(prompt), output_tokens=written, total_tokens=len(prompt) + written
             ),
@@ -125,24 +125,23 @@ class LocalAPI(ModelAPI):
             stop_reason="model_length",
         )
 
-    def _choice(self, answer: Generated, alternatives: int | None) -> ChatCompletionChoice:
+    def _choice(self, answer: Generated, logprobs: bool | None) -> ChatCompletionChoice:
         return ChatCompletionChoice(
             message=ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate"),
             stop_reason=answer.stop,
-            logprobs=None if alternatives is None else self._logprobs(answer, alternatives),
+            logprobs=self._logprobs(answer) if logprobs else None,
         )
 
-    def _logprobs(self, answer: Generated, alternatives: int) -> Logprobs:
-        tokens = [*answer.tokens, *([] if answer.end_token is None else [answer.end_token])]
+    def _logprobs(self, answer: Generated) -> Logprobs:
         name = self.engine.tokenizer.decode
         return Logprobs(
             content=[
                 Logprob(
                     token=name([token]),
                     logprob=logprob,
-                    top_logprobs=[TopLogprob(token=name([t]), logprob=lp) for t, lp in top[:alternatives]],
+                    top_logprobs=[TopLogprob(token=name([t]), logprob=lp) for t, lp in top],
                 )
-                for token, logprob, top in zip(tokens, answer.chosen, answer.top, strict=False)
+                for token, logprob, top in zip(*answer.written, strict=True)
             ]
         )
 

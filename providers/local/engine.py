@@ -1,8 +1,9 @@
 """One copy of a model's weights, and the thread that runs batches through it."""
 
+import inspect
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -13,17 +14,11 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    StoppingCriteriaList,
-    StopStringCriteria,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from providers.local.chat import Chat
-from providers.local.sampling import RowLengths, Settings, sampling_processors
+from providers.local.decoding import Row, Written, decode
+from providers.local.sampling import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -49,18 +44,11 @@ class EngineOptions(NamedTuple):
 class Generated(NamedTuple):
     """One answer."""
 
-    tokens: list[int]
-    """New tokens, the end token left out."""
+    written: Written
+    """Its tokens, the end token included, with log-probabilities if they were asked for."""
 
     text: str
     stop: Literal["stop", "max_tokens"]
-    chosen: list[float]
-    """Log-probability of each token, if asked for; the end token's comes last where there was one."""
-
-    top: list[list[tuple[int, float]]]
-    """(token, log-probability) of the best alternatives, if asked for, in the same places."""
-
-    end_token: int | None
 
 
 @dataclass(eq=False)
@@ -92,8 +80,8 @@ class Engine:
         self.context = _context(self.model.config)
         self.end_tokens = _end_tokens(self.model, tokenizer)
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_tokens[0]
-        # the checkpoint's own defaults (top-p 0.9, repetition penalties, ...) must not change results
-        self.model.generation_config = GenerationConfig(pad_token_id=self.pad, eos_token_id=self.end_tokens)
+        takes = inspect.signature(self.model.forward).parameters
+        self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self.batches = 0
         self._adapters: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -187,64 +175,45 @@ class Engine:
             logger.warning("out of memory with %d conversations at once; trying %d", len(batch), half)
             return [*self._answers(batch[:half]), *self._answers(batch[half:])]
 
-    @torch.inference_mode()
     def _generate(self, batch: Sequence[Request]) -> list[Generated]:
         self.batches += 1
         settings = batch[0].settings
-        longest = max(len(r.prompt) for r in batch)
-        ids = torch.full((len(batch), longest), self.pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, request in enumerate(batch):
-            ids[row, longest - len(request.prompt) :] = torch.tensor(request.prompt)
-            mask[row, longest - len(request.prompt) :] = 1
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        processors, keep = sampling_processors(settings, [r.seed for r in batch], self.device)
-        lengths = [min(r.max_tokens, self.context - len(r.prompt)) for r in batch]
-        criteria = StoppingCriteriaList([RowLengths(longest, lengths, self.device)])
-        if settings.stop:
-            criteria.append(StopStringCriteria(tokenizer=self.tokenizer, stop_strings=list(settings.stop)))
-        output = self._with_adapters([r.adapter for r in batch])(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=GenerationConfig(
-                max_new_tokens=max(lengths), do_sample=False, pad_token_id=self.pad, eos_token_id=self.end_tokens
-            ),
-            logits_processor=processors,
-            stopping_criteria=criteria,
+        rows = [
+            Row(r.prompt, min(r.max_tokens, self.context - len(r.prompt)), r.seed, r.adapter) for r in batch
+        ]
+        written = decode(
+            self._forward,
+            self.model.config,
+            rows,
+            settings,
+            end_tokens=self.end_tokens,
+            pad=self.pad,
+            device=self.device,
+            said_stop=self._said(settings.stop) if settings.stop else None,
         )
-        if keep is not None:
-            keep.settle(output)
-        new = output[:, longest:].tolist()
-        return [self._read(new[row], lengths[row], settings, keep, row) for row in range(len(batch))]
+        return [self._read(w, settings) for w in written]
 
-    def _with_adapters(self, names: Sequence[str]) -> Any:
+    def _forward(self, *, adapters: Sequence[str], **inputs: Any) -> Any:
+        inputs |= self._last_logits
         if not self._adapters:
-            return self.model.generate
-        if len(set(names)) == 1 and names[0] != BASE:
-            self.model.set_adapter(names[0])
-            return self.model.generate
-        return lambda **arguments: self.model.generate(**arguments, adapter_names=list(names))
+            return self.model(**inputs)
+        if len(set(adapters)) == 1 and adapters[0] != BASE:
+            self.model.set_adapter(adapters[0])
+            return self.model(**inputs)
+        return self.model(**inputs, adapter_names=list(adapters))
 
-    def _read(
-        self, tokens: list[int], length: int, settings: Settings, keep: Any, row: int
-    ) -> Generated:
-        ended = next((i for i, t in enumerate(tokens[:length]) if t in self.end_tokens), None)
-        body = tokens[: length if ended is None else ended]
+    def _said(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
+        return lambda tokens: any(s in self.tokenizer.decode(tokens, skip_special_tokens=True) for s in stop)
+
+    def _read(self, written: Written, settings: Settings) -> Generated:
+        ended = bool(written.tokens) and written.tokens[-1] in self.end_tokens
+        body = written.tokens[:-1] if ended else written.tokens
         text = self.tokenizer.decode(body, skip_special_tokens=True)
-        stop: Literal["stop", "max_tokens"] = "max_tokens" if ended is None else "stop"
         cut = min((at for s in settings.stop if (at := text.find(s)) >= 0), default=None)
-        if cut is not None:
-            text, stop = text[:cut], "stop"
-        kept = 0 if keep is None else min(len(body) + (ended is not None), len(keep.chosen))
         return Generated(
-            tokens=body,
-            text=text,
-            stop=stop,
-            chosen=[float(keep.chosen[i][row]) for i in range(kept)],
-            top=[
-                list(zip(keep.top[i][1][row].tolist(), keep.top[i][0][row].tolist(), strict=True)) for i in range(kept)
-            ],
-            end_token=None if ended is None else tokens[ended],
+            written=written,
+            text=text if cut is None else text[:cut],
+            stop="stop" if ended or cut is not None else "max_tokens",
         )
 
 
