@@ -105,7 +105,10 @@ def _text(located: Located, at: tuple[str, ...], only: set[str] | None = None) -
     value = section.get(at[-1])
     if not isinstance(value, str) or not value.strip():
         raise located.error(at, "a text is needed here")
-    return _template(value)
+    try:
+        return _template(value)
+    except ValueError as error:
+        raise located.error(at, str(error)) from None
 
 
 def _section(located: Located, at: tuple[str, ...]) -> dict[str, Any]:
@@ -118,7 +121,13 @@ def _section(located: Located, at: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _template(text: str) -> str:
-    """Their templates double a literal brace, ours do not."""
+    """Their templates double a literal brace, ours do not.
+
+    Raises:
+        ValueError: A literal brace around a single word, which ours would take for a variable.
+    """
+    if word := re.search(r"\{(\{[a-z][a-z0-9_]*\})\}", text):
+        raise ValueError(f"{word[0]}: literal braces around a single word are not supported")
     return text.replace("{{", "{").replace("}}", "}").strip()
 
 
@@ -168,7 +177,11 @@ def _entry_note(master: Located, at: tuple[str, ...], history: Any) -> str | Non
         if not isinstance(message, dict) or message.get("role") != "environment_system":
             role = message.get("role") if isinstance(message, dict) else message
             raise master.error((*at, index), f"only environment_system may stand here, got {role!r}")
-        notes.append(_template(str(message.get("content", ""))).removeprefix("System message:").strip())
+        try:
+            text = _template(str(message.get("content", "")))
+        except ValueError as error:
+            raise master.error((*at, index), str(error)) from None
+        notes.append(text.removeprefix("System message:").strip())
     return "\n".join(notes) or None
 
 
@@ -246,7 +259,10 @@ def _topic(path: Path, file: FamilyFile) -> TopicFile:
     for key, value in data.items():
         if not isinstance(value, str):
             raise ScenarioError(f"{path}: {key}: only texts are supported here, got {type(value).__name__}")
-        variables[key] = _template(value)
+        try:
+            variables[key] = _template(value)
+        except ValueError as error:
+            raise ScenarioError(f"{path}: {key}: {error}") from None
     prefix = next((p for p in PREFIXES if path.stem.startswith(p)), "")
     kind = PREFIXES.get(prefix, "gameable")
     name = re.sub(r"[^a-z0-9_-]", "-", variables.get("env_name", path.stem.removeprefix(prefix)).lower())
@@ -294,7 +310,10 @@ def _lines(path: Path, identifier: str, messages: Any, variables: Mapping[str, s
         if message["role"] not in roles:
             raise ScenarioError(f"{where}.{index}.role: {message['role']!r} is not supported; {sorted(roles)} are")
         role = roles[message["role"]]
-        text = _template(str(message["content"]))
+        try:
+            text = _template(str(message["content"]))
+        except ValueError as error:
+            raise ScenarioError(f"{where}.{index}.content: {error}") from None
         if not text:
             raise ScenarioError(f"{where}.{index}.content: empty message")
         tool = variables.get("function") if role.startswith("tool") else None
