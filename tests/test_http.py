@@ -1,0 +1,64 @@
+"""The task over HTTP, through Inspect's own provider for OpenAI-compatible servers."""
+
+import pytest
+from inspect_ai import eval  # noqa: A004
+
+from tasks.therapy import therapy
+from tests.conftest import the_samples
+from tests.openai_stub import openai_stub
+
+ROLES = {"user": "openai-api/stub/user", "judge": "openai-api/stub/judge"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    # one for all tests: Inspect keeps the models it made, with the address they were made for
+    with openai_stub() as found, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUB_BASE_URL", f"http://127.0.0.1:{found.server_port}/v1")
+        patch.setenv("STUB_API_KEY", "a-secret-of-this-test")
+        yield found
+
+
+@pytest.fixture
+def serve(server, tmp_path):
+    def run(*, gives_logprobs: bool, **arguments):
+        server.gives_logprobs = gives_logprobs
+        server.requests.clear()
+        (log,) = eval(
+            therapy(states=2, topics="smoking,gambling", turns=2, **arguments),
+            model="openai-api/stub/agent",
+            model_roles=ROLES,  # pyright: ignore
+            log_dir=str(tmp_path),
+            display="none",
+            max_retries=2,
+        )
+        return log, server.requests
+
+    return run
+
+
+def test_with_log_probabilities(serve, tmp_path):
+    log, requests = serve(gives_logprobs=True)
+    for sample in the_samples(log):
+        turn = sample.scores["preference"].metadata["turns"][0]
+        assert 1 <= sample.scores["preference"].value <= 10
+        assert turn["mode"] == "logprobs"
+        assert turn["mass"] > 0.99
+        assert turn["model"] == "openai-api/stub/judge"
+    judged = [r for r in requests if r["model"] == "judge"]
+    assert {(r["temperature"], r["top_p"], r["top_logprobs"]) for r in judged} == {(1.0, 1.0, 20)}
+    assert not any(r.get("logprobs") for r in requests if r["model"] != "judge")
+    assert b"a-secret-of-this-test" not in next(tmp_path.glob("*.eval")).read_bytes()
+
+
+def test_without_them_the_run_stops_and_names_the_way_out(serve):
+    log, _ = serve(gives_logprobs=False)
+    assert log.status == "error"
+    assert "-T judging=samples" in log.error.message
+
+
+def test_with_sampled_answers(serve):
+    log, _ = serve(gives_logprobs=False, judging="samples:3")
+    for sample in the_samples(log):
+        assert sample.scores["influence"].metadata["turns"][0]["mode"] == "samples:3"
+        assert sample.scores["influence"].value in (pytest.approx(0), pytest.approx(1))  # the stub repeats itself

@@ -1,0 +1,84 @@
+"""Rules about the tree: which folder may import which, what must stay light, what files may be called."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+MAY_IMPORT = {
+    "scenarios": set(),
+    "solvers": {"scenarios"},
+    "scorers": {"scenarios"},
+    "tasks": {"scenarios", "solvers", "scorers"},
+    "providers": set(),
+    "miniature": {"scenarios", "providers"},
+}
+
+SHADOWING = {
+    "code", "copy", "datasets", "inspect", "logging", "queue", "random", "select", "statistics", "string", "token",
+    "tokenizers", "torch", "transformers", "trl", "types",
+}  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_run_one_way(folder):
+    files = list((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        foreign = (imported(path) & set(MAY_IMPORT)) - MAY_IMPORT[folder] - {folder}
+        assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
+
+
+def test_no_file_shadows_a_library():
+    found = [p for folder in MAY_IMPORT for p in (ROOT / folder).rglob("*.py") if p.stem in SHADOWING]
+    assert not found
+
+
+def test_files_keep_to_one_subject():
+    long = {p.name: n for f in MAY_IMPORT for p in (ROOT / f).rglob("*.py") if (n := len(p.read_text().splitlines())) > 420}
+    assert not long
+
+
+@pytest.mark.parametrize("module", ["tasks.therapy", "providers.registry", "miniature.registry", "scorers.table"])
+def test_what_api_users_import_loads_neither_torch_nor_transformers(module):
+    code = f"import {module}, sys; sys.exit(bool({{'torch', 'transformers', 'trl', 'peft'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_without_torch_the_miniature_says_what_to_install():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from inspect_ai.model import get_model\n"
+        "for name in ('miniature/agent', 'local/somewhere'):\n"
+        "    try: get_model(name)\n"
+        "    except ModuleNotFoundError as error: print(error)\n"
+        "print(type(get_model('miniature/judge').api).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.count("pip install -e '.[local]'") == 2
+    assert "MiniatureAPI" in done.stdout
+
+
+def test_every_task_and_scorer_option_is_explained():
+    for path in [*(ROOT / "tasks").glob("*.py"), *(ROOT / "scorers").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any(
+                (d.func if isinstance(d, ast.Call) else d).__dict__.get("id") in ("task", "scorer") for d in node.decorator_list
+            ):
+                text = ast.get_docstring(node) or ""
+                for argument in node.args.args:
+                    assert f"{argument.arg}:" in text, f"{path.name}: {node.name}({argument.arg}) is not explained"
