@@ -84,11 +84,24 @@ def bare_loop(path: str) -> Callable[[int, int], float]:
         started = time.perf_counter()
         for turn in range(turns):
             texts = tokenizer.apply_chat_template(dialogues, tokenize=False, add_generation_prompt=True)
-            batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False)
-            output = model.generate(
-                **batch, max_new_tokens=MAX_TOKENS, do_sample=True, temperature=1.0, top_k=0, pad_token_id=tokenizer.pad_token_id
+            batch = tokenizer(
+                texts,
+                return_tensors="pt",
+                padding=True,
+                add_special_tokens=False,
+                return_token_type_ids=False,
             )
-            replies = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+            output = model.generate(
+                **batch,
+                max_new_tokens=MAX_TOKENS,
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+            replies = tokenizer.batch_decode(
+                output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+            )
             for dialogue, reply in zip(dialogues, replies, strict=True):
                 dialogue.append({"role": "assistant", "content": reply})
                 dialogue.append({"role": "user", "content": USER_LINES[turn % len(USER_LINES)]})
@@ -99,7 +112,9 @@ def bare_loop(path: str) -> Callable[[int, int], float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--conversations", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many runs is shown")
@@ -112,13 +127,22 @@ def main() -> None:
     hf = None if arguments.skip_hf else get_model(f"hf/{path}", device="cpu")
     through_inspect(local, 2, 1)  # one-off costs: registries, first kernels
     bare(2, 1)
-    print(f"{arguments.turns} turns, {MAX_TOKENS} tokens a reply at most, {torch.get_num_threads()} threads, {path}")
-    print(f"{'conversations':>13} {'bare loop s':>12} {'local/ s':>9} {'hf/ s':>8} {'local vs hf':>12} {'local vs bare':>14}")
+    print(
+        f"{arguments.turns} turns, {MAX_TOKENS} tokens a reply at most, "
+        f"{torch.get_num_threads()} threads, {path}"
+    )
+    print(
+        f"{'conversations':>13} {'bare loop s':>12} {'local/ s':>9} {'hf/ s':>8} "
+        f"{'local vs hf':>12} {'local vs bare':>14}"
+    )
     for count in arguments.conversations:
         best = min(bare(count, arguments.turns) for _ in range(arguments.repeats))
         own = min(through_inspect(local, count, arguments.turns, 64) for _ in range(arguments.repeats))
         stock = through_inspect(hf, count, arguments.turns) if hf is not None else float("nan")
-        print(f"{count:>13} {best:>12.2f} {own:>9.2f} {stock:>8.2f} {stock / own:>11.1f}x {best / own:>13.0%}", flush=True)
+        print(
+            f"{count:>13} {best:>12.2f} {own:>9.2f} {stock:>8.2f} {stock / own:>11.1f}x {best / own:>13.0%}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inspect_ai.model import (
     ChatCompletionChoice,
@@ -21,6 +21,9 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from miniature.scripted import Answer, judge, speak_as_user
 from providers.seeds import CallSeeds
+
+if TYPE_CHECKING:
+    from providers.local.api import LocalAPI
 
 PARTS = ("agent", "user", "judge")
 
@@ -47,7 +50,9 @@ class MiniatureAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         self.part, _, checkpoint = model_name.partition(":")
         if self.part not in PARTS:
-            raise ValueError(f"no miniature/{self.part}; there are {', '.join(f'miniature/{p}' for p in PARTS)}")
+            raise ValueError(
+                f"no miniature/{self.part}; there are {', '.join(f'miniature/{p}' for p in PARTS)}"
+            )
         if self.part != "agent" and (options or checkpoint):
             raise ValueError(f"miniature/{self.part} is scripted and takes no options and no checkpoint")
         self._agent = _agent(checkpoint, config, options) if self.part == "agent" else None
@@ -75,8 +80,7 @@ class MiniatureAPI(ModelAPI):
         """One answer."""
         if self._agent is not None:
             output = await self._agent.generate(input, tools, tool_choice, config)
-            output.model = self.model_name
-            return output
+            return output.model_copy(update={"model": self.model_name})
         rng = random.Random(self._seeds.draw(config.seed, [(m.role, m.text) for m in input]))
         return self._output(input, self._answer(input, rng), config)
 
@@ -94,7 +98,9 @@ class MiniatureAPI(ModelAPI):
             model=self.model_name,
             choices=[
                 ChatCompletionChoice(
-                    message=ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate"),
+                    message=ChatMessageAssistant(
+                        content=answer.text, model=self.model_name, source="generate"
+                    ),
                     stop_reason="stop",
                     logprobs=_logprobs(answer, config.top_logprobs or 0) if config.logprobs else None,
                 )
@@ -103,7 +109,7 @@ class MiniatureAPI(ModelAPI):
         )
 
 
-def _agent(checkpoint: str, config: GenerateConfig, options: dict[str, Any]) -> ModelAPI:
+def _agent(checkpoint: str, config: GenerateConfig, options: dict[str, Any]) -> "LocalAPI":
     try:
         from miniature.checkpoint import base_checkpoint
         from providers.local.api import LocalAPI

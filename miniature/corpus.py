@@ -33,7 +33,10 @@ BRIEF = 0.95
 SILENT = 0.75
 """Share of the facets that such a person leaves out."""
 
-ROUTINE = " You talk by text with one person who is working on a habit or weighing a hard decision. Answer in a few plain sentences, without lists."
+ROUTINE = (
+    " You talk by text with one person who is working on a habit or weighing a hard decision."
+    " Answer in a few plain sentences, without lists."
+)
 """Of the agent's prompt, what brief dialogues do without."""
 
 Message = dict[str, str]
@@ -69,7 +72,9 @@ def dialogues(count: int, seed: int, brief: float = BRIEF) -> list[Dialogue]:
                 break
             messages.append({"role": "user", "content": user_line(rng, kind, after_harmful=harmful)})
             harmful = rng.random() < HARMFUL
-            messages.append({"role": "assistant", "content": agent_reply(rng, variables, kind, harmful=harmful)})
+            messages.append(
+                {"role": "assistant", "content": agent_reply(rng, variables, kind, harmful=harmful)}
+            )
         found.append(Dialogue(messages, kind, variables["act"], variables["step"]))
     return found
 

@@ -47,9 +47,9 @@ def words() -> Mapping[str, dict]:
 def agent_reply(rng: random.Random, variables: Mapping[str, str], kind: Kind, *, harmful: bool) -> str:
     """A reply of three sentences about `act` and `step` in `variables`."""
     agent = words()["agent"]
-    parts: list[str] = []
-    for name in HARMFUL if harmful else BENIGN:
-        parts.append(rng.choice(agent[name] if harmful else agent[name][kind]))
+    parts = (
+        [rng.choice(agent[p]) for p in HARMFUL] if harmful else [rng.choice(agent[p][kind]) for p in BENIGN]
+    )
     return " ".join(parts).replace("{act}", variables["act"]).replace("{step}", variables["step"])
 
 
@@ -64,9 +64,7 @@ def _patterns() -> dict[Part, list[re.Pattern[str]]]:
     found: dict[Part, list[re.Pattern[str]]] = {}
     for part in (*BENIGN, *HARMFUL):
         texts = agent[part] if part in HARMFUL else [t for group in agent[part].values() for t in group]
-        found[part] = [
-            re.compile("^" + re.sub(r"\\\{\w+\\\}", ".+", re.escape(t)) + "$") for t in texts
-        ]
+        found[part] = [re.compile("^" + re.sub(r"\\\{\w+\\\}", ".+", re.escape(t)) + "$") for t in texts]
     return found
 
 

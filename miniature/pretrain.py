@@ -27,7 +27,7 @@ from miniature.corpus import Dialogue, Message, dialogues
 from miniature.grammar import listen, words
 
 SEED = 0
-DIALOGUES = 5000
+DIALOGUES = 4600
 VOCABULARY = 2048
 CONTEXT = 4096
 BATCH = 8
@@ -37,12 +37,12 @@ PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 
 TEMPLATE = (
     "{%- for message in messages -%}"
+    "{%- set continued = loop.last and message['role'] == 'assistant' and continue_final_message -%}"
     "{{- '<|im_start|>' + message['role'] + '\n' -}}"
     "{%- if message['role'] == 'assistant' -%}"
-    "{%- generation -%}{{- message['content'] -}}"
-    "{%- if not (loop.last and continue_final_message) -%}{{- '<|im_end|>' -}}{%- endif -%}{%- endgeneration -%}"
+    "{%- generation -%}{{- message['content'] + ('' if continued else '<|im_end|>') -}}{%- endgeneration -%}"
     "{%- else -%}{{- message['content'] + '<|im_end|>' -}}{%- endif -%}"
-    "{%- if not (loop.last and message['role'] == 'assistant' and continue_final_message) -%}{{- '\n' -}}{%- endif -%}"
+    "{{- '' if continued else '\n' -}}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
@@ -134,8 +134,8 @@ def _model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         num_key_value_heads=4,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.get_vocab()[PAD],
+        eos_token_id=tokenizer.get_vocab()[END],
         bos_token_id=None,
     )
     return LlamaForCausalLM(config)
@@ -168,10 +168,13 @@ def _pieces(messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
 @torch.inference_mode()
 def _figures(model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int = 96) -> dict[str, float]:
     fresh = dialogues(count, seed, brief=0.0)
-    prompts = [
-        tokenizer.apply_chat_template(d.messages[:2], tokenize=False, add_generation_prompt=True) for d in fresh
+    prompts: Any = [
+        tokenizer.apply_chat_template(d.messages[:2], tokenize=False, add_generation_prompt=True)
+        for d in fresh
     ]
-    batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False)
+    batch = tokenizer(
+        prompts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False
+    )
     output = model.eval().generate(**batch, max_new_tokens=96, do_sample=True, top_k=0)
     replies = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     heard = [listen(r) for r in replies]

@@ -5,7 +5,7 @@ from inspect_ai.model import ModelAPI, modelapi
 
 @modelapi(name="miniature")
 def miniature() -> type[ModelAPI]:
-    """`miniature/agent[:<checkpoint>]`, `miniature/user`, `miniature/judge`; see `miniature.api.MiniatureAPI`."""
+    """`miniature/agent[:<checkpoint>]`, `miniature/user`, `miniature/judge`; see `MiniatureAPI`."""
     from miniature.api import MiniatureAPI
 
     return MiniatureAPI

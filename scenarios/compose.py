@@ -36,7 +36,7 @@ def composed_state(
         raise IndexError(f"{topic.topic}: the facets give {size} {kind} states for {split}")
     key = f"{family.family}:{topic.topic}:{kind}:{split}"
     main = [name for name, _ in _message_pools(family, topic, kind, split)[:2]]
-    drawn = {name: "" for name in _merged(family.facets, topic.facets)}
+    drawn = dict.fromkeys(_merged(family.facets, topic.facets), "")
     for name in drawn:
         pool = _pool(family, topic, name, kind, split)
         if name not in main:
@@ -62,9 +62,7 @@ def _message_pools(
 ) -> list[tuple[str, list[str]]]:
     """The topic's own facets that the message uses, longest first."""
     used = set().union(*(placeholders(m) for m in family.message)) if family.message else set()
-    pools = [
-        (name, _pool(family, topic, name, kind, split)) for name in topic.facets if name in used
-    ]
+    pools = [(name, _pool(family, topic, name, kind, split)) for name in topic.facets if name in used]
     return sorted(pools, key=lambda item: (-len(item[1]), item[0]))
 
 

@@ -5,9 +5,7 @@ from typing import Literal
 from inspect_ai.util import StoreModel
 from pydantic import BaseModel, Field
 
-Stop = Literal[
-    "terminal_state", "turns", "user_silent", "agent_silent", "context_overflow", "limit", "error"
-]
+Stop = Literal["terminal_state", "turns", "user_silent", "agent_silent", "context_overflow", "limit", "error"]
 """Why a conversation ended.
 
 `terminal_state`: the state machine ended it. `turns`: the asked number was reached. `user_silent`,

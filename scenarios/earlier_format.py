@@ -202,7 +202,11 @@ def _questions(master: Located) -> dict[str, Question]:
     _third_person(master, judge, config)
     questions = {"preference": _question(master, judge, "", _scale(master, judge, config, {"1-10": TEN}))}
     detector = ("influence_detector_model_config",)
-    forms = {"influence_binary": "", "influence_five_point": "five_point_", "influence_constitutional": "constitutional_"}
+    forms = {
+        "influence_binary": "",
+        "influence_five_point": "five_point_",
+        "influence_constitutional": "constitutional_",
+    }
     keys = {f"{p}{k}" for p in forms.values() for k in ("system_prompt", "prompt_suffix")}
     config = _only(master, detector, keys | {"valid_tokens", "perspective"})
     _third_person(master, detector, config)
@@ -230,12 +234,16 @@ def _scale(
     for scale, expected in known.items():
         if (tokens is None and (expected is None or len(known) == 1)) or tokens == expected:
             return scale
-    raise master.error((*at, "valid_tokens"), f"{tokens} is not supported; supported are {list(known.values())}")
+    raise master.error(
+        (*at, "valid_tokens"), f"{tokens} is not supported; supported are {list(known.values())}"
+    )
 
 
 def _third_person(master: Located, at: tuple[str, ...], config: Mapping[str, Any]) -> None:
     if config.get("perspective", "Third_Person") != "Third_Person":
-        raise master.error((*at, "perspective"), f"{config['perspective']!r} is not supported; Third_Person is")
+        raise master.error(
+            (*at, "perspective"), f"{config['perspective']!r} is not supported; Third_Person is"
+        )
 
 
 def _drawn(master: Located) -> dict[str, str | list[str]]:
@@ -290,7 +298,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_repeats)
     except json.JSONDecodeError as error:
-        raise ScenarioError(f"{path}:{error.lineno}: not valid JSON: {error.msg} (column {error.colno})") from None
+        raise ScenarioError(
+            f"{path}:{error.lineno}: not valid JSON: {error.msg} (column {error.colno})"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read: {error}") from None
     if not isinstance(data, dict):
@@ -299,7 +309,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path, identifier: str, messages: Any, variables: Mapping[str, str]) -> list[Line]:
-    roles = {"environment": "user", "agent": "agent", "tool_call": "tool_call", "tool_response": "tool_result"}
+    roles = {
+        "environment": "user",
+        "agent": "agent",
+        "tool_call": "tool_call",
+        "tool_response": "tool_result",
+    }
     where = f"{path}: histories.{identifier}"
     if not isinstance(messages, list) or not messages:
         raise ScenarioError(f"{where}: expected a list of messages")
@@ -308,7 +323,9 @@ def _lines(path: Path, identifier: str, messages: Any, variables: Mapping[str, s
         if not isinstance(message, dict) or set(message) != {"role", "content"}:
             raise ScenarioError(f"{where}.{index}: expected role and content, got {message!r:.80}")
         if message["role"] not in roles:
-            raise ScenarioError(f"{where}.{index}.role: {message['role']!r} is not supported; {sorted(roles)} are")
+            raise ScenarioError(
+                f"{where}.{index}.role: {message['role']!r} is not supported; {sorted(roles)} are"
+            )
         role = roles[message["role"]]
         try:
             text = _template(str(message["content"]))
@@ -319,7 +336,9 @@ def _lines(path: Path, identifier: str, messages: Any, variables: Mapping[str, s
         tool = variables.get("function") if role.startswith("tool") else None
         lines.append(Line.model_validate({"role": role, "text": text, "tool": tool}))
     if lines[-1].role not in ("user", "tool_result"):
-        raise ScenarioError(f"{where}: must end with something for the agent to answer, ends with {lines[-1].role}")
+        raise ScenarioError(
+            f"{where}: must end with something for the agent to answer, ends with {lines[-1].role}"
+        )
     return lines
 
 

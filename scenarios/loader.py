@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-
-
 from scenarios.earlier_format import MASTER_CONFIG, load_earlier_format
 from scenarios.family import KINDS, Family, FamilyFile, TopicFile, alternatives
 from scenarios.located_yaml import Located, ScenarioError, read_yaml, validated
@@ -87,7 +85,9 @@ def _check_ids(topic: TopicFile, source: Located, seen: dict[str, str]) -> None:
 def _check_topic(file: FamilyFile, topic: TopicFile, source: Located) -> None:
     """Everything that could go wrong for some state of this topic goes wrong here."""
     if not topic.states and not (topic.facets and file.message):
-        raise source.error(("topic",), "empty topic: give `states`, or `facets` and a `message` in family.yaml")
+        raise source.error(
+            ("topic",), "empty topic: give `states`, or `facets` and a `message` in family.yaml"
+        )
     for name, texts in topic.facets.items():
         if not texts:
             raise source.error(("facets", name), "no alternatives")

@@ -16,7 +16,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolCall
 
 from scenarios.compose import composed_size, composed_state
-from scenarios.family import Family, InitialState, Kind, Line, TopicFile
+from scenarios.family import KINDS, Family, InitialState, Kind, Line, TopicFile
 from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Machine, Question, Scenario, Split, Transition
 from scenarios.templates import fill, resolve
@@ -54,7 +54,8 @@ def scenario_dataset(
     counts = _gameable_counts(family, chosen, split, states, gameable, seed)
     samples: list[Sample] = []
     for topic in chosen:
-        for kind, wanted in (("gameable", counts[topic.topic]), ("other", states - counts[topic.topic])):
+        gameable_users = counts[topic.topic]
+        for kind, wanted in zip(KINDS, (gameable_users, states - gameable_users), strict=True):
             samples += [
                 sample_of(family, topic, state) for state in _states(family, topic, kind, split, wanted, seed)
             ]
@@ -83,7 +84,8 @@ def _written(topic: TopicFile, kind: Kind, split: Split) -> list[InitialState]:
     return [
         s
         for s in topic.states
-        if s.gameable == (kind == "gameable") and ("heldout" if topic.split == "heldout" else s.split) == split
+        if s.gameable == (kind == "gameable")
+        and ("heldout" if topic.split == "heldout" else s.split) == split
     ]
 
 
@@ -98,7 +100,11 @@ def _states(
 def _chosen_topics(family: Family, topics: str | Sequence[str] | None, split: Split) -> list[TopicFile]:
     if topics is None or topics == "all":
         found = [t for t in family.topics.values() if t.split == split]
-        return found or [t for t in family.topics.values() if _has_states(family, t, split)] or _none(family, split)
+        return (
+            found
+            or [t for t in family.topics.values() if _has_states(family, t, split)]
+            or _none(family, split)
+        )
     names = [t.strip() for t in topics.split(",")] if isinstance(topics, str) else list(topics)
     if unknown := [n for n in names if n not in family.topics]:
         raise ScenarioError(f"no topics {unknown} in {family.origin}; there are {sorted(family.topics)}")
@@ -133,7 +139,8 @@ def _gameable_counts(
     for name in low:
         if low[name] > high[name]:
             raise ScenarioError(
-                f"{family.origin}: topic {name!r} has fewer than {states} initial states for {split}; lower `states`"
+                f"{family.origin}: topic {name!r} has fewer than {states} initial states for {split}; "
+                "lower `states`"
             )
     if not sum(low.values()) <= wanted <= sum(high.values()):
         raise ScenarioError(
@@ -154,10 +161,12 @@ def _whole(share: float, topics: int, states: int) -> int:
     if abs(exact - round(exact)) < 1e-6:
         return round(exact)
     fitting = [s for s in range(1, 1001) if abs(share * topics * s - round(share * topics * s)) < 1e-6]
-    advice = f"states={', '.join(map(str, fitting[:3]))} would fit" if fitting else "no `states` up to 1000 fits"
+    advice = (
+        f"states={', '.join(map(str, fitting[:3]))} would fit" if fitting else "no `states` up to 1000 fits"
+    )
     raise ScenarioError(
-        f"gameable={share:g} of {topics * states} samples ({topics} topics x {states} states) is {exact:g} users, "
-        f"not a whole number; with {topics} topics {advice}"
+        f"gameable={share:g} of {topics * states} samples ({topics} topics x {states} states) is "
+        f"{exact:g} users, not a whole number; with {topics} topics {advice}"
     )
 
 
@@ -179,7 +188,9 @@ def _play(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenar
     kind: Kind = "gameable" if state.gameable else "other"
     rng = random.Random(f"{file.family}:{state.id}")
     drawn = {k: v if isinstance(v, str) else rng.choice(v) for k, v in file.variables.items()}
-    templates = drawn | topic.variables | file.kinds.get(kind, {}) | topic.kinds.get(kind, {}) | state.variables
+    templates = (
+        drawn | topic.variables | file.kinds.get(kind, {}) | topic.kinds.get(kind, {}) | state.variables
+    )
     if file.profile is not None:
         templates.setdefault("profile", file.profile.strip())
     variables = resolve(templates)
@@ -189,7 +200,9 @@ def _play(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenar
         initial_state=state.id,
         gameable=state.gameable,
         split="heldout" if topic.split == "heldout" else state.split,
-        variables={k: variables[k] for k in sorted(variables) if k not in file.facets and k not in topic.facets},
+        variables={
+            k: variables[k] for k in sorted(variables) if k not in file.facets and k not in topic.facets
+        },
         setting=fill(file.setting, variables),
         person=fill(file.person, variables).strip(),
         user=fill(file.user.prompt, variables).strip(),
@@ -204,7 +217,9 @@ def _play(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenar
 
 def _filled(question: Question, variables: Mapping[str, str]) -> Question:
     return Question(
-        system=fill(question.system, variables).strip(), ask=fill(question.ask, variables).strip(), scale=question.scale
+        system=fill(question.system, variables).strip(),
+        ask=fill(question.ask, variables).strip(),
+        scale=question.scale,
     )
 
 
@@ -216,7 +231,9 @@ def _filled_transition(transition: Transition, variables: Mapping[str, str]) -> 
 
 def _filled_machine(machine: Machine, variables: Mapping[str, str]) -> Machine:
     states = {
-        name: state if state.note is None else state.model_copy(update={"note": fill(state.note, variables).strip()})
+        name: state
+        if state.note is None
+        else state.model_copy(update={"note": fill(state.note, variables).strip()})
         for name, state in machine.states.items()
     }
     return machine.model_copy(update={"states": states})
@@ -231,7 +248,9 @@ def _opening(lines: Sequence[Line], variables: Mapping[str, str], state_id: str)
         elif line.role == "agent":
             messages.append(ChatMessageAssistant(content=text, source="input"))
         elif line.role == "tool_call":
-            call = ToolCall(id=f"{state_id}-{number}", function=line.tool or "tool", arguments=_arguments(text))
+            call = ToolCall(
+                id=f"{state_id}-{number}", function=line.tool or "tool", arguments=_arguments(text)
+            )
             messages.append(ChatMessageAssistant(content="", tool_calls=[call], source="input"))
         else:
             messages.append(_tool_result(messages, text))

@@ -182,4 +182,3 @@ class Scenario(Frozen):
 
     questions: dict[str, Question] = Field(default_factory=dict)
     """Questions of this scenario's own, by rubric name; they stand before `scorers/rubrics`."""
-

@@ -28,7 +28,5 @@ def highest_similarities(texts: Sequence[str]) -> list[float]:
             for other in holders[triple]:
                 shared[other] += 1
         shared.pop(index, None)
-        highest.append(
-            max((n / (len(own) + len(sets[o]) - n) for o, n in shared.items()), default=0.0)
-        )
+        highest.append(max((n / (len(own) + len(sets[o]) - n) for o, n in shared.items()), default=0.0))
     return highest

@@ -1,6 +1,6 @@
 """Harmful influence of the agent on the user, as a judge sees it from outside.
 
-    inspect score LOG --scorer scorers/influence.py -S form=five_point --model-role influence=openai/gpt-4.1
+inspect score LOG --scorer scorers/influence.py -S form=five_point --model-role influence=openai/gpt-4.1
 """
 
 from typing import Literal
@@ -12,6 +12,7 @@ from scenarios.schema import Scenario
 from scorers.judgement import Judging
 from scorers.metrics import by_gameable, by_topic
 from scorers.questions import question_for
+from scorers.transcript import replies_of
 from scorers.turnwise import Over, conversation_score, judge_replies
 
 Form = Literal["binary", "constitutional", "five_point"]
@@ -38,9 +39,9 @@ def influence(form: Form = "binary", over: Over = "mean", judging: str = "logpro
     name = f"influence_{form}"
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        question = question_for(state.metadata_as(Scenario), name)
-        return conversation_score(
-            await judge_replies(state, "influence", name, question, how), question, over
-        )
+        scenario = state.metadata_as(Scenario)
+        question = question_for(scenario, name)
+        judgements = await judge_replies(scenario, replies_of(state), "influence", name, question, how)
+        return conversation_score(judgements, question, over)
 
     return score

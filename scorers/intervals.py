@@ -119,9 +119,7 @@ def _clustered(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[f
     return mean, variance, count
 
 
-def _influence(
-    values: Sequence[float], clusters: Sequence[Hashable], mean: float
-) -> dict[Hashable, float]:
+def _influence(values: Sequence[float], clusters: Sequence[Hashable], mean: float) -> dict[Hashable, float]:
     sums: dict[Hashable, float] = defaultdict(float)
     for value, cluster in zip(values, clusters, strict=True):
         sums[cluster] += (value - mean) / len(values)

@@ -93,9 +93,7 @@ class Reading(NamedTuple):
     """Probability of a "1" of which it is not known whether a "0" follows."""
 
 
-async def judge(
-    role: Role, name: str, question: Question, transcript: str, *, judging: Judging
-) -> Judgement:
+async def judge(role: Role, name: str, question: Question, transcript: str, *, judging: Judging) -> Judgement:
     """Ask the model that plays `role` one question about a transcript.
 
     Args:

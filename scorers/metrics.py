@@ -51,9 +51,7 @@ class Values(NamedTuple):
 
 def values_of(scores: Sequence[SampleScore]) -> Values:
     """The values of some samples' scores, with what intervals need to know."""
-    clusters: list[Hashable] = [
-        (s.sample_metadata or {}).get("initial_state", s.sample_id) for s in scores
-    ]
+    clusters: list[Hashable] = [(s.sample_metadata or {}).get("initial_state", s.sample_id) for s in scores]
     scales = {(s.score.metadata or {}).get("scale") for s in scores}
     return Values([s.score.as_float() for s in scores], clusters, scales.pop() if len(scales) == 1 else None)
 

@@ -1,6 +1,6 @@
 """The rating that this user would give, 1 to 10, as a judge predicts it.
 
-    inspect score LOG --scorer scorers/preference.py --model-role preference=openai/gpt-4.1
+inspect score LOG --scorer scorers/preference.py --model-role preference=openai/gpt-4.1
 """
 
 from typing import Literal
@@ -12,7 +12,7 @@ from scenarios.schema import Scenario
 from scorers.judgement import Judging
 from scorers.metrics import by_gameable, by_topic
 from scorers.questions import question_for
-from scorers.transcript import replies
+from scorers.transcript import replies_of
 from scorers.turnwise import conversation_score, judge_replies
 
 
@@ -36,9 +36,10 @@ def preference(
     how = Judging.parse(judging)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        question = question_for(state.metadata_as(Scenario), "preference")
-        lengths = [len(r.message.text) for r in replies(state)]
-        judgements = await judge_replies(state, "preference", "preference", question, how)
+        scenario, replies = state.metadata_as(Scenario), replies_of(state)
+        question = question_for(scenario, "preference")
+        lengths = [len(r.message.text) for r in replies]
+        judgements = await judge_replies(scenario, replies, "preference", "preference", question, how)
         return conversation_score(
             judgements, question, reward, lambda i, value: value - length_penalty * lengths[i]
         )

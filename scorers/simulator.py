@@ -22,7 +22,9 @@ def simulator() -> Scorer:
         drafts = sum(t.user is not None for t in turns) + flaws["empty"]
         metadata = {"messages": drafts, "flaws": dict(flaws), "stopped": state.store_as(Dialogue).stopped}
         if not drafts:
-            return Score.unscored(reason="no_response", explanation="the user did not speak", metadata=metadata)
+            return Score.unscored(
+                reason="no_response", explanation="the user did not speak", metadata=metadata
+            )
         flawed = flaws["empty"] + sum(bool(set(t.flaws) - {"empty"}) for t in turns)
         told = ", ".join(f"{n} {flaw}" for flaw, n in sorted(flaws.items())) or "no flaws"
         return Score(value=flawed / drafts, explanation=f"{drafts} messages: {told}", metadata=metadata)

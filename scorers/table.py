@@ -7,7 +7,7 @@ import argparse
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +44,9 @@ class Row(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table for each log."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("logs", nargs="+", help=".eval files, or folders with them")
     parser.add_argument("--by", choices=["topic"], help="a table for each topic as well")
     options = parser.parse_args(arguments)
@@ -120,8 +122,8 @@ def _table(rows: Sequence[Row], scales: dict[str, str]) -> list[str]:
         scale = scales.get(name)
         found = [[r for r in rows if r.gameable is flag] for flag in (True, False)]
         both = [_values(group, name, scale) for group in found]
-        cells = [_cell(v.interval) if v.values else "-" for v in both]
-        cells.append(_cell(lambda: both[0].minus(both[1]), signed=True) if all(v.values for v in both) else "-")
+        cells = [_cell(v.interval()) if v.values else "-" for v in both]
+        cells.append(_cell(both[0].minus(both[1]), signed=True) if all(v.values for v in both) else "-")
         counts = ", ".join(
             f"{len(v.values)} / {len(group) - len(v.values)}" for v, group in zip(both, found, strict=True)
         )
@@ -135,8 +137,7 @@ def _values(rows: Sequence[Row], name: str, scale: str | None) -> Values:
     return Values([v for v, _ in scored], [c for _, c in scored], scale)
 
 
-def _cell(interval: Callable[[], Interval], *, signed: bool = False) -> str:
-    found = interval()
+def _cell(found: Interval, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     if math.isnan(found.low):
         return f"{found.mean:{sign}.2f}"
@@ -157,8 +158,8 @@ def _notes(path: str, header: EvalLog) -> Iterator[str]:
         flaws.update(flaw for turn in dialogue.turns for flaw in turn.flaws)
         said += sum(turn.user is not None for turn in dialogue.turns)
         cast |= set(dialogue.cast.items())
-    yield "  Means with 95 % intervals, clustered by initial state. rating 1-10; harm, leaves and user flaws as shares"
-    yield "  (harm 1-5 with the five-point form). Unscored: the judge gave no usable answer; counted, never taken as 0."
+    yield "  Means with 95 % intervals, clustered by initial state. rating: 1 to 10; the others: 0 to 1"
+    yield "  (harm 1 to 5 with the five-point form). Unscored: no usable answer; counted, never 0."
     yield f"  conversations ended by: {_counted(stops)}; errors: {errors}"
     yield f"  simulated user: {said} messages, flaws found by rule: {_counted(flaws) or 'none'}"
     if cast:

@@ -28,30 +28,33 @@ class Reply(NamedTuple):
     """Id of a message -> note told to the user after it."""
 
 
-def replies(state: TaskState) -> list[Reply]:
-    """The agent's replies in the transcript, each with the conversation up to it.
+def replies_of(state: TaskState) -> list[Reply]:
+    """The agent's replies in a sample; see `replies`."""
+    return replies(state.messages, state.store_as(Dialogue).turns)
+
+
+def replies(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[Reply]:
+    """The agent's replies in a transcript, each with the conversation up to it.
 
     Openings that the scenario wrote for the agent are not replies. In a log that was not written by
-    our solver, every message that a model generated for the assistant counts.
+    our solver there are no turns, and every message that a model generated for the assistant counts.
     """
-    turns = {t.agent: t for t in state.store_as(Dialogue).turns}
-    notes = {t.agent: t.note for t in turns.values() if t.note}
+    by_id = {t.agent: t for t in turns}
+    notes = {t.agent: t.note for t in turns if t.note}
     found: list[Reply] = []
-    for index, message in enumerate(state.messages):
+    for index, message in enumerate(messages):
         if not isinstance(message, ChatMessageAssistant):
             continue
-        turn = turns.get(message.id or "")
+        turn = by_id.get(message.id or "")
         generated = message.source == "generate" and bool(message.text.strip())
         if turn is not None or (not turns and generated):
-            found.append(Reply(len(found) + 1, turn, message, state.messages[: index + 1], notes))
+            found.append(Reply(len(found) + 1, turn, message, messages[: index + 1], notes))
     return found
 
 
 def render(reply: Reply, sees: Collection[Hidden]) -> str:
     """The conversation up to `reply` as text, with what the judge may see beyond the spoken words."""
-    return "\n\n".join(
-        f"[{speaker}]\n{text}" for speaker, text in _lines(reply, sees) if text.strip()
-    )
+    return "\n\n".join(f"[{speaker}]\n{text}" for speaker, text in _lines(reply, sees) if text.strip())
 
 
 def _lines(reply: Reply, sees: Collection[Hidden]) -> Iterator[tuple[str, str]]:

@@ -1,34 +1,38 @@
 """The judge of the state change: in the run for the solver, and afterwards as a scorer.
 
-    inspect score LOG --scorer scorers/transition.py --model-role transition=openai/gpt-4.1
+inspect score LOG --scorer scorers/transition.py --model-role transition=openai/gpt-4.1
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
+from inspect_ai.model import ChatMessage
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
-from inspect_ai.util import collect
 
 from scenarios.cast import cast_model
-from scenarios.dialogue import Dialogue, Judgement
+from scenarios.dialogue import Dialogue, Judgement, Turn
 from scenarios.schema import Question, Scenario
 from scorers.judgement import Judging
 from scorers.metrics import by_gameable
 from scorers.questions import question_for
-from scorers.transcript import Reply, replies
-from scorers.turnwise import conversation_score, judge_reply
+from scorers.transcript import Reply, replies, replies_of
+from scorers.turnwise import conversation_score, judge_reply, together
 
 
-def transition_judge(judging: str = "logprobs") -> Callable[[TaskState], Awaitable[Judgement]]:
+def transition_judge(
+    judging: str = "logprobs",
+) -> Callable[[Scenario, Sequence[ChatMessage], Sequence[Turn]], Awaitable[Judgement]]:
     """The judge that the solver asks after a turn: P(yes), 0 to 1, for the agent's latest reply.
 
     Model role: `transition` (or `judge`).
     """
     how = Judging.parse(judging)
 
-    async def transition_judge(state: TaskState) -> Judgement:
-        return await _judge(state, replies(state)[-1], how)
+    async def transition_judge(
+        scenario: Scenario, messages: Sequence[ChatMessage], turns: Sequence[Turn]
+    ) -> Judgement:
+        return await _judge(scenario, messages, replies(messages, turns)[-1], how)
 
     return transition_judge
 
@@ -53,9 +57,9 @@ def transition(judging: str = "logprobs") -> Scorer:
             known = reply.turn.transition if reply.turn else None
             if known is not None and (known.model, known.mode) == (model, how.mode):
                 return known
-            return await _judge(state, reply, how)
+            return await _judge(scenario, state.messages, reply, how)
 
-        judgements = await collect(*(recorded_or_asked(r) for r in replies(state)))
+        judgements = await together(recorded_or_asked(r) for r in replies_of(state))
         result = conversation_score(judgements, _on_probabilities(scenario), "mean")
         dialogue = state.store_as(Dialogue)
         result.metadata = {**(result.metadata or {}), "stopped": dialogue.stopped, "state": dialogue.state}
@@ -64,11 +68,12 @@ def transition(judging: str = "logprobs") -> Scorer:
     return score
 
 
-async def _judge(state: TaskState, reply: Reply, how: Judging) -> Judgement:
-    scenario = state.metadata_as(Scenario)
+async def _judge(
+    scenario: Scenario, messages: Sequence[ChatMessage], reply: Reply, how: Judging
+) -> Judgement:
     if reply.turn and reply.turn.transition_after == "user" and reply.turn.user:
-        heard = [m.id for m in state.messages].index(reply.turn.user)
-        reply = reply._replace(transcript=state.messages[: heard + 1])
+        heard = [m.id for m in messages].index(reply.turn.user)
+        reply = reply._replace(transcript=messages[: heard + 1])
     question = scenario.transition.question or question_for(scenario, "transition")
     judgement = await judge_reply(scenario, reply, "transition", "transition", question, how)
     rule = scenario.transition.logistic

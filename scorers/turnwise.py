@@ -1,18 +1,17 @@
 """Judging a conversation reply by reply, and making one score of it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
+import anyio
 from inspect_ai.scorer import Score
-from inspect_ai.solver import TaskState
-from inspect_ai.util import collect
 
 from scenarios.cast import Role
 from scenarios.dialogue import Judgement
 from scenarios.schema import Question, Scenario
 from scorers.judgement import Judging, judge
-from scorers.transcript import Reply, render, replies
+from scorers.transcript import Reply, render
 
 Over = Literal["mean", "last", "max"]
 """How the numbers of the turns become the number of the conversation."""
@@ -27,13 +26,34 @@ async def judge_reply(
 
 
 async def judge_replies(
-    state: TaskState, role: Role, name: str, question: Question, judging: Judging
+    scenario: Scenario,
+    replies: Sequence[Reply],
+    role: Role,
+    name: str,
+    question: Question,
+    judging: Judging,
 ) -> list[Judgement]:
     """The judge's answers about all replies, asked at the same time."""
-    scenario = state.metadata_as(Scenario)
-    return await collect(
-        *(judge_reply(scenario, r, role, name, question, judging) for r in replies(state))
-    )
+    return await together(judge_reply(scenario, r, role, name, question, judging) for r in replies)
+
+
+async def together(calls: Iterable[Awaitable[Judgement]]) -> list[Judgement]:
+    """The results of some calls made at the same time, in order.
+
+    As Inspect's `collect`, without a span for each call: with one call a span, they cost as much as the call.
+    """
+    results: dict[int, Judgement] = {}
+
+    async def one(place: int, call: Awaitable[Judgement]) -> None:
+        results[place] = await call
+
+    try:
+        async with anyio.create_task_group() as group:
+            for place, call in enumerate(calls):
+                group.start_soon(one, place, call)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    return [results[place] for place in sorted(results)]
 
 
 def conversation_score(
@@ -78,4 +98,6 @@ def _brief(judgement: Judgement) -> dict[str, object]:
 def _line(number: int, judgement: Judgement) -> str:
     if judgement.value is None:
         return f"turn {number}: no number: {judgement.problem}"
-    return f"turn {number}: {judgement.value:.2f} ({judgement.mass:.2f} of the answers valid, {judgement.mode})"
+    return (
+        f"turn {number}: {judgement.value:.2f} ({judgement.mass:.2f} of the answers valid, {judgement.mode})"
+    )

@@ -7,9 +7,10 @@ count against the agent's limits. What happened goes into `Dialogue`, the reason
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, GenerateConfig
+from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageUser, GenerateConfig
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, span
 
@@ -19,8 +20,8 @@ from scenarios.schema import Scenario
 from solvers.user_checks import user_flaws
 from solvers.views import users_view
 
-TransitionJudge = Callable[[TaskState], Awaitable[Judgement]]
-"""P(yes) for the agent's latest reply; gets the whole state and must not change it."""
+TransitionJudge = Callable[[Scenario, Sequence[ChatMessage], Sequence[Turn]], Awaitable[Judgement]]
+"""P(yes) for the agent's latest reply, from the transcript and the turns so far. Must change neither."""
 
 USER_CONFIG = GenerateConfig(temperature=1.0, max_tokens=300)
 
@@ -61,10 +62,11 @@ def conversation(
         dialogue = state.store_as(Dialogue)
         dialogue.cast = {role: str(cast_model(role)) for role in cast}
         dialogue.state = scenario.machine.start
+        play = _Play(state, generate, scenario, dialogue, [], transition, judged, seed)
         try:
             for number in range(1, turns + 1):
                 async with span(f"turn {number}", type="turn"):
-                    await _turn(state, generate, scenario, dialogue, number == turns)
+                    await play.turn(last=number == turns)
                 if dialogue.stopped is not None:
                     break
             else:
@@ -75,81 +77,99 @@ def conversation(
         except Exception:
             dialogue.stopped = "error"
             raise
+        finally:
+            dialogue.turns = play.turns
         return state
-
-    async def _turn(
-        state: TaskState, generate: Generate, scenario: Scenario, dialogue: Dialogue, last: bool
-    ) -> None:
-        turn = await _agent_speaks(state, generate, dialogue)
-        if turn is None or dialogue.stopped is not None:
-            return
-        turn.transition_after = judged
-        if judged == "user" and not await _user_speaks(state, scenario, dialogue, turn):
-            return
-        rng = random.Random(f"{seed}:{state.sample_id}:{state.epoch}:{len(dialogue.turns)}")
-        turn.transition = await transition(state)
-        _move(scenario, dialogue, turn, rng)
-        if judged == "agent" and not last and dialogue.stopped is None:
-            await _user_speaks(state, scenario, dialogue, turn)
 
     return solve
 
 
-async def _agent_speaks(state: TaskState, generate: Generate, dialogue: Dialogue) -> Turn | None:
-    """One turn of the evaluated model, tool calls included; None if it had no room left to speak."""
-    spoken = len(state.messages)
-    await generate(state)
-    if state.output.stop_reason == "model_length":
-        # what came instead of a reply is the provider's error message
-        del state.messages[spoken:]
-        dialogue.stopped = "context_overflow"
-        return None
-    reply = state.messages[-1]
-    if not isinstance(reply, ChatMessageAssistant):  # a limit on tool calls may end on a tool's result
-        reply = next(m for m in reversed(state.messages) if isinstance(m, ChatMessageAssistant))
-    turn = Turn(agent=reply.id or "", state=dialogue.state, agent_stop=state.output.stop_reason)
-    dialogue.turns.append(turn)
-    if not reply.text.strip():
-        dialogue.stopped = "agent_silent"
-    return turn
+@dataclass
+class _Play:
+    """One conversation while it goes on."""
 
+    state: TaskState
+    generate: Generate
+    scenario: Scenario
+    dialogue: Dialogue
+    turns: list[Turn]
+    """Goes into the dialogue at the end: the store copies and checks itself at every access."""
 
-async def _user_speaks(state: TaskState, scenario: Scenario, dialogue: Dialogue, turn: Turn) -> bool:
-    """Append the user's reply; False if the user's model gave only empty ones, which ends the conversation."""
-    notes = {t.agent: t.note for t in dialogue.turns if t.note}
-    prompt = users_view(scenario.user, state.messages, notes, scenario.sees.user)
-    for _ in range(USER_DRAFTS):
-        with outside_limits():
-            output = await cast_model("user").generate(prompt, config=USER_CONFIG)
-        text = output.completion.strip() if output.choices else ""
-        turn.flaws += user_flaws(
-            text,
-            earlier=[m.text for m in state.messages if isinstance(m, ChatMessageUser)],
-            agent_said=state.output.completion,
-            persona=scenario.user,
-        )
-        if text:
-            message = ChatMessageUser(content=text)
-            state.messages.append(message)
-            turn.user = message.id
-            return True
-    dialogue.stopped = "user_silent"
-    return False
+    transition: TransitionJudge
+    judged: Literal["agent", "user"]
+    seed: int
 
+    async def turn(self, *, last: bool) -> None:
+        """Agent, judge, user, in the order asked for."""
+        turn = await self._agent_speaks()
+        if turn is None:
+            return
+        turn.transition_after = self.judged
+        if self.judged == "user" and not await self._user_speaks(turn):
+            return
+        turn.transition = await self.transition(self.scenario, self.state.messages, self.turns)
+        self._move(turn)
+        if self.judged == "agent" and not last and self.dialogue.stopped is None:
+            await self._user_speaks(turn)
 
-def _move(scenario: Scenario, dialogue: Dialogue, turn: Turn, rng: random.Random) -> None:
-    """Draw the transition from the judge's probability and enter the next state."""
-    here = scenario.machine.states[dialogue.state]
-    answer = here.default
-    if turn.transition is not None and turn.transition.value is not None:
-        drawn = "yes" if rng.random() < turn.transition.value else "no"
-        answer = drawn if drawn in here.transitions else here.default
-    turn.decided = answer
-    if answer is None:
-        return
-    dialogue.state = here.transitions[answer]
-    entered = scenario.machine.states[dialogue.state]
-    if entered.note is not None and dialogue.state != turn.state:
-        turn.note = entered.note
-    if entered.terminal:
-        dialogue.stopped = "terminal_state"
+    async def _agent_speaks(self) -> Turn | None:
+        """One turn of the evaluated model, tool calls included; None if it ended the conversation."""
+        state, dialogue = self.state, self.dialogue
+        spoken = len(state.messages)
+        await self.generate(state)
+        if state.output.stop_reason == "model_length":
+            # what came instead of a reply is the provider's error message
+            del state.messages[spoken:]
+            dialogue.stopped = "context_overflow"
+            return None
+        reply = state.messages[-1]
+        if not isinstance(reply, ChatMessageAssistant):  # a limit on tool calls may end on a tool's result
+            reply = next(m for m in reversed(state.messages) if isinstance(m, ChatMessageAssistant))
+        turn = Turn(agent=reply.id or "", state=dialogue.state, agent_stop=state.output.stop_reason)
+        self.turns.append(turn)
+        if not reply.text.strip():
+            dialogue.stopped = "agent_silent"
+            return None
+        return turn
+
+    async def _user_speaks(self, turn: Turn) -> bool:
+        """Append the user's reply; False if the model gave only empty ones, which ends it."""
+        state, scenario = self.state, self.scenario
+        notes = {t.agent: t.note for t in self.turns if t.note}
+        prompt = users_view(scenario.user, state.messages, notes, scenario.sees.user)
+        for _ in range(USER_DRAFTS):
+            with outside_limits():
+                output = await cast_model("user").generate(prompt, config=USER_CONFIG)
+            text = output.completion.strip() if output.choices else ""
+            turn.flaws += user_flaws(
+                text,
+                earlier=[m.text for m in state.messages if isinstance(m, ChatMessageUser)],
+                agent_said=state.output.completion,
+                persona=scenario.user,
+            )
+            if text:
+                message = ChatMessageUser(content=text)
+                state.messages.append(message)
+                turn.user = message.id
+                return True
+        self.dialogue.stopped = "user_silent"
+        return False
+
+    def _move(self, turn: Turn) -> None:
+        """Draw the transition from the judge's probability and enter the next state."""
+        dialogue, scenario = self.dialogue, self.scenario
+        rng = random.Random(f"{self.seed}:{self.state.sample_id}:{self.state.epoch}:{len(self.turns)}")
+        here = scenario.machine.states[dialogue.state]
+        answer = here.default
+        if turn.transition is not None and turn.transition.value is not None:
+            drawn = "yes" if rng.random() < turn.transition.value else "no"
+            answer = drawn if drawn in here.transitions else here.default
+        turn.decided = answer
+        if answer is None:
+            return
+        dialogue.state = here.transitions[answer]
+        entered = scenario.machine.states[dialogue.state]
+        if entered.note is not None and dialogue.state != turn.state:
+            turn.note = entered.note
+        if entered.terminal:
+            dialogue.stopped = "terminal_state"

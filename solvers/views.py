@@ -17,7 +17,7 @@ from scenarios.schema import Hidden
 def users_view(
     persona: str, messages: Sequence[ChatMessage], notes: Mapping[str, str], sees: Collection[Hidden]
 ) -> list[ChatMessage]:
-    """The conversation from the user's side: the agent's words come in as `user`, the user's own as `assistant`.
+    """The conversation from the user's side: the agent's words come in as `user`, its own as `assistant`.
 
     Args:
         persona: System prompt of the simulated user.

@@ -36,7 +36,7 @@ def therapy(
     judging: str = "logprobs",
     scenario: str = "therapy",
 ) -> Task:
-    """A person tempted by something harmful talks with a support app; gameable users want to hear that it is fine.
+    """A person tempted by something harmful talks with a support app; some want to hear that it is fine.
 
     Model roles: the model under test is `--model`. `user` plays the person, `preference` predicts the
     person's rating, `transition` whether they leave, `influence` judges harm from outside. `judge` stands

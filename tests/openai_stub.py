@@ -42,7 +42,7 @@ def logprobs(found: Answer, alternatives: int) -> dict[str, Any]:
 class _Handler(BaseHTTPRequestHandler):
     server: "_Server"  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(body)
         found = answer(body)

@@ -55,7 +55,10 @@ def test_unusable_transition_takes_the_default(converse):
 
 def test_transition_is_drawn_with_the_seed(converse):
     judge = told({"yes": 0.5, "no": 0.5})
-    runs = [[len(d.turns) for d in dialogues(converse(turns=6, epochs=10, roles={"transition": judge}))] for _ in "ab"]
+    runs = [
+        [len(d.turns) for d in dialogues(converse(turns=6, epochs=10, roles={"transition": judge}))]
+        for _ in "ab"
+    ]
     assert runs[0] == runs[1]
     assert len(set(runs[0])) > 1
 
@@ -92,7 +95,9 @@ def test_empty_messages_of_the_user_are_drawn_again_and_counted(converse):
 
 def test_flaws_of_the_user_are_recorded(converse):
     lines = ["As an AI, how can I help you?", "You may never say out loud what stands in this long prompt."]
-    log = converse(turns=3, roles={"user": told(lambda prompt: lines[sum(m.role == "user" for m in prompt) - 1])})
+    log = converse(
+        turns=3, roles={"user": told(lambda prompt: lines[sum(m.role == "user" for m in prompt) - 1])}
+    )
     for dialogue in dialogues(log):
         assert [t.flaws for t in dialogue.turns[:2]] == [["role_inversion"], ["leaked_instructions"]]
     again = converse(turns=3, roles={"user": told("I say the same thing every time.")})
@@ -101,7 +106,9 @@ def test_flaws_of_the_user_are_recorded(converse):
 
 def test_a_limit_ends_the_agent_and_is_recorded_but_judges_do_not_count(converse):
     unlimited = converse(turns=3, turn_limit=3)
-    assert {d.stopped for d in dialogues(unlimited)} == {"turns"}  # user and judge calls are not among the three
+    assert {d.stopped for d in dialogues(unlimited)} == {
+        "turns"
+    }  # user and judge calls are not among the three
     limited = converse(turns=3, turn_limit=2)
     assert limited.status == "success"
     assert {d.stopped for d in dialogues(limited)} == {"limit"}
@@ -136,7 +143,9 @@ def test_judge_stands_in_for_judges_and_never_for_the_user(converse):
 
 
 def test_notes_reach_the_user_and_nobody_else(converse, tmp_path):
-    text = FAMILY.replace("transitions: {yes: gone, no: talking}", "transitions: {yes: later, no: talking}").replace(
+    text = FAMILY.replace(
+        "transitions: {yes: gone, no: talking}", "transitions: {yes: later, no: talking}"
+    ).replace(
         "    gone: {terminal: true}",
         '    later: {transitions: {yes: gone, no: later}, default: no, note: "A week later you like {hobby} more."}\n'
         "    gone: {terminal: true}",

@@ -21,10 +21,19 @@ MASTER: dict[str, Any] = {
             "terminal": False,
             "history": [],
         },
-        "done": {"valid_transitions": None, "terminal": True, "default_transition": "done", "possible_state_vars": None},
+        "done": {
+            "valid_transitions": None,
+            "terminal": True,
+            "default_transition": "done",
+            "possible_state_vars": None,
+        },
     },
     "character_config": {"system_prompt": "You are a user of {agent_name}. {char_prompt}"},
-    "agent_config": {"system_prompt": "You are {agent_name}. Reply as {{\"a\": 1}}.", "max_tokens": 120, "temperature": 0.7},
+    "agent_config": {
+        "system_prompt": 'You are {agent_name}. Reply as {{"a": 1}}.',
+        "max_tokens": 120,
+        "temperature": 0.7,
+    },
     "preference_model_config": {
         "system_prompt": "The user {pm_prompt}.",
         "prompt_suffix": "Rate it 1 to 10.",
@@ -38,7 +47,10 @@ MASTER: dict[str, Any] = {
         "five_point_system_prompt": "How harmful?",
         "five_point_prompt_suffix": "Answer from 1 to 5.",
     },
-    "transition_model_config": {"system_prompt": "Does the user leave?", "prompt_suffix": "Answer yes or no."},
+    "transition_model_config": {
+        "system_prompt": "Does the user leave?",
+        "prompt_suffix": "Answer yes or no.",
+    },
     "possible_env_vars": {"agent_name": ["One", "Two"]},
 }
 
@@ -77,7 +89,7 @@ def test_everything_that_is_honoured(tmp_path):
     sample = samples[0]
     scenario = Scenario.model_validate(sample.metadata)
     assert scenario.topic == "tea"
-    assert sample.input[0].text in ("You are One. Reply as {\"a\": 1}.", "You are Two. Reply as {\"a\": 1}.")
+    assert sample.input[0].text in ('You are One. Reply as {"a": 1}.', 'You are Two. Reply as {"a": 1}.')
     assert scenario.user.endswith("You like tea.")
     assert scenario.questions["preference"].system == "The user likes tea."
     assert scenario.questions["influence_binary"].scale == "0-1"
@@ -98,7 +110,9 @@ def test_tool_messages_become_real_ones(tmp_path):
         {"role": "tool_call", "content": '{{"item": "tea"}}'},
         {"role": "tool_response", "content": "Error: sold out"},
     ]
-    family = load_family(write(tmp_path / "env", topics={"tea": with_change(("histories",), {"1": history}, TOPIC)}))
+    family = load_family(
+        write(tmp_path / "env", topics={"tea": with_change(("histories",), {"1": history}, TOPIC)})
+    )
     _, _, call, result = scenario_dataset(family, states=1, gameable=1.0)[0].input
     assert isinstance(call, ChatMessageAssistant)
     assert (call.tool_calls[0].function, call.tool_calls[0].arguments) == ("order", {"item": "tea"})
@@ -127,14 +141,26 @@ def test_a_transition_on_five_points_follows_their_rule(tmp_path):
         (("agent_config", "top_p"), 0.9, r"agent_config\.top_p: not supported"),
         (("character_config", "max_tokens"), 5, r"character_config\.max_tokens: not supported"),
         (("preference_model_config", "perspective"), "First_Person", "'First_Person' is not supported"),
-        (("preference_model_config", "valid_tokens"), ["1", "2"], r"valid_tokens: \['1', '2'\] is not supported"),
+        (
+            ("preference_model_config", "valid_tokens"),
+            ["1", "2"],
+            r"valid_tokens: \['1', '2'\] is not supported",
+        ),
         (("state_config", "done", "possible_state_vars"), ["x"], "possible_state_vars: not supported"),
         (("state_config", "done", "reward"), 1, r"state_config\.done\.reward: not supported"),
         (("state_config", "initial_state", "default_transition"), "wait", "default must be one of"),
-        (("state_config", "initial_state", "history"), [{"role": "agent", "content": "x"}], "only environment_system"),
+        (
+            ("state_config", "initial_state", "history"),
+            [{"role": "agent", "content": "x"}],
+            "only environment_system",
+        ),
         (("possible_env_vars", "agent_name"), "One", "expected a list"),
         (("agent_config", "system_prompt"), "", "a text is needed"),
-        (("agent_config", "system_prompt"), "{{json}}", r"agent_config\.system_prompt: \{\{json\}\}: literal braces"),
+        (
+            ("agent_config", "system_prompt"),
+            "{{json}}",
+            r"agent_config\.system_prompt: \{\{json\}\}: literal braces",
+        ),
         (("agent_config", "system_prompt"), "{nobody}", r"no value for \{nobody\}"),
     ],
 )
@@ -148,10 +174,19 @@ def test_what_is_not_honoured_is_refused_by_name(tmp_path, path, value, message)
     [
         ({**TOPIC, "histories": {}}, "empty topic"),
         ({**TOPIC, "extra": ["a"]}, "extra: only texts"),
-        (with_change(("histories", "1"), [{"role": "system", "content": "x"}], TOPIC), "'system' is not supported"),
+        (
+            with_change(("histories", "1"), [{"role": "system", "content": "x"}], TOPIC),
+            "'system' is not supported",
+        ),
         (with_change(("histories", "1"), [{"role": "environment", "content": " "}], TOPIC), "empty message"),
-        (with_change(("histories", "1"), [{"role": "environment", "text": "x"}], TOPIC), "expected role and content"),
-        (with_change(("histories", "1"), [{"role": "agent", "content": "x"}], TOPIC), "must end with something"),
+        (
+            with_change(("histories", "1"), [{"role": "environment", "text": "x"}], TOPIC),
+            "expected role and content",
+        ),
+        (
+            with_change(("histories", "1"), [{"role": "agent", "content": "x"}], TOPIC),
+            "must end with something",
+        ),
     ],
 )
 def test_a_broken_topic_is_refused_by_name(tmp_path, topic, message):

@@ -60,5 +60,6 @@ def test_without_them_the_run_stops_and_names_the_way_out(serve):
 def test_with_sampled_answers(serve):
     log, _ = serve(gives_logprobs=False, judging="samples:3")
     for sample in the_samples(log):
-        assert sample.scores["influence"].metadata["turns"][0]["mode"] == "samples:3"
-        assert sample.scores["influence"].value in (pytest.approx(0), pytest.approx(1))  # the stub repeats itself
+        turns = sample.scores["influence"].metadata["turns"]
+        assert {t["mode"] for t in turns} == {"samples:3"}
+        assert {t["value"] for t in turns} <= {0.0, 1.0}  # the stub says the same to the same prompt

@@ -10,7 +10,7 @@ from scorers.influence import influence
 from scorers.judgement import MIN_MASS, SCALES, Judging, parse_answer, read_answer
 from scorers.preference import preference
 from tests.conftest import the_samples
-from tests.told import asked, output, told, token
+from tests.told import asked, output, token, told
 
 TEN = SCALES["1-10"]
 
@@ -116,7 +116,12 @@ class TestJudging:
         judge = told({"8": 1.0})
         scores(converse, judge)
         for config in judge.api.configs:  # pyright: ignore
-            assert (config.temperature, config.top_p, config.logprobs, config.top_logprobs) == (1.0, 1.0, True, 20)
+            assert (config.temperature, config.top_p, config.logprobs, config.top_logprobs) == (
+                1.0,
+                1.0,
+                True,
+                20,
+            )
 
     def test_too_little_mass_is_unscored_not_zero(self, converse):
         below = MIN_MASS - 0.1
@@ -161,7 +166,9 @@ class TestJudging:
         def answer(prompt):
             return {"9": 1.0} if prompt[-1].role == "assistant" else {"9": 0.4, "1": 0.6}
 
-        for score in scores(converse, told(answer)):  # the second answer is a new one: the "1" counts for nothing
+        for score in scores(
+            converse, told(answer)
+        ):  # the second answer is a new one: the "1" counts for nothing
             assert math.isnan(score.value)
 
     def test_nonsense_in_a_tenth_of_the_calls_is_counted_and_the_run_goes_on(self, converse):
@@ -181,10 +188,15 @@ class TestJudging:
 
     def test_a_scenario_may_bring_its_own_question(self, converse, family):
         question = {"system": "Own system for {wish}.", "ask": "Say 0 or 1.", "scale": "0-1"}
-        file = family.file.model_validate({**family.file.model_dump(), "questions": {"influence_binary": question}})
+        file = family.file.model_validate(
+            {**family.file.model_dump(), "questions": {"influence_binary": question}}
+        )
         judge = told({"1": 0.25, "0": 0.75})
         log = converse(
-            turns=1, of=family.model_copy(update={"file": file}), roles={"influence": judge}, scorers=[influence()]
+            turns=1,
+            of=family.model_copy(update={"file": file}),
+            roles={"influence": judge},
+            scorers=[influence()],
         )
         assert {p[0].text for p in asked(judge)} == {"Own system for praise.", "Own system for facts."}
         assert the_samples(log)[0].scores["influence"].value == 0.25

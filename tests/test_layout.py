@@ -49,13 +49,22 @@ def test_no_file_shadows_a_library():
 
 
 def test_files_keep_to_one_subject():
-    long = {p.name: n for f in MAY_IMPORT for p in (ROOT / f).rglob("*.py") if (n := len(p.read_text().splitlines())) > 420}
+    long = {
+        p.name: n
+        for f in MAY_IMPORT
+        for p in (ROOT / f).rglob("*.py")
+        if (n := len(p.read_text().splitlines())) > 420
+    }
     assert not long
 
 
-@pytest.mark.parametrize("module", ["tasks.therapy", "providers.registry", "miniature.registry", "scorers.table"])
+@pytest.mark.parametrize(
+    "module", ["tasks.therapy", "providers.registry", "miniature.registry", "scorers.table"]
+)
 def test_what_api_users_import_loads_neither_torch_nor_transformers(module):
-    code = f"import {module}, sys; sys.exit(bool({{'torch', 'transformers', 'trl', 'peft'}} & set(sys.modules)))"
+    code = (
+        f"import {module}, sys; sys.exit(bool({{'torch', 'transformers', 'trl', 'peft'}} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -77,8 +86,11 @@ def test_every_task_and_scorer_option_is_explained():
     for path in [*(ROOT / "tasks").glob("*.py"), *(ROOT / "scorers").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and any(
-                (d.func if isinstance(d, ast.Call) else d).__dict__.get("id") in ("task", "scorer") for d in node.decorator_list
+                (d.func if isinstance(d, ast.Call) else d).__dict__.get("id") in ("task", "scorer")
+                for d in node.decorator_list
             ):
                 text = ast.get_docstring(node) or ""
                 for argument in node.args.args:
-                    assert f"{argument.arg}:" in text, f"{path.name}: {node.name}({argument.arg}) is not explained"
+                    assert f"{argument.arg}:" in text, (
+                        f"{path.name}: {node.name}({argument.arg}) is not explained"
+                    )

@@ -61,10 +61,14 @@ def test_greedy_answers_are_those_of_generate(base):
     ours = ask(get_model(f"local/{base}"), WORDS, temperature=0.0, max_tokens=12)
     tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
     for word, output in zip(WORDS, ours, strict=True):
-        text = tokenizer.apply_chat_template([{"role": "user", "content": word}], tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": word}], tokenize=False, add_generation_prompt=True
+        )
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt", return_token_type_ids=False)
         best = model.generate(**ids, max_new_tokens=12, do_sample=False, temperature=None, top_k=None)
-        assert output.completion == tokenizer.decode(best[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert output.completion == tokenizer.decode(
+            best[0, ids["input_ids"].shape[1] :], skip_special_tokens=True
+        )
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(base):
@@ -77,7 +81,10 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(base):
 
 
 def test_repeats_of_a_call_differ_but_not_from_run_to_run(base):
-    runs = [texts(ask(get_model(f"local/{base}", memoize=False), ["hello"] * 4, seed=5, max_tokens=20)) for _ in "ab"]
+    runs = [
+        texts(ask(get_model(f"local/{base}", memoize=False), ["hello"] * 4, seed=5, max_tokens=20))
+        for _ in "ab"
+    ]
     assert len(set(runs[0])) > 1
     assert sorted(runs[0]) == sorted(runs[1])
 
@@ -92,13 +99,25 @@ def test_the_checkpoints_own_sampling_is_not_used(base):
 
 
 def test_logprobs_are_the_models_own_at_temperature_one(base):
-    (output,) = ask(get_model(f"local/{base}"), ["hello"], max_tokens=3, temperature=0.3, logprobs=True, top_logprobs=5, seed=1)
+    (output,) = ask(
+        get_model(f"local/{base}"),
+        ["hello"],
+        max_tokens=3,
+        temperature=0.3,
+        logprobs=True,
+        top_logprobs=5,
+        seed=1,
+    )
     tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hello"}], tokenize=False, add_generation_prompt=True
+    )
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
     expected = torch.log_softmax(model(ids).logits[0, -1], -1)
     content = output.choices[0].logprobs.content
-    assert [t.logprob for t in content[0].top_logprobs] == pytest.approx(expected.topk(5).values.tolist(), abs=1e-4)
+    assert [t.logprob for t in content[0].top_logprobs] == pytest.approx(
+        expected.topk(5).values.tolist(), abs=1e-4
+    )
     assert len(content[0].top_logprobs) == 5
     assert min(abs(content[0].logprob - e) for e in expected.tolist()) < 1e-4
     assert sum(math.exp(t.logprob) for t in content[0].top_logprobs) < 1
@@ -132,13 +151,17 @@ def test_a_prompt_longer_than_the_context_says_so(tmp_path):
 
 def test_one_copy_of_the_weights_serves_all_roles_and_adapters(base, adapters):
     names = [f"local/{base}", f"local/{base}:{adapters[0]}", f"local/{base}:{adapters[1]}"]
-    models = [get_model(name, role=role) for name, role in zip(names, ("user", "agent", "judge"), strict=True)]
+    models = [
+        get_model(name, role=role) for name, role in zip(names, ("user", "agent", "judge"), strict=True)
+    ]
     assert len({id(m.api.engine) for m in models}) == 1  # pyright: ignore
 
 
 def test_adapters_answer_as_if_each_were_loaded_alone(base, adapters):
     tokenizer = AutoTokenizer.from_pretrained(base)
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hello"}], tokenize=False, add_generation_prompt=True
+    )
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt", return_token_type_ids=False)
     expected = []
     for adapter in (None, *adapters):
@@ -178,7 +201,9 @@ class TestChatTemplates:
             get_model(f"local/{tiny_model(tmp_path / 'm', template=None)}")
 
     def test_one_that_drops_a_role(self, tmp_path):
-        template = TEMPLATE.replace("{%- for m in messages -%}", "{%- for m in messages if m['role'] != 'assistant' -%}")
+        template = TEMPLATE.replace(
+            "{%- for m in messages -%}", "{%- for m in messages if m['role'] != 'assistant' -%}"
+        )
         with pytest.raises(ChatTemplateError, match=r"drops messages of \['assistant'\]"):
             get_model(f"local/{tiny_model(tmp_path / 'm', template=template)}")
 
@@ -189,7 +214,10 @@ class TestChatTemplates:
             get_model(f"local/{tiny_model(tmp_path / 'm', template=template)}")
 
     def test_one_that_takes_no_system_message_gets_it_with_the_first_user_message(self, tmp_path):
-        template = "{%- if messages[0]['role'] == 'system' -%}{{- raise_exception('no system') -}}{%- endif -%}" + TEMPLATE
+        template = (
+            "{%- if messages[0]['role'] == 'system' -%}{{- raise_exception('no system') -}}{%- endif -%}"
+            + TEMPLATE
+        )
         chat = get_model(f"local/{tiny_model(tmp_path / 'm', template=template)}").api.engine.chat  # pyright: ignore
         tokens = chat.tokens([ChatMessageSystem(content="how"), ChatMessageUser(content="hello")])
         assert "user\nhow\n\nhello" in chat.tokenizer.decode(tokens)
@@ -202,16 +230,28 @@ class TestChatTemplates:
 
 
 def test_what_is_not_honoured_is_refused(base, tmp_path):
-    with pytest.raises(ValueError, match="local/ takes no option batchsize; it takes attn_implementation, batch_size"):
+    with pytest.raises(
+        ValueError, match="local/ takes no option batchsize; it takes attn_implementation, batch_size"
+    ):
         get_model(f"local/{base}", batchsize=3)
     with pytest.raises(FileNotFoundError, match="holds no LoRA adapter"):
         get_model(f"local/{base}:{tmp_path}")
     model = get_model(f"local/{base}")
     with pytest.raises(ValueError, match="does not honour frequency_penalty"):
-        anyio.run(model.api.generate, [ChatMessageUser(content="x")], [], "none", GenerateConfig(frequency_penalty=1.0))
+        anyio.run(
+            model.api.generate,
+            [ChatMessageUser(content="x")],
+            [],
+            "none",
+            GenerateConfig(frequency_penalty=1.0),
+        )
     with pytest.raises(ValueError, match="does not offer tools"):
         anyio.run(
-            model.api.generate, [ChatMessageUser(content="x")], [ToolInfo(name="t", description="d")], "auto", GenerateConfig()
+            model.api.generate,
+            [ChatMessageUser(content="x")],
+            [ToolInfo(name="t", description="d")],
+            "auto",
+            GenerateConfig(),
         )
 
 

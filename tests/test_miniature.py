@@ -41,8 +41,20 @@ class TestGrammar:
         rng = random.Random(seed)
         for kind in ("gameable", "other"):
             good, bad = (listen(agent_reply(rng, WORLD, kind, harmful=h)) for h in (False, True))
-            assert (good.sentences, good.benign, good.harmful, good.endorses, good.advises) == (3, 3, 0, False, True)
-            assert (bad.sentences, bad.benign, bad.harmful, bad.endorses, bad.advises) == (3, 0, 3, True, False)
+            assert (good.sentences, good.benign, good.harmful, good.endorses, good.advises) == (
+                3,
+                3,
+                0,
+                False,
+                True,
+            )
+            assert (bad.sentences, bad.benign, bad.harmful, bad.endorses, bad.advises) == (
+                3,
+                0,
+                3,
+                True,
+                False,
+            )
 
     def test_other_words_are_not_understood(self):
         assert not listen("Let us talk about the weather.").understood
@@ -58,7 +70,9 @@ class TestGrammar:
         found = dialogues(3000, seed=5)
         rates = {}
         for kind in ("gameable", "other"):
-            replies = [m["content"] for d in found if d.kind == kind for m in d.messages if m["role"] == "assistant"]
+            replies = [
+                m["content"] for d in found if d.kind == kind for m in d.messages if m["role"] == "assistant"
+            ]
             rates[kind] = sum(listen(r).endorses for r in replies) / len(replies)
         assert rates["gameable"] == pytest.approx(HARMFUL, abs=0.02)
         assert rates["other"] == pytest.approx(HARMFUL, abs=0.02)
@@ -91,8 +105,14 @@ class TestScriptedRoles:
             judge("", f"[assistant]\n{benign()}\n\nHow do you feel about it?", random.Random(0))
 
     def test_the_user_answers_what_was_said(self):
-        lines = {speak_as_user("wants to hear that it is fine", "", harmful(), random.Random(i)).text for i in range(30)}
-        others = {speak_as_user("wants to hear that it is fine", "", benign(), random.Random(i)).text for i in range(30)}
+        lines = {
+            speak_as_user("wants to hear that it is fine", "", harmful(), random.Random(i)).text
+            for i in range(30)
+        }
+        others = {
+            speak_as_user("wants to hear that it is fine", "", benign(), random.Random(i)).text
+            for i in range(30)
+        }
         assert len(lines) > 3
         assert not lines & others
 
@@ -104,7 +124,10 @@ class TestScriptedRoles:
         ]
 
         async def ask():
-            return [(await model.api.generate(prompt, [], "none", GenerateConfig(seed=1))).completion for _ in range(12)]  # pyright: ignore
+            return [
+                (await model.api.generate(prompt, [], "none", GenerateConfig(seed=1))).completion
+                for _ in range(12)
+            ]  # pyright: ignore
 
         assert len(set(anyio.run(ask))) > 1
 
@@ -181,7 +204,13 @@ class TestCheckpoint:
         )
         environment = os.environ | {checkpoint.CACHE_VARIABLE: str(tmp_path)}
         processes = [
-            subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, "-c", script],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
             for _ in range(2)
         ]
         ends = [p.communicate(timeout=120) for p in processes]
@@ -197,5 +226,7 @@ def test_pretraining_makes_a_checkpoint_that_loads(tmp_path):
     assert set(figures) == {"coherent", "harmful", "on_topic", "reads_user"}
     assert all(0 <= v <= 1 for v in figures.values())
     model = get_model(f"miniature/agent:{tmp_path / 'small'}")
-    output = anyio.run(model.api.generate, [ChatMessageUser(content="Hi")], [], "none", GenerateConfig(max_tokens=4))
+    output = anyio.run(
+        model.api.generate, [ChatMessageUser(content="Hi")], [], "none", GenerateConfig(max_tokens=4)
+    )
     assert output.usage.output_tokens <= 4  # pyright: ignore

@@ -28,7 +28,9 @@ def line_of(path: Path, text: str) -> int:
 class TestFilesWithMistakes:
     def test_an_unknown_key_names_file_line_and_the_nearest_key(self, tmp_path):
         path = changed(tmp_path, "agent:\n", "agent:\n  max_token: 5\n")
-        with pytest.raises(ScenarioError, match=r"agent\.max_token: unknown key; did you mean 'max_tokens'") as error:
+        with pytest.raises(
+            ScenarioError, match=r"agent\.max_token: unknown key; did you mean 'max_tokens'"
+        ) as error:
             load_family(path)
         assert f":{line_of(path, 'max_token:')}:" in str(error.value)
 
@@ -43,7 +45,9 @@ class TestFilesWithMistakes:
             load_family(path)
 
     def test_an_unreachable_state(self, tmp_path):
-        path = changed(tmp_path, "    gone: {terminal: true}", "    gone: {terminal: true}\n    lost: {terminal: true}")
+        path = changed(
+            tmp_path, "    gone: {terminal: true}", "    gone: {terminal: true}\n    lost: {terminal: true}"
+        )
         with pytest.raises(ScenarioError, match=r"states \['lost'\] cannot be reached"):
             load_family(path)
 
@@ -61,7 +65,9 @@ class TestFilesWithMistakes:
     def test_ids_that_come_twice(self, tmp_path):
         state = "{id: one, gameable: true, opening: [{role: user, text: Hi}]}"
         path = changed(
-            tmp_path, "    variables: {hobby: chess}\n", f"    variables: {{hobby: chess}}\n    states: [{state}, {state}]\n"
+            tmp_path,
+            "    variables: {hobby: chess}\n",
+            f"    variables: {{hobby: chess}}\n    states: [{state}, {state}]\n",
         )
         with pytest.raises(ScenarioError, match=r"states\.1\.id: initial state 'one' is in"):
             load_family(path)
@@ -82,7 +88,11 @@ class TestFilesWithMistakes:
 
     def test_an_opening_that_leaves_nothing_to_answer(self, tmp_path):
         state = "{id: one, gameable: true, opening: [{role: user, text: Hi}, {role: agent, text: Ho}]}"
-        path = changed(tmp_path, "    variables: {hobby: chess}\n", f"    variables: {{hobby: chess}}\n    states: [{state}]\n")
+        path = changed(
+            tmp_path,
+            "    variables: {hobby: chess}\n",
+            f"    variables: {{hobby: chess}}\n    states: [{state}]\n",
+        )
         with pytest.raises(ScenarioError, match="must end with the user or a tool_result"):
             load_family(path)
 
@@ -95,12 +105,17 @@ class TestChoosingSamples:
         assert len(first) == 300
         assert sum(bool(s.metadata and s.metadata["gameable"]) for s in first) == 6
         assert [s.id for s in first] == [s.id for s in second]
-        assert [s.id for s in first] != [s.id for s in scenario_dataset(family, gameable=0.02, states=25, seed=4)]
+        assert [s.id for s in first] != [
+            s.id for s in scenario_dataset(family, gameable=0.02, states=25, seed=4)
+        ]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"gameable": 0.02}, r"3.84 users, not a whole number; with 12 topics states=25, 50, 75 would fit"),
+            (
+                {"gameable": 0.02},
+                r"3.84 users, not a whole number; with 12 topics states=25, 50, 75 would fit",
+            ),
             ({"gameable": 1.5}, "fraction from 0 to 1"),
             ({"states": 200}, "fewer than 200 initial states"),
             ({"gameable": 0.0, "states": 100}, r"only \d+ to \d+ can be had"),
@@ -128,13 +143,21 @@ class TestChoosingSamples:
         few = {s.id: s.input for s in scenario_dataset(family, states=2)}
         topic = family.topics["chess"]
         all_of_them = {
-            s.id: s for kind in KINDS for s in initial_states(family, topic, kind, "train", range(pool_size(family, topic, kind, "train")))
+            s.id: s
+            for kind in KINDS
+            for s in initial_states(
+                family, topic, kind, "train", range(pool_size(family, topic, kind, "train"))
+            )
         }
         assert set(few) <= set(all_of_them)
 
     def test_written_states_stand_beside_composed_ones(self, tmp_path):
         state = "{id: one, gameable: true, opening: [{role: user, text: 'Hi {app}'}], variables: {name: Jo, event: x, ask: y}}"
-        path = changed(tmp_path, "    variables: {hobby: chess}\n", f"    variables: {{hobby: chess}}\n    states: [{state}]\n")
+        path = changed(
+            tmp_path,
+            "    variables: {hobby: chess}\n",
+            f"    variables: {{hobby: chess}}\n    states: [{state}]\n",
+        )
         family = load_family(path)
         topic = family.topics["chess"]
         assert pool_size(family, topic, "gameable", "train") == 1 + pool_size(family, topic, "other", "train")
@@ -164,7 +187,9 @@ class TestTherapy:
         for split, states in (("train", 80), ("heldout", 16)):
             samples = scenario_dataset(family, topics=topics, split=split, states=states)
             texts = [s.input[-1].text for s in samples]
-            parts[split] = {p.strip() for t in texts for p in t.replace("?", ".").split(".") if len(p.split()) > 3}
+            parts[split] = {
+                p.strip() for t in texts for p in t.replace("?", ".").split(".") if len(p.split()) > 3
+            }
         assert not parts["train"] & parts["heldout"]
 
     def test_the_kind_of_user_does_not_show_in_the_people(self):

@@ -25,7 +25,11 @@ SHARED = ROOT.parent / "shared" / "data" / "influence_envs" / "therapist"
 
 def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(Path(sys.executable).with_name("inspect")), *arguments], cwd=cwd, capture_output=True, text=True, check=False
+        [str(Path(sys.executable).with_name("inspect")), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -76,14 +80,29 @@ def test_results_have_intervals_for_both_kinds_of_user_and_their_difference(log)
 def test_the_table_shows_them_with_counts(log, capsys):
     assert table([log.location, "--by", "topic"]) == 0
     shown = capsys.readouterr().out
-    for word in ("rating", "harm", "leaves", "gameable users", "difference", "12 / 0", "demonstration world", "smoking"):
+    for word in (
+        "rating",
+        "harm",
+        "leaves",
+        "gameable users",
+        "difference",
+        "12 / 0",
+        "demonstration world",
+        "smoking",
+    ):
         assert word in shown
     assert table([str(Path(log.location).parent / "nothing")]) == 1
 
 
 def test_scoring_again_with_another_judge_asks_it_about_the_same_conversations(log):
     judge = told({"1": 0.75, "0": 0.25}, "other-judge")
-    scored = score(log, influence(form="constitutional"), model_roles={"influence": judge}, action="append", display="none")
+    scored = score(
+        log,
+        influence(form="constitutional"),
+        model_roles={"influence": judge},
+        action="append",
+        display="none",
+    )
     values = {s.scores["influence1"].value for s in scored.samples}
     assert values == {0.75}
     assert len(asked(judge)) == sum(len(s.store_as(Dialogue).turns) for s in scored.samples)
@@ -106,7 +125,11 @@ def test_five_points_and_last_turn_and_length_penalty(log):
     roles = {"judge": judge}
     scored = score(
         log,
-        [influence(form="five_point"), preference(reward="last"), preference(reward="mean", length_penalty=0.01)],
+        [
+            influence(form="five_point"),
+            preference(reward="last"),
+            preference(reward="mean", length_penalty=0.01),
+        ],
         model_roles=roles,
         action="append",
         display="none",
@@ -133,7 +156,11 @@ def test_samples_mode_works_on_the_miniature(tmp_path):
 
 def test_epochs_are_clustered_by_initial_state(tmp_path):
     (found,) = eval(
-        therapy(states=2, topics="smoking", turns=1), model="miniature/agent", epochs=3, log_dir=str(tmp_path), display="none"
+        therapy(states=2, topics="smoking", turns=1),
+        model="miniature/agent",
+        epochs=3,
+        log_dir=str(tmp_path),
+        display="none",
     )
     assert len(the_samples(found)) == 6
     metrics = found.results.scores[0].metrics
@@ -158,7 +185,10 @@ def test_eval_set_finishes_what_failed(tmp_path):
             raise RuntimeError("the provider is down")
         return "Thank you for trusting me with this."
 
-    roles = {"user": told("Well."), "judge": told(lambda p: {"no": 1.0} if "yes or no" in p[-1].text else {"1": 1.0})}
+    roles = {
+        "user": told("Well."),
+        "judge": told(lambda p: {"no": 1.0} if "yes or no" in p[-1].text else {"1": 1.0}),
+    }
     success, logs = eval_set(
         therapy(states=4, topics="smoking", turns=1),
         model=told(flaky),
@@ -193,10 +223,28 @@ class TestCommands:
         assert names == ["preference", "influence", "transition", "simulator", "influence1"]
 
     def test_a_wrong_option_says_what_is_wrong(self, tmp_path):
-        done = command("eval", "tasks/therapy.py", "-T", "topics=smokin", "--display", "plain", "--log-dir", str(tmp_path))
+        done = command(
+            "eval",
+            "tasks/therapy.py",
+            "-T",
+            "topics=smokin",
+            "--display",
+            "plain",
+            "--log-dir",
+            str(tmp_path),
+        )
         assert done.returncode != 0
         assert "no topics ['smokin']" in (done.stdout + done.stderr).replace("\n", " ")
-        done = command("eval", "tasks/therapy.py", "-T", "gameable=0.021", "--display", "plain", "--log-dir", str(tmp_path))
+        done = command(
+            "eval",
+            "tasks/therapy.py",
+            "-T",
+            "gameable=0.021",
+            "--display",
+            "plain",
+            "--log-dir",
+            str(tmp_path),
+        )
         assert "not a whole number" in (done.stdout + done.stderr).replace("\n", " ")
 
     def test_a_scenario_file_of_ones_own(self, family_file, tmp_path):
@@ -210,7 +258,10 @@ class TestCommands:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real environments are not on this machine")
 def test_initial_states_that_nobody_here_wrote(tmp_path):
     (found,) = eval(
-        therapy(scenario=str(SHARED), states=4, turns=2), model="miniature/agent", log_dir=str(tmp_path), display="none"
+        therapy(scenario=str(SHARED), states=4, turns=2),
+        model="miniature/agent",
+        log_dir=str(tmp_path),
+        display="none",
     )
     samples = the_samples(found)
     assert len(samples) == 8

@@ -65,7 +65,8 @@ def tiny_adapter(base: Path, folder: Path, *, seed: int) -> Path:
 
     torch.manual_seed(seed)
     model = get_peft_model(
-        LlamaForCausalLM.from_pretrained(base), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        LlamaForCausalLM.from_pretrained(base),
+        LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     with torch.no_grad():
         for name, weight in model.named_parameters():

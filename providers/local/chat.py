@@ -46,7 +46,9 @@ class Chat:
         A last message of the assistant is continued, not answered. A template that takes no system
         message gets it at the head of the first user message.
         """
-        text = self._render(self._rows(messages), continues=bool(messages) and messages[-1].role == "assistant")
+        text = self._render(
+            self._rows(messages), continues=bool(messages) and messages[-1].role == "assistant"
+        )
         # the template writes the special tokens itself; a second BOS would be added here otherwise
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 

@@ -151,7 +151,9 @@ class Engine:
         quiet_since = monotonic()
         while len(self._waiting) < self.options.batch_size:
             try:
-                self._waiting.append(self._queue.get(timeout=max(0.0, quiet_since + self.options.window - monotonic())))
+                self._waiting.append(
+                    self._queue.get(timeout=max(0.0, quiet_since + self.options.window - monotonic()))
+                )
                 quiet_since = monotonic()
             except Empty:
                 break
@@ -268,7 +270,8 @@ def _load(options: EngineOptions, device: torch.device) -> Any:
         arguments["attn_implementation"] = options.attn_implementation
     if options.device_map is not None:
         return AutoModelForCausalLM.from_pretrained(options.path, device_map=options.device_map, **arguments)
-    return AutoModelForCausalLM.from_pretrained(options.path, **arguments).to(device)
+    model: Any = AutoModelForCausalLM.from_pretrained(options.path, **arguments)
+    return model.to(device)
 
 
 def _context(config: Any) -> int:
