@@ -43,7 +43,10 @@ def instant() -> tuple[Model, dict[str, str | Model]]:
             return {"no": 1.0}
         return {"0": 0.9, "1": 0.1} if "with 0" in ask else {str(i): 0.1 for i in range(1, 11)}
 
-    return told(REPLY, "agent"), {"user": told("I see what you mean.", "user"), "judge": told(judge, "judge")}
+    agent, user, judges = told(REPLY, "agent"), told("I see what you mean.", "user"), told(judge, "judge")
+    for model in (agent, user, judges):
+        model.api.keeps = False  # pyright: ignore[reportAttributeAccessIssue]
+    return agent, {"user": user, "judge": judges}
 
 
 @solver
@@ -106,11 +109,19 @@ def measure(kind: str, samples: int, turns: int) -> dict[str, float]:
     started, clock = time.process_time(), time.perf_counter()
     with tempfile.TemporaryDirectory() as logs:
         (log,) = eval(
-            task, model=agent, model_roles=dict(roles), epochs=epochs, log_dir=logs, display="none", log_samples=True,
-            log_realtime=False, max_samples=50, max_connections=50,
-        )  # fmt: skip
+            task,
+            model=agent,
+            model_roles=dict(roles),
+            epochs=epochs,
+            log_dir=logs,
+            display="none",
+            log_samples=True,
+            log_realtime=False,
+            max_samples=50,
+            max_connections=50,
+        )
     assert log.status == "success", log.error
-    calls = sum(len(m.api.prompts) for m in (agent, *roles.values()))  # pyright: ignore
+    calls = sum(m.api.calls for m in (agent, *roles.values()))  # pyright: ignore
     return {
         "cpu": time.process_time() - started,
         "wall": time.perf_counter() - clock,
@@ -135,7 +146,7 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=504)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--memory", type=int, nargs="*", default=[504, 5040])
+    parser.add_argument("--memory", type=int, nargs="*", default=[504, 5040], help="samples of two turns")
     parser.add_argument("--repeats", type=int, default=2, help="the best of so many runs is shown")
     parser.add_argument("--measure", choices=["suite", "simplest"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -155,9 +166,10 @@ def main() -> None:
         )
     print(f"suite / simplest: {costs['suite'] / costs['simplest']:.2f}")
     for samples in arguments.memory:
-        found = in_own_process("suite", samples, arguments.turns)
+        found = in_own_process("suite", samples, 2)
         print(
-            f"peak memory at {samples} samples: {found['peak_mb']:.0f} MB ({found['wall']:.0f} s)", flush=True
+            f"peak memory at {samples} samples x 2 turns: {found['peak_mb']:.0f} MB ({found['wall']:.0f} s)",
+            flush=True,
         )
 
 

@@ -56,6 +56,8 @@ class MiniatureAPI(ModelAPI):
         if self.part != "agent" and (options or checkpoint):
             raise ValueError(f"miniature/{self.part} is scripted and takes no options and no checkpoint")
         self._agent = _agent(checkpoint, config, options) if self.part == "agent" else None
+        if self._agent is not None:
+            self._agent.model_name = model_name  # logs name the miniature, not a folder of this machine
         self._seeds = CallSeeds()
 
     def partner(self, role: str) -> str | None:
@@ -79,8 +81,7 @@ class MiniatureAPI(ModelAPI):
     ) -> ModelOutput:
         """One answer."""
         if self._agent is not None:
-            output = await self._agent.generate(input, tools, tool_choice, config)
-            return output.model_copy(update={"model": self.model_name})
+            return await self._agent.generate(input, tools, tool_choice, config)
         rng = random.Random(self._seeds.draw(config.seed, [(m.role, m.text) for m in input]))
         return self._output(input, self._answer(input, rng), config)
 

@@ -58,7 +58,12 @@ def _read(path: Path) -> Family:
         _check_topic(file, topic, source)
         _check_ids(topic, source, state_ids)
         topics[topic.topic] = topic
-    return Family(file=file, topics=topics, origin=str(path))
+    return Family(file=file, topics=topics, origin=_shown(path))
+
+
+def _shown(path: Path) -> str:
+    """Where a family came from, for logs and messages: within the suite, not within this machine."""
+    return str(path.relative_to(ROOT.parent) if path.is_relative_to(ROOT.parent) else path)
 
 
 def _topic_list(located: Located, inline: object) -> list[dict]:

@@ -39,6 +39,8 @@ class ToldAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         self.script: Script = ""
         self.gives_logprobs = True
+        self.keeps = True
+        self.calls = 0
         self.prompts: list[Prompt] = []
         self.configs: list[GenerateConfig] = []
 
@@ -46,8 +48,10 @@ class ToldAPI(ModelAPI):
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
         del tools, tool_choice
-        self.prompts.append(list(input))
-        self.configs.append(config)
+        self.calls += 1
+        if self.keeps:
+            self.prompts.append(list(input))
+            self.configs.append(config)
         return self._output(self._next(input), bool(config.logprobs))
 
     def _next(self, prompt: Prompt) -> Answer:
@@ -55,7 +59,7 @@ class ToldAPI(ModelAPI):
             return self.script(prompt)
         if isinstance(self.script, str | Mapping | ModelOutput):
             return self.script
-        return self.script[(len(self.prompts) - 1) % len(self.script)]
+        return self.script[(self.calls - 1) % len(self.script)]
 
     def _output(self, answer: Answer, wanted: bool) -> ModelOutput:
         if isinstance(answer, ModelOutput):
