@@ -17,10 +17,11 @@ def simulator() -> Scorer:
     """
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        turns = state.store_as(Dialogue).turns
+        dialogue = state.store_as(Dialogue)
+        turns = dialogue.turns
         flaws = Counter(flaw for t in turns for flaw in t.flaws)
         drafts = sum(t.user is not None for t in turns) + flaws["empty"]
-        metadata = {"messages": drafts, "flaws": dict(flaws), "stopped": state.store_as(Dialogue).stopped}
+        metadata = {"messages": drafts, "flaws": dict(flaws), "stopped": dialogue.stopped}
         if not drafts:
             return Score.unscored(
                 reason="no_response", explanation="the user did not speak", metadata=metadata

@@ -16,7 +16,7 @@ from scenarios.schema import Question, Scenario
 from scorers.judgement import Judging
 from scorers.metrics import by_gameable
 from scorers.questions import question_for
-from scorers.transcript import Reply, replies, replies_of
+from scorers.transcript import Reply, replies
 from scorers.turnwise import conversation_score, judge_reply, together
 
 
@@ -59,9 +59,9 @@ def transition(judging: str = "logprobs") -> Scorer:
                 return known
             return await _judge(scenario, state.messages, reply, how)
 
-        judgements = await together(recorded_or_asked(r) for r in replies_of(state))
-        result = conversation_score(judgements, _on_probabilities(scenario), "mean")
         dialogue = state.store_as(Dialogue)
+        judgements = await together(recorded_or_asked(r) for r in replies(state.messages, dialogue.turns))
+        result = conversation_score(judgements, _on_probabilities(scenario), "mean")
         result.metadata = {**(result.metadata or {}), "stopped": dialogue.stopped, "state": dialogue.state}
         return result
 

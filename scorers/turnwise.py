@@ -88,7 +88,8 @@ def conversation_score(
             metadata=metadata,
         )
     value = max(scored) if over == "max" else math.fsum(scored) / len(scored)
-    return Score(value=value, explanation=explanation, metadata=metadata)
+    # more digits than this are noise, and the viewer shows them all
+    return Score(value=round(value, 4), explanation=explanation, metadata=metadata)
 
 
 def _brief(judgement: Judgement) -> dict[str, object]:

@@ -7,7 +7,7 @@ count against the agent's limits. What happened goes into `Dialogue`, the reason
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageUser, GenerateConfig
@@ -15,7 +15,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, span
 
 from scenarios.cast import Role, cast_model, outside_limits
-from scenarios.dialogue import Dialogue, Judgement, Turn
+from scenarios.dialogue import Dialogue, Judgement, Stop, Turn
 from scenarios.schema import Scenario
 from solvers.user_checks import user_flaws
 from solvers.views import users_view
@@ -58,27 +58,27 @@ def conversation(
         raise ValueError(f"judged must be agent or user, got {judged!r}")
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        scenario = state.metadata_as(Scenario)
-        dialogue = state.store_as(Dialogue)
-        dialogue.cast = {role: str(cast_model(role)) for role in cast}
-        dialogue.state = scenario.machine.start
-        play = _Play(state, generate, scenario, dialogue, [], transition, judged, seed)
+        roles = {role: str(cast_model(role)) for role in cast}
+        play = _Play(state, generate, state.metadata_as(Scenario), transition, judged, seed)
         try:
             for number in range(1, turns + 1):
                 async with span(f"turn {number}", type="turn"):
                     await play.turn(last=number == turns)
-                if dialogue.stopped is not None:
+                if play.stopped is not None:
                     break
             else:
-                dialogue.stopped = "turns"
+                play.stopped = "turns"
         except LimitExceededError:
-            dialogue.stopped = "limit"
+            play.stopped = "limit"
             raise
         except Exception:
-            dialogue.stopped = "error"
+            play.stopped = "error"
             raise
         finally:
-            dialogue.turns = play.turns
+            # once, at the end: the store checks itself again at every access
+            dialogue = state.store_as(Dialogue)
+            dialogue.turns, dialogue.state = play.turns, play.at
+            dialogue.stopped, dialogue.cast = play.stopped, roles
         return state
 
     return solve
@@ -91,13 +91,16 @@ class _Play:
     state: TaskState
     generate: Generate
     scenario: Scenario
-    dialogue: Dialogue
-    turns: list[Turn]
-    """Goes into the dialogue at the end: the store copies and checks itself at every access."""
-
     transition: TransitionJudge
     judged: Literal["agent", "user"]
     seed: int
+    turns: list[Turn] = field(default_factory=list)
+    stopped: Stop | None = None
+    at: str = ""
+    """State of the machine."""
+
+    def __post_init__(self) -> None:
+        self.at = self.scenario.machine.start
 
     async def turn(self, *, last: bool) -> None:
         """Agent, judge, user, in the order asked for."""
@@ -109,26 +112,26 @@ class _Play:
             return
         turn.transition = await self.transition(self.scenario, self.state.messages, self.turns)
         self._move(turn)
-        if self.judged == "agent" and not last and self.dialogue.stopped is None:
+        if self.judged == "agent" and not last and self.stopped is None:
             await self._user_speaks(turn)
 
     async def _agent_speaks(self) -> Turn | None:
         """One turn of the evaluated model, tool calls included; None if it ended the conversation."""
-        state, dialogue = self.state, self.dialogue
+        state = self.state
         spoken = len(state.messages)
         await self.generate(state)
         if state.output.stop_reason == "model_length":
             # what came instead of a reply is the provider's error message
             del state.messages[spoken:]
-            dialogue.stopped = "context_overflow"
+            self.stopped = "context_overflow"
             return None
         reply = state.messages[-1]
         if not isinstance(reply, ChatMessageAssistant):  # a limit on tool calls may end on a tool's result
             reply = next(m for m in reversed(state.messages) if isinstance(m, ChatMessageAssistant))
-        turn = Turn(agent=reply.id or "", state=dialogue.state, agent_stop=state.output.stop_reason)
+        turn = Turn(agent=reply.id or "", state=self.at, agent_stop=state.output.stop_reason)
         self.turns.append(turn)
         if not reply.text.strip():
-            dialogue.stopped = "agent_silent"
+            self.stopped = "agent_silent"
             return None
         return turn
 
@@ -152,14 +155,14 @@ class _Play:
                 state.messages.append(message)
                 turn.user = message.id
                 return True
-        self.dialogue.stopped = "user_silent"
+        self.stopped = "user_silent"
         return False
 
     def _move(self, turn: Turn) -> None:
         """Draw the transition from the judge's probability and enter the next state."""
-        dialogue, scenario = self.dialogue, self.scenario
+        scenario = self.scenario
         rng = random.Random(f"{self.seed}:{self.state.sample_id}:{self.state.epoch}:{len(self.turns)}")
-        here = scenario.machine.states[dialogue.state]
+        here = scenario.machine.states[self.at]
         answer = here.default
         if turn.transition is not None and turn.transition.value is not None:
             drawn = "yes" if rng.random() < turn.transition.value else "no"
@@ -167,9 +170,9 @@ class _Play:
         turn.decided = answer
         if answer is None:
             return
-        dialogue.state = here.transitions[answer]
-        entered = scenario.machine.states[dialogue.state]
-        if entered.note is not None and dialogue.state != turn.state:
+        self.at = here.transitions[answer]
+        entered = scenario.machine.states[self.at]
+        if entered.note is not None and self.at != turn.state:
             turn.note = entered.note
         if entered.terminal:
-            dialogue.stopped = "terminal_state"
+            self.stopped = "terminal_state"

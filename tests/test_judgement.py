@@ -63,7 +63,7 @@ class TestReadingAnAnswer:
         reading = read_answer([token(max(distribution, key=distribution.__getitem__), distribution)], TEN)
         read = sum(reading.probabilities.values()) + reading.unsplit_one
         valid = sum(p for k, p in distribution.items() if k.strip() in TEN)
-        assert read == pytest.approx(valid, abs=1e-6)
+        assert read == pytest.approx(valid, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def scores(converse, judge, *, judging="logprobs", **arguments):
 class TestJudging:
     def test_the_expected_value_with_its_mass(self, converse):
         for score in scores(converse, told({"8": 0.5, "9": 0.25, "?": 0.25})):
-            assert score.value == pytest.approx((8 * 0.5 + 9 * 0.25) / 0.75, abs=1e-6)
+            assert score.value == pytest.approx((8 * 0.5 + 9 * 0.25) / 0.75, abs=1e-4)
             assert score.metadata["turns"][0]["mass"] == pytest.approx(0.75)
             assert score.metadata["turns"][0]["mode"] == "logprobs"
 
@@ -148,7 +148,7 @@ class TestJudging:
     def test_sampled_answers_are_averaged_and_named(self, converse):
         judge = told(["8", "Rating: 6", "?", "10"], logprobs=False)
         for score in scores(converse, judge, judging="samples:4", max_samples=1):
-            assert score.value == pytest.approx((8 + 6 + 10) / 3)
+            assert score.value == pytest.approx((8 + 6 + 10) / 3, abs=1e-4)
             assert score.metadata["turns"][0]["mode"] == "samples:4"
             assert score.metadata["turns"][0]["mass"] == pytest.approx(0.75)
 
