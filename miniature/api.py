@@ -82,7 +82,9 @@ class MiniatureAPI(ModelAPI):
         """One answer."""
         if self._agent is not None:
             return await self._agent.generate(input, tools, tool_choice, config)
-        rng = random.Random(self._seeds.draw(config.seed, [(m.role, m.text) for m in input]))
+        # scripted roles say the same in every run, unless they are given another seed
+        seed = 0 if config.seed is None else config.seed
+        rng = random.Random(self._seeds.draw(seed, [(m.role, m.text) for m in input]))
         return self._output(input, self._answer(input, rng), config)
 
     def _answer(self, messages: list[ChatMessage], rng: random.Random) -> Answer:
