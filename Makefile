@@ -12,7 +12,7 @@ export INSPECT_DISPLAY ?= plain
 
 demo: install
 	$(BIN)/inspect eval tasks/therapy.py -T states=4 --max-connections 64 --seed 1 --log-dir $(LOG_DIR)
-	$(BIN)/python scorers/table.py $(LOG_DIR)
+	$(BIN)/python scorers/table.py --last $(LOG_DIR)
 	@echo
 	@echo "Look at the conversations:  $(BIN)/inspect view --log-dir $(LOG_DIR)"
 

@@ -49,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("logs", nargs="+", help=".eval files, or folders with them")
     parser.add_argument("--by", choices=["topic"], help="a table for each topic as well")
+    parser.add_argument("--last", action="store_true", help="of each folder the newest log alone")
     options = parser.parse_args(arguments)
-    paths = list(_paths(options.logs))
+    paths = list(_paths(options.logs, last=options.last))
     if not paths:
         print(f"no .eval logs in {', '.join(options.logs)}", file=sys.stderr)
         return 1
@@ -59,12 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _paths(sources: Sequence[str]) -> Iterator[str]:
+def _paths(sources: Sequence[str], *, last: bool) -> Iterator[str]:
     for source in sources:
         if Path(source).is_file():
             yield source
         else:
-            yield from sorted(info.name for info in list_eval_logs(source))
+            found = sorted(info.name for info in list_eval_logs(source))  # names begin with the time
+            yield from found[-1:] if last else found
 
 
 def describe(path: str, by: str | None = None) -> list[str]:
