@@ -1,5 +1,6 @@
 """Reads a family: one of ours by name, a YAML file or folder, or a folder in the earlier format."""
 
+import os
 from pathlib import Path
 
 from scenarios.earlier_format import MASTER_CONFIG, load_earlier_format
@@ -29,14 +30,21 @@ def load_family(source: str | Path) -> Family:
     Raises:
         ScenarioError: Names the file, line and field that is wrong, and what to do.
     """
-    path = ROOT / source if str(source) in family_names() else Path(source).expanduser()
-    if not path.exists():
-        raise ScenarioError(f"no scenario at {path}; families of the suite are {family_names()}")
+    path = ROOT / source if str(source) in family_names() else _found(Path(source).expanduser())
     if path.is_dir() and (path / MASTER_CONFIG).exists():
         return load_earlier_format(path)
     if path.is_dir() and not (path / "family.yaml").exists():
         raise ScenarioError(f"{path}: expected family.yaml, or {MASTER_CONFIG} of the earlier format")
     return _read(path / "family.yaml" if path.is_dir() else path)
+
+
+def _found(path: Path) -> Path:
+    """A path as the user meant it: while Inspect loads a task, the task's folder is the current one."""
+    started_in = Path(os.environ.get("PWD", "."))
+    for candidate in (path, started_in / path):
+        if candidate.exists():
+            return candidate
+    raise ScenarioError(f"no scenario at {started_in / path}; families of the suite are {family_names()}")
 
 
 def _read(path: Path) -> Family:

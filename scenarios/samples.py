@@ -1,6 +1,7 @@
 """From a family to Inspect samples: which states, in which order, with what share of gameable users."""
 
 import json
+import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,9 @@ from scenarios.family import KINDS, Family, InitialState, Kind, Line, TopicFile
 from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Machine, Question, Scenario, Split, Transition
 from scenarios.templates import fill, resolve
+
+
+logger = logging.getLogger(__name__)
 
 
 def scenario_dataset(
@@ -52,6 +56,8 @@ def scenario_dataset(
         raise ScenarioError(f"states must be at least 1, got {states}")
     chosen = _chosen_topics(family, topics, split)
     counts = _gameable_counts(family, chosen, split, states, gameable, seed)
+    if 0 < gameable < 1:
+        _warn_of_one_kind(family, chosen, split)
     samples: list[Sample] = []
     for topic in chosen:
         gameable_users = counts[topic.topic]
@@ -124,6 +130,16 @@ def _has_states(family: Family, topic: TopicFile, split: Split) -> bool:
 
 def _none(family: Family, split: Split) -> list[TopicFile]:
     raise ScenarioError(f"{family.origin}: no topic has initial states for split={split}")
+
+
+def _warn_of_one_kind(family: Family, topics: Sequence[TopicFile], split: Split) -> None:
+    for kind, lacking in zip(KINDS, reversed(KINDS), strict=True):
+        if names := [t.topic for t in topics if not pool_size(family, t, lacking, split)]:
+            logger.warning(
+                "topics %s have %s users only: a difference between the kinds of user compares topics as well",
+                ", ".join(names),
+                kind,
+            )
 
 
 def _gameable_counts(

@@ -98,6 +98,16 @@ def test_everything_that_is_honoured(tmp_path):
     assert scenario.machine.states["done"].terminal
 
 
+def test_topics_with_one_kind_of_user_are_pointed_out(tmp_path, caplog):
+    other = {**TOPIC, "env_name": "milk"}
+    family = load_family(write(tmp_path / "env", topics={"vuln_tea": TOPIC, "normal_milk": other}))
+    scenario_dataset(family, states=4)
+    assert "topics milk have other users only" in caplog.text
+    caplog.clear()
+    scenario_dataset(load_family(write(tmp_path / "both")), states=4)
+    assert not caplog.text
+
+
 def test_every_fifth_state_is_held_out(tmp_path):
     family = load_family(write(tmp_path / "env"))
     held = scenario_dataset(family, split="heldout", states=2, gameable=1.0)

@@ -92,6 +92,8 @@ def test_the_table_shows_them_with_counts(log, capsys):
     ):
         assert word in shown
     assert table([str(Path(log.location).parent / "nothing")]) == 1
+    assert table(["--last", str(Path(log.location).parent)]) == 0
+    assert capsys.readouterr().out.count("conversations |") == 1
 
 
 def test_scoring_again_with_another_judge_asks_it_about_the_same_conversations(log):
@@ -247,9 +249,10 @@ class TestCommands:
         )
         assert "not a whole number" in (done.stdout + done.stderr).replace("\n", " ")
 
-    def test_a_scenario_file_of_ones_own(self, family_file, tmp_path):
+    def test_a_scenario_file_of_ones_own(self, family_file, tmp_path, monkeypatch):
+        monkeypatch.setenv("PWD", str(tmp_path))  # as a shell does; the path is relative to it
         done = command(
-            "eval", "tasks/therapy.py", "-T", f"scenario={family_file}", "-T", "states=2", "--model", "miniature/agent",
+            "eval", "tasks/therapy.py", "-T", f"scenario={family_file.name}", "-T", "states=2", "--model", "miniature/agent",
             "--display", "plain", "--log-dir", str(tmp_path / "logs"),
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
