@@ -22,7 +22,6 @@ from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Machine, Question, Scenario, Split, Transition
 from scenarios.templates import fill, resolve
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -136,7 +135,7 @@ def _warn_of_one_kind(family: Family, topics: Sequence[TopicFile], split: Split)
     for kind, lacking in zip(KINDS, reversed(KINDS), strict=True):
         if names := [t.topic for t in topics if not pool_size(family, t, lacking, split)]:
             logger.warning(
-                "topics %s have %s users only: a difference between the kinds of user compares topics as well",
+                "topics %s have %s users only: a difference between the kinds of user compares topics too",
                 ", ".join(names),
                 kind,
             )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from scenarios.dialogue import Flaw
 
@@ -53,9 +54,10 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[\w']+", text.lower())
 
 
-def _runs(text: str, length: int) -> set[tuple[str, ...]]:
+@lru_cache(maxsize=1024)
+def _runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
     words = _words(text)
-    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
+    return frozenset(tuple(words[i : i + length]) for i in range(len(words) - length + 1))
 
 
 def _overlap(one: str, two: str) -> float:
