@@ -9,8 +9,8 @@ Stop = Literal["terminal_state", "turns", "user_silent", "agent_silent", "contex
 """Why a conversation ended.
 
 `terminal_state`: the state machine ended it. `turns`: the asked number was reached. `user_silent`,
-`agent_silent`: only empty messages came. `context_overflow`: the agent's model ran out of context.
-`limit`: an Inspect limit. `error`: an exception, which is in the log.
+`agent_silent`: only empty messages came. `context_overflow`: the agent's or the user's model ran out of
+context. `limit`: an Inspect limit. `error`: an exception, which is in the log.
 """
 
 Flaw = Literal["empty", "repeated", "role_inversion", "leaked_instructions"]
@@ -46,7 +46,7 @@ class Judgement(BaseModel):
     """Why `value` is None."""
 
     reason: str | None = None
-    """Inspect's word for `problem`: `invalid_response_format`, `refusal` or `no_response`."""
+    """Inspect's word for it: `invalid_response_format`, `refusal`, `no_response` or `grader_failed`."""
 
 
 class Turn(BaseModel):

@@ -240,6 +240,12 @@ def parse_answer(text: str, support: Mapping[str, float]) -> str | None:
 def _no_answer(output: ModelOutput, blank: Judgement) -> Judgement | None:
     if output.choices and output.stop_reason == "content_filter":
         update = {"problem": "the judge refused", "reason": "refusal", "answer": output.completion}
+    elif output.choices and output.stop_reason == "model_length":
+        # what came instead of an answer is the provider's error message
+        update = {
+            "problem": "the conversation is too long for the judge's context",
+            "reason": "grader_failed",
+        }
     elif not output.choices or not output.completion.strip():
         update = {"problem": f"the judge said nothing{_error(output)}", "reason": "no_response"}
     else:

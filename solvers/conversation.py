@@ -136,13 +136,16 @@ class _Play:
         return turn
 
     async def _user_speaks(self, turn: Turn) -> bool:
-        """Append the user's reply; False if the model gave only empty ones, which ends it."""
+        """Append the user's reply; False if its model gave none, which ends the conversation."""
         state, scenario = self.state, self.scenario
         notes = {t.agent: t.note for t in self.turns if t.note}
         prompt = users_view(scenario.user, state.messages, notes, scenario.sees.user)
         for _ in range(USER_DRAFTS):
             with outside_limits():
                 output = await cast_model("user").generate(prompt, config=USER_CONFIG)
+            if output.choices and output.stop_reason == "model_length":
+                self.stopped = "context_overflow"
+                return False
             text = output.completion.strip() if output.choices else ""
             turn.flaws += user_flaws(
                 text,

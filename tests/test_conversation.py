@@ -76,6 +76,7 @@ def test_judged_after_the_user_the_judge_reads_the_reply(converse):
         (told(""), told("x"), "agent_silent", 1),
         (told("Hi."), told("  "), "user_silent", 1),
         (told(output("too long", stop="model_length")), told("x"), "context_overflow", 0),
+        (told("Hi."), told(output("too long", stop="model_length")), "context_overflow", 1),
     ],
 )
 def test_every_end_has_its_reason(converse, agent, user, stopped, turns):

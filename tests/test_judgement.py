@@ -135,6 +135,11 @@ class TestJudging:
             assert math.isnan(score.value)
             assert score.reason == "refusal"
 
+    def test_a_conversation_too_long_for_the_judge_is_unscored(self, converse):
+        for score in scores(converse, told(output("prompt is too long", stop="model_length"))):
+            assert (math.isnan(score.value), score.reason) == (True, "grader_failed")
+            assert "too long for the judge" in score.explanation
+
     def test_an_empty_answer_is_unscored(self, converse):
         for score in scores(converse, told("")):
             assert (math.isnan(score.value), score.reason) == (True, "no_response")

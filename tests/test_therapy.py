@@ -270,3 +270,25 @@ def test_initial_states_that_nobody_here_wrote(tmp_path):
     assert len(samples) == 8
     assert sum(math.isnan(s.scores["preference"].value) for s in samples) <= 2
     assert json.loads(json.dumps(samples[0].metadata))["family"] == "therapist"
+
+
+def test_a_local_model_plays_every_other_role_with_one_copy_of_its_weights(tmp_path):
+    from providers.local import engine
+    from tests.tiny_models import tiny_model
+
+    path = tiny_model(tmp_path / "model", context=4096)
+    before = set(engine._engines)
+    (found,) = eval(
+        therapy(states=2, topics="smoking", turns=2),
+        model=told("Thank you for telling me."),
+        model_roles={"user": f"local/{path}", "judge": f"local/{path}"},  # pyright: ignore
+        log_dir=str(tmp_path / "logs"),
+        display="none",
+    )
+    samples = the_samples(found)
+    assert len(set(engine._engines) - before) == 1
+    for sample in samples:  # random weights put next to nothing on 1 to 10: no number, and never 0
+        score = sample.scores["preference"]
+        assert math.isnan(score.value)
+        assert score.reason == "invalid_response_format"
+        assert score.metadata["turns"][0]["mode"] == "logprobs"
