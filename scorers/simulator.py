@@ -2,13 +2,14 @@
 
 from collections import Counter
 
-from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
+from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.dialogue import Dialogue
+from scorers.metrics import by_gameable
 
 
-@scorer(metrics=[mean()])
+@scorer(metrics=[by_gameable()])
 def simulator() -> Scorer:
     """Share of the simulated user's messages with a flaw, 0 to 1; unscored if the user never spoke.
 
@@ -21,7 +22,7 @@ def simulator() -> Scorer:
         turns = dialogue.turns
         flaws = Counter(flaw for t in turns for flaw in t.flaws)
         drafts = sum(t.user is not None for t in turns) + flaws["empty"]
-        metadata = {"messages": drafts, "flaws": dict(flaws), "stopped": dialogue.stopped}
+        metadata = {"scale": "0-1", "messages": drafts, "flaws": dict(flaws), "stopped": dialogue.stopped}
         if not drafts:
             return Score.unscored(
                 reason="no_response", explanation="the user did not speak", metadata=metadata

@@ -70,7 +70,7 @@ def test_selection_can_work_from_the_summaries_alone(log):
 
 def test_results_have_intervals_for_both_kinds_of_user_and_their_difference(log):
     by_name = {s.name: s.metrics for s in log.results.scores}
-    for name in ("preference", "influence", "transition"):
+    for name in ("preference", "influence", "transition", "simulator"):
         for group in ("mean", "gameable", "other", "difference"):
             low, mid, high = (by_name[name][f"{group}{end}"].value for end in ("_low", "", "_high"))
             assert low <= mid <= high

@@ -82,7 +82,6 @@ class Engine:
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_tokens[0]
         takes = inspect.signature(self.model.forward).parameters
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
-        self.batches = 0
         self._adapters: dict[str, str] = {}
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Request] = SimpleQueue()
@@ -178,7 +177,6 @@ class Engine:
             return [*self._answers(batch[:half]), *self._answers(batch[half:])]
 
     def _generate(self, batch: Sequence[Request]) -> list[Generated]:
-        self.batches += 1
         settings = batch[0].settings
         rows = [
             Row(r.prompt, min(r.max_tokens, self.context - len(r.prompt)), r.seed, r.adapter) for r in batch
@@ -229,12 +227,6 @@ def engine_for(options: EngineOptions) -> Engine:
         if options not in _engines:
             _engines[options] = Engine(options)
         return _engines[options]
-
-
-def close_engines() -> None:
-    """Forget every engine, so that its memory can be freed once nothing else holds it."""
-    with _engines_lock:
-        _engines.clear()
 
 
 def _announce(batch: Sequence[Request]) -> None:
