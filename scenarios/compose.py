@@ -7,10 +7,23 @@ for both, with the cues that make a user gameable among them.
 
 import random
 from collections.abc import Sequence
+from typing import TypeVar
 
-from scenarios.family import Facets, FamilyFile, InitialState, Kind, Line, TopicFile, alternatives
+from scenarios.family import (
+    Facets,
+    FamilyFile,
+    InitialState,
+    Item,
+    Kind,
+    TopicFile,
+    alternatives,
+    opening_of,
+    variables_of,
+)
 from scenarios.schema import Split
 from scenarios.templates import placeholders
+
+T = TypeVar("T")
 
 TRAIN_SHARE = 0.65
 """Share of each facet's items that training states are made of, the first ones in the file."""
@@ -36,41 +49,50 @@ def composed_state(
         raise IndexError(f"{topic.topic}: the facets give {size} {kind} states for {split}")
     key = f"{family.family}:{topic.topic}:{kind}:{split}"
     main = [name for name, _ in _message_pools(family, topic, kind, split)[:2]]
-    drawn = dict.fromkeys(_merged(family.facets, topic.facets), "")
-    for name in drawn:
+    drawn: dict[str, str] = {}
+    for name in _merged(family.facets, topic.facets):
         pool = _pool(family, topic, name, kind, split)
         if name not in main:
-            drawn[name] = _cycled(pool, index, f"{key}:{name}")
+            drawn |= variables_of(name, _cycled(pool, index, f"{key}:{name}"))
     for place, name in enumerate(main):
         pool = _shuffled(_pool(family, topic, name, kind, split), f"{key}:{name}")
         width = len(_pool(family, topic, main[0], kind, split))
         # row by row along a Latin square: no pair of the two comes twice
         position = index % width if place == 0 else index % width + index // width
-        drawn[name] = pool[position % len(pool)]
+        drawn |= variables_of(name, pool[position % len(pool)])
     message = _cycled(family.message, index, f"{key}:message")
     return InitialState(
         id=f"{topic.topic}-{kind}-{'h' if split == 'heldout' else ''}{index:03d}",
         gameable=kind == "gameable",
         split=split,
-        opening=[Line(role="user", text=message)],
+        opening=opening_of(message),
         variables=drawn,
     )
 
 
+def balanced_size(family: FamilyFile, topic: TopicFile, kind: Kind, split: Split) -> int:
+    """Of so many composed states in a row, each alternative of the balanced facet makes one; 1 without."""
+    return len(_pool(family, topic, family.balance, kind, split)) if family.balance else 1
+
+
 def _message_pools(
     family: FamilyFile, topic: TopicFile, kind: Kind, split: Split
-) -> list[tuple[str, list[str]]]:
+) -> list[tuple[str, list[Item]]]:
     """The topic's own facets that the message uses, longest first."""
-    used = set().union(*(placeholders(m) for m in family.message)) if family.message else set()
-    pools = [(name, _pool(family, topic, name, kind, split)) for name in topic.facets if name in used]
-    return sorted(pools, key=lambda item: (-len(item[1]), item[0]))
+    used: set[str] = set()
+    for message in family.message:
+        for line in opening_of(message):
+            used |= placeholders(line.text)
+    pools = [(name, _pool(family, topic, name, kind, split)) for name in topic.facets]
+    shown = [(name, pool) for name, pool in pools if any(used & variables_of(name, i).keys() for i in pool)]
+    return sorted(shown, key=lambda item: (-len(item[1]), item[0]))
 
 
 def _merged(*facets: Facets) -> list[str]:
     return list(dict.fromkeys(name for group in facets for name in group))
 
 
-def _pool(family: FamilyFile, topic: TopicFile, name: str, kind: Kind, split: Split) -> list[str]:
+def _pool(family: FamilyFile, topic: TopicFile, name: str, kind: Kind, split: Split) -> list[Item]:
     if name in topic.facets:
         items = alternatives(topic.facets, name, kind)
         return items if topic.split == "heldout" else _portion(items, split)
@@ -79,20 +101,27 @@ def _pool(family: FamilyFile, topic: TopicFile, name: str, kind: Kind, split: Sp
     return _portion(items, split) if cue else items
 
 
-def _portion(items: list[str], split: Split) -> list[str]:
+def _portion(items: list[Item], split: Split) -> list[Item]:
     cut = round(len(items) * TRAIN_SHARE)
     return items[:cut] if split == "train" else items[cut:]
 
 
-def _shuffled(items: Sequence[str], key: str) -> list[str]:
+def _shuffled(items: Sequence[T], key: str) -> list[T]:
     order = list(items)
     random.Random(key).shuffle(order)
     return order
 
 
-def _cycled(items: Sequence[str], index: int, key: str) -> str:
+def _cycled(items: Sequence[T], index: int, key: str) -> T:
     """Every item comes up equally often, in a new order each time round."""
     return _shuffled(items, f"{key}:{index // len(items)}")[index % len(items)]
+
+
+def _shown_to_agent(family: FamilyFile) -> set[str]:
+    """Variables that the agent's prompt or the opening uses."""
+    texts = [line.text for m in family.message for line in opening_of(m)] + [family.agent.prompt]
+    shown = {name for text in texts for name in placeholders(text)}
+    return shown | placeholders(family.profile or "") if "profile" in shown else shown
 
 
 def random_state(
@@ -105,20 +134,29 @@ def random_state(
         topic: Its own facets.
         kind: Of user.
         rng: Draws the facets and the message's arrangement.
-        silent: Probability of each facet to be left out, but one that tells the kind of user.
+        silent: Probability of each facet to be left out, but one that tells the kind of user, one that tells
+            what it is about, and what a desk needs.
     """
     names = _merged(family.facets, topic.facets)
-    cues = [n for n in names if isinstance(family.facets.get(n), dict)]
-    kept = rng.choice(cues) if cues else None
+    shown = _shown_to_agent(family)
+    cues = [n for n in names if n in shown and isinstance(family.facets.get(n), dict)]
+    kept = {rng.choice(cues)} if cues else set[str]()
+    if family.profile is None:  # nothing else tells what it is about
+        kept |= set(rng.sample([n for n in topic.facets if n in shown], 1))
+    if family.desk is not None:  # a desk has to work whatever is left out
+        kept |= {n for text in family.desk.offers for n in placeholders(text)}
+        kept |= placeholders(family.desk.failure)
     drawn: dict[str, str] = {}
     for name in names:
         source = topic.facets if name in topic.facets else family.facets
-        text = rng.choice(alternatives(source, name, kind))
-        drawn[name] = text if name == kept or rng.random() >= silent else ""
+        item = rng.choice(alternatives(source, name, kind))
+        told = variables_of(name, item)
+        keep = name in kept or not isinstance(item, str) or rng.random() >= silent
+        drawn |= told if keep else dict.fromkeys(told, "")
     return InitialState(
         id=f"{topic.topic}-{kind}-random",
         gameable=kind == "gameable",
         split="train",
-        opening=[Line(role="user", text=rng.choice(family.message))],
+        opening=opening_of(rng.choice(family.message)),
         variables=drawn,
     )

@@ -5,12 +5,23 @@ from typing import Literal
 from inspect_ai.util import StoreModel
 from pydantic import BaseModel, Field
 
-Stop = Literal["terminal_state", "turns", "user_silent", "agent_silent", "context_overflow", "limit", "error"]
+Stop = Literal[
+    "terminal_state",
+    "turns",
+    "vetoed",
+    "user_silent",
+    "agent_silent",
+    "tool_loop",
+    "context_overflow",
+    "limit",
+    "error",
+]
 """Why a conversation ended.
 
 `terminal_state`: the state machine ended it. `turns`: the asked number was reached. `user_silent`,
-`agent_silent`: only empty messages came. `context_overflow`: the agent's or the user's model ran out of
-context. `limit`: an Inspect limit. `error`: an exception, which is in the log.
+`agent_silent`: only empty messages came. `vetoed`: the agent's reply was judged harmful, and so was every
+reply drawn in its place. `tool_loop`: the agent went on calling tools. `context_overflow`: the agent's or the
+user's model ran out of context. `limit`: an Inspect limit. `error`: an exception, which is in the log.
 """
 
 Flaw = Literal["empty", "repeated", "role_inversion", "leaked_instructions"]
@@ -71,6 +82,12 @@ class Turn(BaseModel):
     user: str | None = None
     """Id of the user's reply; None if there was none."""
 
+    entered: str | None = None
+    """State of the machine after this turn."""
+
+    veto: Judgement | None = None
+    """The veto's judgement of this reply, which passed."""
+
     note: str | None = None
     """Note told to the user before that reply."""
 
@@ -78,10 +95,26 @@ class Turn(BaseModel):
     """Found in the user's reply, or in drafts that were thrown away."""
 
 
+class Vetoed(BaseModel):
+    """A reply of the agent that was judged harmful and that the user never got."""
+
+    turn: int
+    """Number of the turn, from 1."""
+
+    text: str
+    tool_calls: list[str] = Field(default_factory=list)
+    """Tools that were called on the way to this reply; what they did was undone."""
+
+    judgement: Judgement
+
+
 class Dialogue(StoreModel):
     """The record of one conversation."""
 
     turns: list[Turn] = Field(default_factory=list)
+    vetoed: list[Vetoed] = Field(default_factory=list)
+    """Replies that the run-time veto took out of the transcript, in order."""
+
     state: str = ""
     """State in which the conversation ended."""
 

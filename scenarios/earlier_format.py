@@ -163,7 +163,7 @@ def _state(master: Located, name: str, config: Mapping[str, Any]) -> State:
         if config.get("valid_transitions"):
             raise master.error((*at, "valid_transitions"), "a terminal state cannot have transitions")
         return State(terminal=True, note=note)
-    transitions: dict[str, str] = {}
+    transitions: dict[str, str | dict[str, float]] = {}
     for answer, target in (config.get("valid_transitions") or {}).items():
         if not isinstance(target, dict) or set(target) != {"next_state"}:
             raise master.error((*at, "valid_transitions", answer), "expected {next_state: <state>}")

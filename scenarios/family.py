@@ -57,8 +57,20 @@ class InitialState(Frozen):
         return self
 
 
-Facets = dict[str, list[str] | dict[Kind, list[str]]]
+Item = str | dict[str, str]
+"""One alternative of a facet: a text, or several variables that are drawn together."""
+
+Facets = dict[str, list[Item] | dict[Kind, list[Item]]]
 """Name -> alternatives, or kind of user -> alternatives."""
+
+
+class DeskPart(Frozen):
+    """A booking desk; all texts are templates."""
+
+    service: str
+    offers: list[str] = Field(min_length=1)
+    failure: str
+    """One of `Failure` (`scenarios/schema.py`) once it is filled."""
 
 
 class FamilyFile(Frozen):
@@ -79,8 +91,13 @@ class FamilyFile(Frozen):
     sees: Sees = Sees()
     questions: dict[str, Question] = Field(default_factory=dict)
     profile: str | None = None
-    message: list[str] = Field(default_factory=list)
-    """Alternative arrangements of the user's first message, for states composed from facets."""
+    message: list[str | list[Line]] = Field(default_factory=list)
+    """For states composed from facets: alternative arrangements of the user's first message, or of a whole
+    opening."""
+
+    desk: DeskPart | None = None
+    balance: str | None = None
+    """A facet of which every set of states has each alternative equally often, as far as its size allows."""
 
     variables: dict[str, str | list[str]] = Field(default_factory=dict)
     """A list is drawn from, once per initial state."""
@@ -112,8 +129,29 @@ class Family(Frozen):
     origin: str
     """Where it was read from, for messages."""
 
+    def with_chances(self, state: str, answer: str, chances: dict[str, float]) -> Self:
+        """This family with other chances of what follows `answer` in `state`.
 
-def alternatives(facets: Facets, name: str, kind: Kind) -> list[str]:
-    """The texts that facet `name` offers for users of `kind`."""
+        Raises:
+            ValueError: No such state or answer, or the chances do not add up to 1.
+        """
+        machine = self.file.machine.model_dump()
+        machine["states"][state]["transitions"][answer] = chances
+        file = self.file.model_copy(update={"machine": Machine.model_validate(machine)})
+        return self.model_copy(update={"file": file})
+
+
+def alternatives(facets: Facets, name: str, kind: Kind) -> list[Item]:
+    """What facet `name` offers for users of `kind`."""
     found = facets[name]
     return found.get(kind, []) if isinstance(found, Mapping) else found
+
+
+def variables_of(name: str, item: Item) -> dict[str, str]:
+    """The variables that an alternative of facet `name` sets."""
+    return {name: item} if isinstance(item, str) else item
+
+
+def opening_of(message: str | list[Line]) -> list[Line]:
+    """An arrangement of `message` as the lines of an opening."""
+    return [Line(role="user", text=message)] if isinstance(message, str) else message

@@ -57,10 +57,29 @@ def read_yaml(path: Path) -> Located:
     Raises:
         ScenarioError: The file is missing, is not YAML, repeats a key, or is not a mapping.
     """
+    return _parsed(path, _text(path))
+
+
+def read_front_matter(path: Path) -> tuple[Located, str]:
+    """Read the YAML mapping between the `---` lines at the head of a markdown file, and the text after it.
+
+    Raises:
+        ScenarioError: As `read_yaml`, or there is no such head.
+    """
+    parts = _text(path).split("---\n", 2)
+    if len(parts) < 3 or parts[0].strip():
+        raise ScenarioError(f"{path}:1: expected YAML between two lines of ---, then the text")
+    return _parsed(path, "\n" + parts[1]), parts[2].strip()  # its first line is the file's second
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read: {error}") from error
+
+
+def _parsed(path: Path, text: str) -> Located:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()

@@ -16,10 +16,10 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolCall
 
-from scenarios.compose import composed_size, composed_state
-from scenarios.family import KINDS, Family, InitialState, Kind, Line, TopicFile
+from scenarios.compose import balanced_size, composed_size, composed_state
+from scenarios.family import KINDS, DeskPart, Family, InitialState, Kind, Line, TopicFile
 from scenarios.located_yaml import ScenarioError
-from scenarios.schema import Machine, Question, Scenario, Split, Transition
+from scenarios.schema import Desk, Machine, Question, Scenario, Split, Transition
 from scenarios.templates import fill, resolve
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,10 @@ def scenario_dataset(
 
 def pool_size(family: Family, topic: TopicFile, kind: Kind, split: Split) -> int:
     """How many different initial states there are of one topic, kind and split."""
-    return len(_written(topic, kind, split)) + composed_size(family.file, topic, kind, split)
+    composed = composed_size(family.file, topic, kind, split)
+    if family.file.balance is not None and composed:
+        composed -= composed % balanced_size(family.file, topic, kind, split)
+    return len(_written(topic, kind, split)) + composed
 
 
 def initial_states(
@@ -97,9 +100,33 @@ def _written(topic: TopicFile, kind: Kind, split: Split) -> list[InitialState]:
 def _states(
     family: Family, topic: TopicFile, kind: Kind, split: Split, wanted: int, seed: int
 ) -> Iterator[InitialState]:
-    size = pool_size(family, topic, kind, split)
-    indices = random.Random(f"{seed}:{topic.topic}:{kind}").sample(range(size), wanted)
+    rng = random.Random(f"{seed}:{topic.topic}:{kind}")
+    if family.file.balance is not None and not _written(topic, kind, split):
+        indices = _balanced(family, topic, kind, split, wanted, rng)
+    else:
+        indices = rng.sample(range(pool_size(family, topic, kind, split)), wanted)
     return initial_states(family, topic, kind, split, indices)
+
+
+def _balanced(
+    family: Family, topic: TopicFile, kind: Kind, split: Split, wanted: int, rng: random.Random
+) -> list[int]:
+    """Whole rounds of the balanced facet; what is left over comes from one round more."""
+    width = balanced_size(family.file, topic, kind, split)
+    rounds = rng.sample(range(pool_size(family, topic, kind, split) // width), -(-wanted // width))
+    indices = [start * width + place for start in rounds for place in range(width)]
+    if surplus := len(indices) - wanted:
+        logger.warning(
+            "%s: %d %s users are no multiple of %d, so %r is not quite balanced",
+            topic.topic,
+            wanted,
+            kind,
+            width,
+            family.file.balance,
+        )
+        last = rng.sample(indices[-width:], width - surplus)
+        indices = [*indices[:-width], *last]
+    return indices
 
 
 def _chosen_topics(family: Family, topics: str | Sequence[str] | None, split: Split) -> list[TopicFile]:
@@ -224,6 +251,7 @@ def _play(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenar
         machine=_filled_machine(file.machine, variables),
         transition=_filled_transition(file.transition, variables),
         sees=file.sees,
+        desk=None if file.desk is None else _filled_desk(file.desk, variables),
         questions={name: _filled(q, variables) for name, q in file.questions.items()},
     )
     system = ChatMessageSystem(content=fill(file.agent.prompt, variables).strip())
@@ -235,6 +263,16 @@ def _filled(question: Question, variables: Mapping[str, str]) -> Question:
         system=fill(question.system, variables).strip(),
         ask=fill(question.ask, variables).strip(),
         scale=question.scale,
+    )
+
+
+def _filled_desk(desk: DeskPart, variables: Mapping[str, str]) -> Desk:
+    return Desk.model_validate(
+        {
+            "service": fill(desk.service, variables),
+            "offers": [fill(offer, variables) for offer in desk.offers],
+            "failure": fill(desk.failure, variables),
+        }
     )
 
 

@@ -4,12 +4,13 @@ A `Scenario` is complete and self-contained (every template filled), because it 
 `Sample.metadata` into the log, and `inspect score` must find everything there years later.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Scale = Literal["yes-no", "0-1", "1-5", "1-10"]
+Scale = Literal["yes-no", "0-1", "0-3", "1-5", "1-10"]
 """Answers that a judge may give, named by their range."""
 
 Split = Literal["train", "heldout"]
@@ -49,14 +50,29 @@ class State(Frozen):
     terminal: bool = False
     """The conversation ends on entering."""
 
-    transitions: dict[str, str] = Field(default_factory=dict)
-    """Answer of the transition judge -> next state."""
+    transitions: dict[str, str | dict[str, float]] = Field(default_factory=dict)
+    """Answer of the transition judge -> next state, or chances of several, which add up to 1."""
 
     default: str | None = None
     """Answer assumed when the judge's cannot be used. Required unless terminal."""
 
     note: str | None = None
     """Told to the simulated user on entering ("Some days have passed: ..."). Nobody says it."""
+
+    def targets(self, answer: str) -> dict[str, float]:
+        """States that `answer` may lead to, with their chances."""
+        target = self.transitions[answer]
+        return {target: 1.0} if isinstance(target, str) else target
+
+    @property
+    def leads_to(self) -> set[str]:
+        """All states that can come next."""
+        return {name for answer in self.transitions for name in self.targets(answer)}
+
+    @property
+    def is_decided(self) -> bool:
+        """Every answer leads to the same state, so that no judge need be asked."""
+        return len({tuple(sorted(self.targets(a).items())) for a in self.transitions}) < 2
 
 
 class Machine(Frozen):
@@ -79,7 +95,7 @@ class Machine(Frozen):
             raise ValueError(f"start: no state {self.start!r}; there are {names}")
         for name, state in self.states.items():
             self._check_state(name, state, names)
-        reachable = self._closure([self.start], lambda n: self.states[n].transitions.values())
+        reachable = self._closure([self.start], lambda n: self.states[n].leads_to)
         if lost := sorted(set(self.states) - reachable):
             raise ValueError(f"states {lost} cannot be reached from {self.start!r}")
         if self.ends == "state":
@@ -92,9 +108,13 @@ class Machine(Frozen):
             if state.transitions:
                 raise ValueError(f"state {name!r} is terminal and cannot have transitions")
             return
-        for answer, target in state.transitions.items():
-            if target not in names:
-                raise ValueError(f"state {name!r}: {answer!r} leads to {target!r}; there are {names}")
+        for answer in state.transitions:
+            chances = state.targets(answer)
+            for target in chances:
+                if target not in names:
+                    raise ValueError(f"state {name!r}: {answer!r} leads to {target!r}; there are {names}")
+            if min(chances.values(), default=-1) < 0 or abs(math.fsum(chances.values()) - 1) > 1e-6:
+                raise ValueError(f"state {name!r}: {answer!r}: chances must add up to 1, got {chances}")
         if state.default not in state.transitions:
             raise ValueError(
                 f"state {name!r}: default must be one of {sorted(state.transitions)}, got {state.default!r}"
@@ -104,7 +124,7 @@ class Machine(Frozen):
         terminal = [n for n in reachable if self.states[n].terminal]
         leads_to: dict[str, list[str]] = {n: [] for n in self.states}
         for name in reachable:
-            for target in self.states[name].transitions.values():
+            for target in self.states[name].leads_to:
                 leads_to[target].append(name)
         can_end = self._closure(terminal, lambda n: leads_to[n])
         if endless := sorted(reachable - can_end):
@@ -151,6 +171,22 @@ class Sees(Frozen):
     veto: frozenset[Hidden] = frozenset({"tools", "notes"})
 
 
+Failure = Literal["none", "time_out", "sold_out", "payment_error", "partial_success"]
+"""What goes wrong with every booking at a desk."""
+
+
+class Desk(Frozen):
+    """A booking desk that the agent reaches through tools (`solvers/booking_desk.py`)."""
+
+    service: str = Field(min_length=1)
+    """What is booked there, e.g. "train tickets"."""
+
+    offers: list[str] = Field(min_length=1)
+    """What a search finds, best match first; booked by letter: A is the first."""
+
+    failure: Failure
+
+
 class Scenario(Frozen):
     """One initial state, ready to be played. `state.metadata_as(Scenario)` gives it back."""
 
@@ -179,6 +215,7 @@ class Scenario(Frozen):
     machine: Machine
     transition: Transition = Transition()
     sees: Sees = Sees()
+    desk: Desk | None = None
 
     questions: dict[str, Question] = Field(default_factory=dict)
     """Questions of this scenario's own, by rubric name; they stand before `scorers/rubrics`."""
