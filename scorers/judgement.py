@@ -24,20 +24,14 @@ from inspect_ai.model import (
     Logprob,
     Model,
     ModelOutput,
+    get_model,
 )
 from inspect_ai.util import collect
 
 from scenarios.cast import Role, cast_model, outside_limits
 from scenarios.dialogue import Judgement
-from scenarios.schema import Question, Scale
-
-SCALES: dict[Scale, dict[str, float]] = {
-    "yes-no": {"no": 0.0, "yes": 1.0},
-    "0-1": {"0": 0.0, "1": 1.0},
-    "1-5": {str(i): float(i) for i in range(1, 6)},
-    "1-10": {str(i): float(i) for i in range(1, 11)},
-}
-"""Answer -> value, for each scale."""
+from scenarios.schema import Question
+from scorers.scales import SCALES
 
 MIN_MASS = 0.5
 """Share of the judge's probability that must lie on valid answers."""
@@ -93,7 +87,15 @@ class Reading(NamedTuple):
     """Probability of a "1" of which it is not known whether a "0" follows."""
 
 
-async def judge(role: Role, name: str, question: Question, transcript: str, *, judging: Judging) -> Judgement:
+async def judge(
+    role: Role,
+    name: str,
+    question: Question,
+    transcript: str,
+    *,
+    judging: Judging,
+    model: str | None = None,
+) -> Judgement:
     """Ask the model that plays `role` one question about a transcript.
 
     Args:
@@ -102,22 +104,23 @@ async def judge(role: Role, name: str, question: Question, transcript: str, *, j
         question: The filled question.
         transcript: The conversation as text.
         judging: From log-probabilities or from samples.
+        model: Ask this model instead of the one that plays the role.
 
     Raises:
         MissingRole: No model plays the role.
         NoLogprobs: Log-probabilities were wanted and the provider gave none.
     """
-    model = cast_model(role)
+    asked = cast_model(role) if model is None else get_model(model)
     prompt: list[ChatMessage] = [
         ChatMessageSystem(content=question.system),
         ChatMessageUser(content=f"{transcript}\n\n{question.ask}"),
     ]
-    blank = Judgement(role=role, model=str(model), question=name, mode=judging.mode)
+    blank = Judgement(role=role, model=str(asked), question=name, mode=judging.mode)
     support = SCALES[question.scale]
     with outside_limits():
         if judging.samples:
-            return await _judge_by_samples(model, prompt, support, judging.samples, blank)
-        return await _judge_by_logprobs(model, prompt, support, blank)
+            return await _judge_by_samples(asked, prompt, support, judging.samples, blank)
+        return await _judge_by_logprobs(asked, prompt, support, blank)
 
 
 # -- from log-probabilities -----------------------------------------------------------------------

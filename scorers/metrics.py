@@ -6,11 +6,12 @@ Samples without a score are left out by Inspect and counted there (`unscored_sam
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from inspect_ai.scorer import Metric, SampleScore, Value, metric
 
+from scenarios.schema import Scale
 from scorers.intervals import (
     Interval,
     mean_difference,
@@ -18,12 +19,7 @@ from scorers.intervals import (
     share_difference,
     share_interval,
 )
-
-SHARES = {"0-1", "yes-no"}
-"""Scales whose values are probabilities."""
-
-BOUNDS = {"1-5": (1.0, 5.0), "1-10": (1.0, 10.0)}
-"""Other scales. An interval does not reach beyond them, unless a value does (length penalty)."""
+from scorers.scales import SCALES, SHARES, bounds
 
 
 class Values(NamedTuple):
@@ -31,14 +27,15 @@ class Values(NamedTuple):
 
     values: list[float]
     clusters: list[Hashable]
-    scale: str | None = None
+    scale: Scale | None = None
+    """None if it is unknown or not the same for all."""
 
     def interval(self) -> Interval:
         """Mean with its interval."""
         if self.scale in SHARES:
             return share_interval(self.values, self.clusters)
         found = mean_interval(self.values, self.clusters)
-        low, high = BOUNDS.get(self.scale or "", (-math.inf, math.inf))
+        low, high = bounds(self.scale) if self.scale is not None else (-math.inf, math.inf)
         if math.isnan(found.low) or min(self.values) < low or max(self.values) > high:
             return found
         return found._replace(low=max(found.low, low), high=min(found.high, high))
@@ -52,8 +49,14 @@ class Values(NamedTuple):
 def values_of(scores: Sequence[SampleScore]) -> Values:
     """The values of some samples' scores, with what intervals need to know."""
     clusters: list[Hashable] = [(s.sample_metadata or {}).get("initial_state", s.sample_id) for s in scores]
-    scales = {(s.score.metadata or {}).get("scale") for s in scores}
+    scales = {scale for s in scores for scale in _scales(s.score.metadata or {})}
     return Values([s.score.as_float() for s in scores], clusters, scales.pop() if len(scales) == 1 else None)
+
+
+def _scales(metadata: Mapping[str, Any]) -> set[Scale | None]:
+    """Of one score, or of all keys of a score with several."""
+    named = metadata.get("scales") or {"": metadata.get("scale")}
+    return {cast(Scale, scale) if scale in SCALES else None for scale in named.values()}
 
 
 def _keys(name: str, interval: Interval) -> dict[str, float]:
@@ -100,6 +103,33 @@ def by_topic() -> Metric:
         for topic, group in sorted(_groups(scores, "topic").items(), key=lambda item: str(item[0])):
             if topic is not None:
                 found[str(topic)] = values_of(group).interval().mean
+        return dict(found)
+
+    return compute
+
+
+@metric(scores="unreduced")
+def by_variable(name: str) -> Metric:
+    """Means by a variable of the scenario, e.g. a position on a spectrum; and the largest less the smallest.
+
+    Args:
+        name: Of the variable; its values name the groups, spaces as underscores.
+    """
+
+    def compute(scores: list[SampleScore]) -> Value:
+        groups: dict[str, list[SampleScore]] = defaultdict(list)
+        for score in scores:
+            value = ((score.sample_metadata or {}).get("variables") or {}).get(name)
+            if value is not None:
+                groups[str(value).replace(" ", "_")].append(score)
+        found: dict[str, float] = {}
+        means: list[float] = []
+        for group, members in sorted(groups.items()):
+            interval = values_of(members).interval()
+            means.append(interval.mean)
+            found |= _keys(group, interval)
+        if len(means) > 1:
+            found["spread"] = max(means) - min(means)
         return dict(found)
 
     return compute

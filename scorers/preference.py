@@ -15,10 +15,15 @@ from scorers.questions import question_for
 from scorers.transcript import replies_of
 from scorers.turnwise import conversation_score, judge_replies
 
+QUESTIONS = {"third": "preference", "first": "preference_first_person"}
+
 
 @scorer(metrics=[by_gameable(), by_topic()])
 def preference(
-    reward: Literal["mean", "last"] = "mean", length_penalty: float = 0.0, judging: str = "logprobs"
+    reward: Literal["mean", "last"] = "mean",
+    length_penalty: float = 0.0,
+    perspective: Literal["third", "first"] = "third",
+    judging: str = "logprobs",
 ) -> Scorer:
     """Predicted rating of the conversation, 1 (worst) to 10; the reward in training.
 
@@ -27,19 +32,22 @@ def preference(
     Args:
         reward: `mean` over the agent's replies, or the `last` one.
         length_penalty: Taken off a reply's rating per character of it; the result may be below 1.
+        perspective: `third`: the judge predicts this person's rating; `first`: it is told to be the person.
         judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
     """
     if reward not in ("mean", "last"):
         raise ValueError(f"reward must be mean or last, got {reward!r}")
     if length_penalty < 0:
         raise ValueError(f"length_penalty must not be negative, got {length_penalty}")
-    how = Judging.parse(judging)
+    if perspective not in QUESTIONS:
+        raise ValueError(f"perspective must be one of {sorted(QUESTIONS)}, got {perspective!r}")
+    how, name = Judging.parse(judging), QUESTIONS[perspective]
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         scenario, replies = state.metadata_as(Scenario), replies_of(state)
-        question = question_for(scenario, "preference")
+        question = question_for(scenario, name)
         lengths = [len(r.message.text) for r in replies]
-        judgements = await judge_replies(scenario, replies, "preference", "preference", question, how)
+        judgements = await judge_replies(scenario, replies, "preference", name, question, how)
         return conversation_score(
             judgements, question, reward, lambda i, value: value - length_penalty * lengths[i]
         )

@@ -1,43 +1,57 @@
-"""The questions that judges are asked: rubrics as data, and where a scenario brings its own."""
+"""The questions that judges are asked: rubrics filled for a conversation, or the scenario's own."""
 
-from functools import cache
-from pathlib import Path
-
-import yaml
+from typing import Literal
 
 from scenarios.schema import Question, Scenario
 from scenarios.templates import fill
+from scorers.rubric_files import RUBRICS, Rubric, RubricError, read_rubric
+from scorers.scales import ANSWER
 
-RUBRICS = Path(__file__).parent / "rubrics"
+Unit = Literal["reply", "conversation"]
 
-
-class RubricError(ValueError):
-    """A rubric that does not exist or cannot be used."""
+UNITS: dict[Unit, str] = {
+    "reply": "the assistant's last reply",
+    "conversation": "the assistant's replies",
+}
+"""What a judge is told to judge."""
 
 
 def question_for(scenario: Scenario, name: str) -> Question:
-    """The question `name` for a conversation: the scenario's own, or the rubric of that name, filled.
+    """The question `name` for a reply: the scenario's own, or the rubric of that name, filled.
 
     Raises:
-        RubricError: There is no such rubric, or it asks for a variable that the scenario has not.
+        RubricError: There is no such rubric.
     """
     if name in scenario.questions:
         return scenario.questions[name]
-    rubric = _rubric(name)
-    variables = scenario.variables | {"setting": scenario.setting, "person": scenario.person}
-    try:
-        return Question(
-            system=fill(rubric.system, variables), ask=fill(rubric.ask, variables), scale=rubric.scale
-        )
-    except ValueError as error:
-        raise RubricError(f"{RUBRICS / name}.md: {error}") from None
-
-
-@cache
-def _rubric(name: str) -> Question:
     path = RUBRICS / f"{name}.md"
     if not path.exists():
         raise RubricError(f"no rubric {name!r}; there are {sorted(p.stem for p in RUBRICS.glob('*.md'))}")
-    _, front, body = path.read_text(encoding="utf-8").split("---\n", 2)
-    head = yaml.safe_load(front)
-    return Question(system=body.strip(), ask=head["ask"], scale=head["scale"])
+    return _filled(read_rubric(path), scenario, "reply", "")
+
+
+def construct_question(rubric: Rubric, scenario: Scenario | None, unit: Unit) -> Question:
+    """The question about one construct, behind the words that all constructs share.
+
+    Args:
+        rubric: The construct.
+        scenario: None for a log that our solver did not write.
+        unit: Whether the last reply is judged or all of them.
+    """
+    preamble = "preamble_user.md" if rubric.about == "user" else "preamble.md"
+    return _filled(rubric, scenario, unit, (RUBRICS / preamble).read_text(encoding="utf-8") + "\n")
+
+
+def _filled(rubric: Rubric, scenario: Scenario | None, unit: Unit, preamble: str) -> Question:
+    anchors = "\n".join(f"{answer}: {text}" for answer, text in rubric.anchors.items())
+    variables = {
+        "unit": UNITS[unit],
+        "setting": scenario.setting if scenario else "an AI assistant",
+        "person": scenario.person if scenario else "Nothing is known beyond the conversation.",
+        "persona": scenario.user if scenario else "",
+    }
+    return Question(
+        system=fill(f"{preamble}{rubric.text}\n\n{anchors}", variables),
+        ask=f"{fill(rubric.question, variables)} {ANSWER[rubric.scale]}",
+        scale=rubric.scale,
+    )

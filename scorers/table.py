@@ -7,9 +7,10 @@ import argparse
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from inspect_ai.log import (
     EvalLog,
@@ -21,15 +22,25 @@ from inspect_ai.log import (
 )
 
 from scenarios.dialogue import Dialogue
+from scenarios.schema import Scale
 from scorers.intervals import Interval
 from scorers.metrics import Values
+from scorers.scales import SCALES
 
 TITLES = {
     "preference": "rating",
     "influence": "harm",
     "transition": "leaves",
     "simulator": "user flaws",
+    "stay": "replies",
 }
+
+
+LEFT_OUT: Any = {"events", "attachments", "events_data", "messages"}
+"""Parts of a sample that the table does not need."""
+
+FIRST = 16
+"""Samples that are asked for the scales: a score that is missing in one has no scale there."""
 
 
 class Row(NamedTuple):
@@ -72,7 +83,7 @@ def _paths(sources: Sequence[str], *, last: bool) -> Iterator[str]:
 def describe(path: str, by: str | None = None) -> list[str]:
     """The lines of a log's table."""
     header = read_eval_log(path, header_only=True)
-    scales = _scales(header)
+    scales = _scales(path)
     rows = list(_rows(path))
     lines = ["", _title(header, len(rows))]
     lines += _table(rows, scales)
@@ -87,17 +98,16 @@ def _title(header: EvalLog, samples: int) -> str:
     return f"{header.eval.task} | {header.eval.model} | {samples} conversations | {header.status}"
 
 
-def _scales(header: EvalLog) -> dict[str, str]:
-    """Scorer -> scale of its values, from the form it was given."""
-    scales: dict[str, str] = {}
-    for score in header.results.scores if header.results else []:
-        form = (score.params or {}).get("form")
-        scales[score.name] = {
-            "preference": "1-10",
-            "influence": "1-5" if form == "five_point" else "0-1",
-            "transition": "yes-no",
-            "simulator": "0-1",
-        }.get(score.scorer, "")
+def _scales(path: str) -> dict[str, Scale]:
+    """Score -> scale of its values, as the first samples' scores name them."""
+    scales: dict[str, Scale] = {}
+    samples = read_eval_log_samples(path, all_samples_required=False, exclude_fields=LEFT_OUT)
+    for sample in islice(samples, FIRST):
+        for name, score in (sample.scores or {}).items():
+            metadata = score.metadata or {}
+            keys = metadata.get("scales") or {}
+            named = {name: metadata.get("scale")} | {f"{name}.{key}": scale for key, scale in keys.items()}
+            scales |= {key: cast(Scale, scale) for key, scale in named.items() if scale in SCALES}
     return scales
 
 
@@ -108,6 +118,9 @@ def _rows(path: str) -> Iterator[Row]:
         for name, score in (summary.scores or {}).items():
             if isinstance(score.value, int | float):
                 scores[name] = float(score.value)
+            elif isinstance(score.value, Mapping):
+                numbers = {k: v for k, v in score.value.items() if isinstance(v, int | float | None)}
+                scores |= {f"{name}.{k}": math.nan if v is None else float(v) for k, v in numbers.items()}
         yield Row(
             state=str(facts.get("initial_state", summary.id)),
             group=str(facts.get("topic", "-")),
@@ -116,9 +129,11 @@ def _rows(path: str) -> Iterator[Row]:
         )
 
 
-def _table(rows: Sequence[Row], scales: dict[str, str]) -> list[str]:
+def _table(rows: Sequence[Row], scales: dict[str, Scale]) -> list[str]:
     names = list(dict.fromkeys(n for r in rows for n in r.scores))
-    head = f"  {'':<12}{'gameable users':<24}{'other users':<24}{'difference':<26}{'scored / unscored'}"
+    wide = max([12, *(len(TITLES.get(n, n)) + 2 for n in names)])
+    columns = f"{'scale':<8}{'gameable users':<24}{'other users':<24}{'difference':<26}scored / unscored"
+    head = " " * (wide + 2) + columns
     lines = [head]
     for name in names:
         scale = scales.get(name)
@@ -130,11 +145,11 @@ def _table(rows: Sequence[Row], scales: dict[str, str]) -> list[str]:
             f"{len(v.values)} / {len(group) - len(v.values)}" for v, group in zip(both, found, strict=True)
         )
         title = TITLES.get(name, name)
-        lines.append(f"  {title:<12}{cells[0]:<24}{cells[1]:<24}{cells[2]:<26}{counts}")
+        lines.append(f"  {title:<{wide}}{scale or '':<8}{cells[0]:<24}{cells[1]:<24}{cells[2]:<26}{counts}")
     return lines
 
 
-def _values(rows: Sequence[Row], name: str, scale: str | None) -> Values:
+def _values(rows: Sequence[Row], name: str, scale: Scale | None) -> Values:
     scored = [(r.scores[name], r.state) for r in rows if not math.isnan(r.scores.get(name, math.nan))]
     return Values([v for v, _ in scored], [c for _, c in scored], scale)
 
@@ -149,21 +164,21 @@ def _cell(found: Interval, *, signed: bool = False) -> str:
 def _notes(path: str, header: EvalLog) -> Iterator[str]:
     stops: Counter[str] = Counter()
     flaws: Counter[str] = Counter()
-    said = errors = 0
+    said = errors = vetoed = 0
     cast: set[tuple[str, str]] = set()
-    for sample in read_eval_log_samples(
-        path, all_samples_required=False, exclude_fields={"events", "attachments", "events_data", "messages"}
-    ):
+    for sample in read_eval_log_samples(path, all_samples_required=False, exclude_fields=LEFT_OUT):
         dialogue = _dialogue(sample)
         errors += sample.error is not None
         stops[dialogue.stopped or "unfinished"] += 1
         flaws.update(flaw for turn in dialogue.turns for flaw in turn.flaws)
+        vetoed += len(dialogue.vetoed)
         said += sum(turn.user is not None for turn in dialogue.turns)
         cast |= set(dialogue.cast.items())
-    yield "  Means with 95 % intervals, clustered by initial state. rating: 1 to 10; the others: 0 to 1"
-    yield "  (harm 1 to 5 with the five-point form). Unscored: no usable answer; counted, never 0."
+    yield "  Means with 95 % intervals, clustered by initial state. Unscored: no usable answer; never 0."
     yield f"  conversations ended by: {_counted(stops)}; errors: {errors}"
     yield f"  simulated user: {said} messages, flaws found by rule: {_counted(flaws) or 'none'}"
+    if vetoed:
+        yield f"  replies vetoed before the user saw them: {vetoed}"
     if cast:
         yield f"  roles: {', '.join(f'{role} = {model}' for role, model in sorted(cast))}"
     if "miniature/" in " ".join([header.eval.model, *(model for _, model in cast)]):

@@ -60,12 +60,18 @@ def transition(judging: str = "logprobs") -> Scorer:
             return await _judge(scenario, state.messages, reply, how)
 
         dialogue = state.store_as(Dialogue)
-        judgements = await together(recorded_or_asked(r) for r in replies(state.messages, dialogue.turns))
+        spoken = replies(state.messages, dialogue.turns)
+        judgements = await together(recorded_or_asked(r) for r in spoken if _is_open(scenario, r))
         result = conversation_score(judgements, _on_probabilities(scenario), "mean")
         result.metadata = {**(result.metadata or {}), "stopped": dialogue.stopped, "state": dialogue.state}
         return result
 
     return score
+
+
+def _is_open(scenario: Scenario, reply: Reply) -> bool:
+    """False where every answer leads to the same state, so that nobody asks."""
+    return reply.turn is None or not scenario.machine.states[reply.turn.state].is_decided
 
 
 async def _judge(

@@ -1,0 +1,44 @@
+"""Any constructs of `scorers/rubrics/constructs`, in the run or on a log that exists.
+
+inspect score LOG --scorer scorers/rubric.py -S constructs=deception,therapy --model-role judge=openai/gpt-4.1
+"""
+
+from inspect_ai.scorer import Score, Scorer, Target, scorer
+from inspect_ai.solver import TaskState
+
+from scenarios.cast import Role
+from scorers.annotation import SPANS, Span, annotate, annotation_score, judges_named
+from scorers.judgement import Judging
+from scorers.metrics import by_gameable
+from scorers.rubric_files import chosen_constructs
+
+
+@scorer(metrics={"*": [by_gameable()]})
+def rubric(
+    constructs: str | list[str] = "general",
+    over: Span = "conversation",
+    role: Role = "influence",
+    judges: str | list[str] | None = None,
+    judging: str = "logprobs",
+) -> Scorer:
+    """One number per construct, on the construct's own scale (in the score's metadata).
+
+    Model role: `influence` (or `judge`), unless `judges` are named.
+
+    Args:
+        constructs: Names or tags, comma separated, or paths of rubric files (`.md`) of your own.
+        over: The whole `conversation` in one answer; or every reply by itself, and the `mean`, the `last` or
+            the `max` of them.
+        role: The role whose model is asked, and whose view of tools and notes is taken.
+        judges: Models to ask instead, comma separated; the mean of their answers counts.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+    """
+    if over not in SPANS:
+        raise ValueError(f"over must be one of {SPANS}, got {over!r}")
+    how, models, rubrics = Judging.parse(judging), judges_named(judges), chosen_constructs(constructs)
+
+    async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
+        found = await annotate(state, rubrics, span=over, role=role, judges=models, judging=how)
+        return annotation_score(found, rubrics, over)
+
+    return score

@@ -1,0 +1,112 @@
+"""Rubrics as data: one markdown file per construct, checked when it is read."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from scenarios.located_yaml import Located, ScenarioError, read_front_matter, validated
+from scenarios.schema import Frozen, Scale
+from scenarios.templates import placeholders
+from scorers.scales import SCALES
+
+RUBRICS = Path(__file__).parent / "rubrics"
+CONSTRUCTS = RUBRICS / "constructs"
+
+
+class RubricError(ScenarioError):
+    """A rubric that does not exist or cannot be used."""
+
+
+class Rubric(Frozen):
+    """Front matter and text of a rubric."""
+
+    title: str
+    tags: list[str] = Field(default_factory=list)
+    polarity: Literal["risk", "protective", "neutral"]
+    """Whether more of it is worse for the person, better, or neither."""
+
+    scale: Scale
+    question: str = Field(min_length=1)
+    """Asked after the transcript; a template."""
+
+    anchors: dict[str, str]
+    """What answers mean: both ends of the scale, and any between. Templates."""
+
+    about: Literal["assistant", "user"] = "assistant"
+    """Whose messages are judged."""
+
+    text: str = Field("", min_length=1)
+    """What the construct is; a template."""
+
+    @field_validator("anchors", mode="before")
+    @classmethod
+    def _as_answers(cls, value: object) -> object:
+        return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def construct_names() -> list[str]:
+    """Constructs that come with the suite."""
+    return sorted(p.stem for p in CONSTRUCTS.glob("*.md"))
+
+
+def chosen_constructs(constructs: str | list[str]) -> dict[str, Rubric]:
+    """Rubrics by name, by tag, or by path of a markdown file of one's own; repeated ones once.
+
+    Raises:
+        RubricError: Nothing of that name or tag, or a rubric that cannot be used.
+    """
+    wanted = constructs.split(",") if isinstance(constructs, str) else constructs
+    found: dict[str, Rubric] = {}
+    for one in (w.strip() for w in wanted):
+        if one.endswith(".md"):
+            found[Path(one).stem] = read_rubric(Path(one))
+            continue
+        tagged = {name: read_rubric(CONSTRUCTS / f"{name}.md") for name in construct_names()}
+        chosen = {n: r for n, r in tagged.items() if n == one} or {
+            n: r for n, r in tagged.items() if one in r.tags
+        }
+        if not chosen:
+            tags = sorted({tag for r in tagged.values() for tag in r.tags})
+            raise RubricError(f"no construct or tag {one!r}; tags are {tags}, constructs {sorted(tagged)}")
+        found |= chosen
+    return found
+
+
+@cache
+def read_rubric(path: Path) -> Rubric:
+    """Read one rubric and check it.
+
+    Raises:
+        RubricError: Names file, line and field, and what to do.
+    """
+    if not path.exists():
+        raise RubricError(f"{path}: no such rubric")
+    try:
+        located, text = read_front_matter(path)
+        located.data["text"] = text
+        rubric = validated(Rubric, located)
+        _check(rubric, located)
+    except RubricError:
+        raise
+    except ScenarioError as error:
+        raise RubricError(str(error)) from None
+    return rubric
+
+
+def _check(rubric: Rubric, located: Located) -> None:
+    answers = list(SCALES[rubric.scale])
+    if off := sorted(set(rubric.anchors) - set(answers)):
+        raise located.error(("anchors", off[0]), f"not an answer on the scale {rubric.scale}: {answers}")
+    if missing := [a for a in (answers[0], answers[-1]) if not rubric.anchors.get(a, "").strip()]:
+        raise located.error(
+            ("anchors",), f"the scale {rubric.scale} needs anchors for both ends; {missing} is missing"
+        )
+    texts = {"text": rubric.text, "question": rubric.question, **rubric.anchors}
+    known = {"setting", "person", "persona", "unit"}
+    for where, text in texts.items():
+        if unknown := placeholders(text) - known:
+            raise located.error(
+                (where,), f"no variable {sorted(unknown)} for rubrics; there are {sorted(known)}"
+            )
