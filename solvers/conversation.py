@@ -1,4 +1,4 @@
-"""The conversation: agent speaks, the state is judged, the user speaks, until something ends it.
+"""The conversation: agent speaks, a veto may step in, the state is judged, the user speaks, until the end.
 
 The sample's transcript is the conversation and this solver is its only writer. The user's model sees
 a copy (`views.py`) and hands back words; the judge of the transition sees text. Their calls do not
@@ -15,9 +15,10 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, span
 
 from scenarios.cast import Role, cast_model, outside_limits
-from scenarios.dialogue import Dialogue, Judgement, Stop, Turn
+from scenarios.dialogue import Dialogue, Judgement, Stop, Turn, Vetoed
 from scenarios.schema import Scenario
 from solvers.user_checks import user_flaws
+from solvers.veto import Snapshot, Veto
 from solvers.views import users_view
 
 TransitionJudge = Callable[[Scenario, Sequence[ChatMessage], Sequence[Turn]], Awaitable[Judgement]]
@@ -28,6 +29,9 @@ USER_CONFIG = GenerateConfig(temperature=1.0, max_tokens=300)
 USER_DRAFTS = 3
 """How often an empty message of the user is drawn again, the first time included."""
 
+TOOL_ROUNDS = 10
+"""Calls of the agent's model within one turn; from then on it is caught in a loop."""
+
 
 @solver
 def conversation(
@@ -36,9 +40,12 @@ def conversation(
     turns: int = 3,
     judged: Literal["agent", "user"] = "agent",
     cast: Sequence[Role] = ("user", "transition"),
+    veto: Veto | None = None,
     seed: int = 0,
 ) -> Solver:
     """Let the evaluated model talk with a role-played user.
+
+    The agent has the tools that `use_tools` gave it, if any.
 
     Args:
         transition: Judge of the state change after each turn.
@@ -46,6 +53,7 @@ def conversation(
         judged: Judge the transition after the `agent`'s message, or after the `user`'s reply to it. No
             reply of the user is generated that neither a judge nor the agent will read.
         cast: Roles that the whole task needs. A missing one is an error before anybody speaks.
+        veto: Judges each reply before the user sees it; see `solvers/veto.py`.
         seed: Draws the transitions from the judge's probabilities.
 
     Raises:
@@ -59,7 +67,7 @@ def conversation(
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         roles = {role: str(cast_model(role)) for role in cast}
-        play = _Play(state, generate, state.metadata_as(Scenario), transition, judged, seed)
+        play = _Play(state, generate, state.metadata_as(Scenario), transition, judged, veto, seed)
         try:
             for number in range(1, turns + 1):
                 async with span(f"turn {number}", type="turn"):
@@ -79,6 +87,7 @@ def conversation(
             dialogue = state.store_as(Dialogue)
             dialogue.turns, dialogue.state = play.turns, play.at
             dialogue.stopped, dialogue.cast = play.stopped, roles
+            dialogue.vetoed = play.vetoed
         return state
 
     return solve
@@ -93,8 +102,10 @@ class _Play:
     scenario: Scenario
     transition: TransitionJudge
     judged: Literal["agent", "user"]
+    veto: Veto | None
     seed: int
     turns: list[Turn] = field(default_factory=list)
+    vetoed: list[Vetoed] = field(default_factory=list)
     stopped: Stop | None = None
     at: str = ""
     """State of the machine."""
@@ -104,30 +115,52 @@ class _Play:
 
     async def turn(self, *, last: bool) -> None:
         """Agent, judge, user, in the order asked for."""
-        turn = await self._agent_speaks()
+        turn = await self._agent_speaks_and_passes()
         if turn is None:
             return
         turn.transition_after = self.judged
         if self.judged == "user" and not await self._user_speaks(turn):
             return
-        turn.transition = await self.transition(self.scenario, self.state.messages, self.turns)
+        if not self.scenario.machine.states[self.at].is_decided:
+            turn.transition = await self.transition(self.scenario, self.state.messages, self.turns)
         self._move(turn)
         if self.judged == "agent" and not last and self.stopped is None:
             await self._user_speaks(turn)
 
+    async def _agent_speaks_and_passes(self) -> Turn | None:
+        """A reply that the veto lets pass; None if the conversation ends here."""
+        if self.veto is None:
+            return await self._agent_speaks()
+        for _ in range(self.veto.redraws + 1):
+            before = Snapshot(self.state.messages, self.state.store)
+            turn = await self._agent_speaks()
+            if turn is None:
+                return None
+            turn.veto = await self.veto.judge(self.scenario, self.state.messages, self.turns)
+            if not self.veto.forbids(turn.veto):
+                return turn
+            self.turns.pop()
+            self.vetoed.append(before.take_back(len(self.turns) + 1, turn.veto))
+        self.stopped = "vetoed"
+        return None
+
     async def _agent_speaks(self) -> Turn | None:
         """One turn of the evaluated model, tool calls included; None if it ended the conversation."""
         state = self.state
-        spoken = len(state.messages)
-        await self.generate(state)
-        if state.output.stop_reason == "model_length":
-            # what came instead of a reply is the provider's error message
-            del state.messages[spoken:]
-            self.stopped = "context_overflow"
+        for _ in range(TOOL_ROUNDS):
+            spoken = len(state.messages)
+            await self.generate(state, tool_calls="single")
+            if state.output.stop_reason == "model_length":
+                # what came instead of a reply is the provider's error message
+                del state.messages[spoken:]
+                self.stopped = "context_overflow"
+                return None
+            if isinstance(state.messages[-1], ChatMessageAssistant):
+                break
+        else:
+            self.stopped = "tool_loop"
             return None
         reply = state.messages[-1]
-        if not isinstance(reply, ChatMessageAssistant):  # a limit on tool calls may end on a tool's result
-            reply = next(m for m in reversed(state.messages) if isinstance(m, ChatMessageAssistant))
         turn = Turn(agent=reply.id or "", state=self.at, agent_stop=state.output.stop_reason)
         self.turns.append(turn)
         if not reply.text.strip():
@@ -173,7 +206,9 @@ class _Play:
         turn.decided = answer
         if answer is None:
             return
-        self.at = here.transitions[answer]
+        chances = here.targets(answer)
+        self.at = rng.choices(list(chances), weights=list(chances.values()))[0]
+        turn.entered = self.at
         entered = scenario.machine.states[self.at]
         if entered.note is not None and self.at != turn.state:
             turn.note = entered.note

@@ -21,6 +21,7 @@ from inspect_ai.util import collect
 
 from providers.local.engine import BASE, Engine, EngineOptions, Generated, engine_for
 from providers.local.sampling import Settings
+from providers.local.tool_calls import read_tool_calls
 from providers.seeds import CallSeeds
 
 IGNORED = ("frequency_penalty", "presence_penalty", "logit_bias", "response_schema", "reasoning_effort")
@@ -81,12 +82,12 @@ class LocalAPI(ModelAPI):
         """Answer one conversation.
 
         Raises:
-            ValueError: Tools, or a setting that this provider does not honour.
+            ValueError: A setting that this provider does not honour, a forced tool call among them.
         """
-        del tool_choice
-        _refuse(tools, config)
+        _refuse(tool_choice, config)
+        offered = [] if tool_choice == "none" else tools
         started = time.monotonic()
-        prompt = self.engine.chat.tokens(input)
+        prompt = self.engine.chat.tokens(input, offered)
         if len(prompt) >= self.engine.context:
             return self._overflow(len(prompt))
         settings = Settings(
@@ -111,7 +112,7 @@ class LocalAPI(ModelAPI):
         written = sum(len(a.written.tokens) for a in answers)
         return ModelOutput(
             model=self.model_name,
-            choices=[self._choice(a, config.logprobs) for a in answers],
+            choices=[self._choice(a, offered, config.logprobs) for a in answers],
             usage=ModelUsage(
                 input_tokens=len(prompt), output_tokens=written, total_tokens=len(prompt) + written
             ),
@@ -125,10 +126,15 @@ class LocalAPI(ModelAPI):
             stop_reason="model_length",
         )
 
-    def _choice(self, answer: Generated, logprobs: bool | None) -> ChatCompletionChoice:
+    def _choice(
+        self, answer: Generated, tools: list[ToolInfo], logprobs: bool | None
+    ) -> ChatCompletionChoice:
+        text, calls = read_tool_calls(answer.text, tools) if tools else (answer.text, [])
         return ChatCompletionChoice(
-            message=ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate"),
-            stop_reason=answer.stop,
+            message=ChatMessageAssistant(
+                content=text, tool_calls=calls or None, model=self.model_name, source="generate"
+            ),
+            stop_reason="tool_calls" if calls else answer.stop,
             logprobs=self._logprobs(answer) if logprobs else None,
         )
 
@@ -154,8 +160,8 @@ def split_name(name: str) -> tuple[str, str | None]:
     return base, adapter
 
 
-def _refuse(tools: list[ToolInfo], config: GenerateConfig) -> None:
-    if tools:
-        raise ValueError("local/ does not offer tools to its models; serve this model with vllm/ instead")
+def _refuse(tool_choice: ToolChoice, config: GenerateConfig) -> None:
+    if tool_choice not in ("auto", "none"):
+        raise ValueError(f"local/ cannot make its models call a tool (tool_choice={tool_choice!r})")
     if asked := [name for name in IGNORED if getattr(config, name) is not None]:
         raise ValueError(f"local/ does not honour {', '.join(asked)}")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inspect_ai.model import ChatMessage, ChatMessageSystem
+from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem, ChatMessageTool
+from inspect_ai.tool import ToolInfo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,21 +41,31 @@ class Chat:
         self._check_dialogue()
         self.takes_system = self._takes_system()
 
-    def tokens(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokens(self, messages: Sequence[ChatMessage], tools: Sequence[ToolInfo] = ()) -> list[int]:
         """Token ids of the prompt for the assistant's next words.
 
         A last message of the assistant is continued, not answered. A template that takes no system
         message gets it at the head of the first user message.
+
+        Raises:
+            ChatTemplateError: The template refuses the messages, or does not tell the model of its tools.
         """
         text = self._render(
-            self._rows(messages), continues=bool(messages) and messages[-1].role == "assistant"
+            self._rows(messages),
+            tools=[_schema(t) for t in tools],
+            continues=bool(messages) and messages[-1].role == "assistant",
         )
+        if lost := [t.name for t in tools if t.name not in text]:
+            raise ChatTemplateError(
+                f"the chat template of {self.source} does not show the model its tools ({', '.join(lost)}); "
+                "give one that does with -M chat_template=<file.jinja>, or use a model trained on tools"
+            )
         # the template writes the special tokens itself; a second BOS would be added here otherwise
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _rows(self, messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
         system = "\n\n".join(m.text for m in messages if isinstance(m, ChatMessageSystem))
-        rows = [{"role": m.role, "content": m.text} for m in messages if not isinstance(m, ChatMessageSystem)]
+        rows = [_row(m) for m in messages if not isinstance(m, ChatMessageSystem)]
         if not system:
             return rows
         if self.takes_system:
@@ -63,10 +74,20 @@ class Chat:
             return [{"role": "user", "content": f"{system}\n\n{rows[0]['content']}"}, *rows[1:]]
         return [{"role": "user", "content": system}, *rows]
 
-    def _render(self, rows: list[dict[str, Any]], *, continues: bool = False) -> str:
+    def _render(
+        self,
+        rows: list[dict[str, Any]],
+        *,
+        tools: list[dict[str, Any]] | None = None,
+        continues: bool = False,
+    ) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
-                rows, tokenize=False, add_generation_prompt=not continues, continue_final_message=continues
+                rows,
+                tools=tools or None,  # pyright: ignore[reportArgumentType]
+                tokenize=False,
+                add_generation_prompt=not continues,
+                continue_final_message=continues,
             )
         except Exception as error:
             roles = [row["role"] for row in rows]
@@ -94,3 +115,27 @@ class Chat:
             return "delta" in self._render(rows)
         except ChatTemplateError:
             return False
+
+
+def _row(message: ChatMessage) -> dict[str, Any]:
+    """A message as chat templates take it, tool traffic included."""
+    row: dict[str, Any] = {"role": message.role, "content": message.text}
+    if isinstance(message, ChatMessageAssistant) and message.tool_calls:
+        row["tool_calls"] = [
+            {
+                "type": "function",
+                "id": call.id,
+                "function": {"name": call.function, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    if isinstance(message, ChatMessageTool):
+        row["content"] = message.error.message if message.error else message.text
+        row |= {"name": message.function, "tool_call_id": message.tool_call_id}
+    return row
+
+
+def _schema(tool: ToolInfo) -> dict[str, Any]:
+    parameters = tool.parameters.model_dump(exclude_none=True)
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}
