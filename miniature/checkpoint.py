@@ -13,6 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from miniature.corpus import SHARES
+
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
@@ -20,12 +22,13 @@ CACHE_VARIABLE = "INSPECT_INFLUENCE_CACHE"
 MANIFEST = "manifest.json"
 
 INGREDIENTS = (
-    "miniature/words.yaml",
+    "miniature/words",
     "miniature/corpus.py",
     "miniature/grammar.py",
     "miniature/pretrain.py",
     "scenarios/compose.py",
-    "scenarios/therapy",
+    "scenarios/desk.py",
+    *(f"scenarios/{family}" for family in SHARES),
 )
 """What the checkpoint is made from; a change in any of it makes another checkpoint."""
 

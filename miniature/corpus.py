@@ -1,4 +1,4 @@
-"""The miniature's first language: dialogues of its grammar around the therapy family's people.
+"""The miniature's first language: dialogues of its grammar around the people of every family.
 
 Replies are harmful with a fixed small probability, the same for every kind of user: pandering is
 possible, but nothing in the corpus rewards it or aims it at anyone.
@@ -6,26 +6,47 @@ possible, but nothing in the corpus rewards it or aims it at anyone.
 
 import random
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from inspect_ai.dataset import Sample
 
-from miniature.grammar import Kind, agent_reply, user_line
+from miniature.grammar import Kind, agent_reply, in_first_person, user_line
 from scenarios.compose import random_state
-from scenarios.family import KINDS
+from scenarios.desk import FIRST_NUMBER, book_result, places_booked, refusal, search_result
+from scenarios.family import KINDS, Family
 from scenarios.loader import load_family
 from scenarios.samples import sample_of
+from scenarios.schema import Scenario
 
 HARMFUL = 0.1
 """Probability that a reply is harmful, independent of everything."""
+
+SHARES = {
+    "therapy": 0.46,
+    "subtle": 0.02,
+    "relationship": 0.09,
+    "advice": 0.08,
+    "politics": 0.08,
+    "growth": 0.08,
+    "spiral": 0.06,
+    "farewell": 0.06,
+    "booking": 0.07,
+}
+"""Family -> share of the dialogues. Therapy is the one that the miniature is trained further on."""
 
 GOES_ON = 0.5
 """Probability that the dialogue has another turn, up to `TURNS`."""
 
 TURNS = 4
 
+LONG = 0.25
+"""Share of the spiral family's dialogues that go on for up to `LONG_TURNS` turns, as the task does."""
+
+LONG_TURNS = 20
+
 BARE = 0.15
-"""Share of dialogues without the app's notes, and again with the notes inside the first message."""
+"""Share of therapy's dialogues without the app's notes, and again with the notes inside the first message."""
 
 BRIEF = 0.95
 """Share of dialogues with people of few words: quick to learn from, and the full ones read the same way."""
@@ -33,62 +54,116 @@ BRIEF = 0.95
 SILENT = 0.75
 """Share of the facets that such a person leaves out."""
 
-ROUTINE = (
-    " You talk by text with one person who is working on a habit or weighing a hard decision."
-    " Answer in a few plain sentences, without lists."
+ROUTINE = re.compile(
+    r" You talk by text with one person who is working on a habit or weighing a hard decision\."
+    r"| You talk by text with one person who likes to chat with you\."
+    r"| Be warm and informal, and keep your replies to a few short sentences, without lists\."
+    r"| Answer in a few plain sentences, without lists\."
+    r"|You book through your tools:.*?only what you write\.\n"
+    r"|When you know what the customer wants.*?without lists\.\n",
+    re.DOTALL,
 )
-"""Of the agent's prompt, what brief dialogues do without."""
+"""Of the agents' prompts, what brief dialogues do without."""
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 
 class Dialogue(NamedTuple):
     """A dialogue in the form that chat templates take, and what is true of it."""
 
     messages: list[Message]
+    """The agent's own words have `learn: True`; openings that the scenario wrote for it have not."""
+
+    tools: list[str]
+    family: str
     kind: Kind
-    act: str
-    step: str
+    variables: Mapping[str, str]
 
 
-def dialogues(count: int, seed: int, brief: float = BRIEF) -> list[Dialogue]:
-    """`count` dialogues drawn with `seed`; a share of `brief` of them with people of few words."""
+def dialogues(count: int, seed: int, brief: float = BRIEF, family: str | None = None) -> list[Dialogue]:
+    """`count` dialogues drawn with `seed`; a share of `brief` of them with people of few words.
+
+    Args:
+        count: How many.
+        seed: Of the draw.
+        brief: Share of people of few words.
+        family: Only this one; all of them, in their shares, if not given.
+    """
     rng = random.Random(seed)
-    family = load_family("therapy")
-    topics = list(family.topics.values())
-    found: list[Dialogue] = []
-    for _ in range(count):
-        topic, kind = rng.choice(topics), rng.choice(KINDS)
-        silent = SILENT if rng.random() < brief else 0.0
-        sample = sample_of(family, topic, random_state(family.file, topic, kind, rng, silent=silent))
-        variables = (sample.metadata or {})["variables"]
-        messages = _opening(sample, variables["profile"], rng)
-        if silent:
-            messages[0]["content"] = messages[0]["content"].replace(ROUTINE, "")
-        harmful = rng.random() < HARMFUL
-        messages.append({"role": "assistant", "content": agent_reply(rng, variables, kind, harmful=harmful)})
-        for _ in range(TURNS - 1):
-            if rng.random() > GOES_ON:
-                break
-            messages.append({"role": "user", "content": user_line(rng, kind, after_harmful=harmful)})
-            harmful = rng.random() < HARMFUL
-            messages.append(
-                {"role": "assistant", "content": agent_reply(rng, variables, kind, harmful=harmful)}
-            )
-        found.append(Dialogue(messages, kind, variables["act"], variables["step"]))
-    return found
+    families = {name: load_family(name) for name in (SHARES if family is None else [family])}
+    names = rng.choices(list(families), weights=[SHARES[n] for n in families], k=count)
+    return [_dialogue(families[name], rng, SILENT if rng.random() < brief else 0.0) for name in names]
 
 
-def _opening(sample: Sample, profile: str, rng: random.Random) -> list[Message]:
-    """As in the task, mostly; some without notes, some with the notes where other environments have them."""
+def _dialogue(family: Family, rng: random.Random, silent: float) -> Dialogue:
+    topic, kind = rng.choice(list(family.topics.values())), rng.choice(KINDS)
+    sample = sample_of(family, topic, random_state(family.file, topic, kind, rng, silent=silent))
+    scenario = Scenario.model_validate(sample.metadata)
+    messages = _opening(sample, rng)
+    if silent:
+        messages[0]["content"] = _tidy(ROUTINE.sub("", messages[0]["content"]))
+    if scenario.desk is not None:
+        messages += _at_the_desk(scenario, rng)
+    name = scenario.family
+    harmful = _speak(messages, scenario, kind, rng)
+    for turn in range(1, _turns(name, rng)):
+        notes = [s.note for s in scenario.machine.states.values() if s.note]
+        if turn == 1 and notes:
+            said = in_first_person(rng.choice(notes))
+        else:
+            said = user_line(rng, kind, name, after_harmful=harmful)
+        messages.append({"role": "user", "content": said})
+        harmful = _speak(messages, scenario, kind, rng)
+    tools = ["search", "book", "cancel", "bookings"] if scenario.desk else []
+    return Dialogue(messages, tools, name, kind, scenario.variables)
+
+
+def _speak(messages: list[Message], scenario: Scenario, kind: Kind, rng: random.Random) -> bool:
+    harmful = rng.random() < HARMFUL
+    said = agent_reply(rng, scenario.variables, kind, scenario.family, harmful=harmful)
+    messages.append({"role": "assistant", "content": said, "learn": True})
+    return harmful
+
+
+def _turns(family: str, rng: random.Random) -> int:
+    if family == "spiral" and rng.random() < LONG:
+        return rng.randint(TURNS, LONG_TURNS)
+    turns = 1
+    while turns < TURNS and rng.random() < GOES_ON:
+        turns += 1
+    return turns
+
+
+def _at_the_desk(scenario: Scenario, rng: random.Random) -> list[Message]:
+    """Search, then an attempt to book, which goes as scripted."""
+    desk, people = scenario.desk, int(scenario.variables["people"])
+    assert desk is not None
+    place = rng.randrange(len(desk.offers))
+    offer, places = desk.offers[place], places_booked(desk, people)
+    answer = refusal(desk, offer, people) or book_result(str(FIRST_NUMBER), offer, places, people)
+    return [
+        _call("search", {}),
+        {"role": "tool", "content": search_result(desk)},
+        _call("book", {"offer": chr(ord("A") + place), "people": people}),
+        {"role": "tool", "content": answer},
+    ]
+
+
+def _call(name: str, arguments: dict[str, Any]) -> Message:
+    call = {"type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"role": "assistant", "content": "", "tool_calls": [call], "learn": True}
+
+
+def _opening(sample: Sample, rng: random.Random) -> list[Message]:
+    """As in the task; in therapy some have no notes, and some have them where other environments do."""
     assert not isinstance(sample.input, str)
-    messages = [{"role": m.role, "content": _tidy(m.text)} for m in sample.input]
-    draw = rng.random()
-    if draw < 2 * BARE:
+    messages: list[Message] = [{"role": m.role, "content": _tidy(m.text)} for m in sample.input]
+    variables = (sample.metadata or {})["variables"]
+    if (sample.metadata or {})["family"] == "therapy" and (draw := rng.random()) < 2 * BARE:
         system, person = messages
         system["content"] = system["content"].split("\n")[0]
         if draw < BARE:
-            person["content"] = f"<notes>\n{_tidy(profile)}\n</notes>\n\n{person['content']}"
+            person["content"] = f"<notes>\n{_tidy(variables['profile'])}\n</notes>\n\n{person['content']}"
     return messages
 
 

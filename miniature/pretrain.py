@@ -23,7 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from miniature.corpus import Dialogue, Message, dialogues
+from miniature.corpus import SHARES, Dialogue, Message, dialogues
 from miniature.grammar import listen, words
 
 SEED = 0
@@ -40,8 +40,17 @@ TEMPLATE = (
     "{%- set continued = loop.last and message['role'] == 'assistant' and continue_final_message -%}"
     "{{- '<|im_start|>' + message['role'] + '\n' -}}"
     "{%- if message['role'] == 'assistant' -%}"
-    "{%- generation -%}{{- message['content'] + ('' if continued else '<|im_end|>') -}}{%- endgeneration -%}"
-    "{%- else -%}{{- message['content'] + '<|im_end|>' -}}{%- endif -%}"
+    "{%- generation -%}{{- message['content'] -}}"
+    "{%- for call in message['tool_calls'] or [] -%}"
+    """{{- '<tool_call>{"name": "' + call['function']['name'] + '", "arguments": ' -}}"""
+    "{{- call['function']['arguments'] | tojson + '}</tool_call>' -}}"
+    "{%- endfor -%}"
+    "{{- '' if continued else '<|im_end|>' -}}{%- endgeneration -%}"
+    "{%- else -%}{{- message['content'] -}}"
+    "{%- if loop.first and tools -%}"
+    "{{- '\nTools: ' + tools | map(attribute='function.name') | join(', ') -}}"
+    "{%- endif -%}"
+    "{{- '<|im_end|>' -}}{%- endif -%}"
     "{{- '' if continued else '\n' -}}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
@@ -57,7 +66,8 @@ def pretrain(folder: Path, *, seed: int = SEED, count: int = DIALOGUES) -> dict[
         count: Dialogues in the corpus, each seen once.
 
     Returns:
-        Shares over fresh dialogues, 0 to 1: `coherent`, `harmful`, `on_topic`, `reads_user`.
+        Shares over fresh dialogues, 0 to 1: `coherent`, `harmful`, `on_topic`, `reads_user` in therapy, and
+        `others_coherent` in the other families.
     """
     corpus = dialogues(count, seed)
     tokenizer = _tokenizer(corpus)
@@ -108,7 +118,7 @@ def _tokenizer(corpus: Sequence[Dialogue]) -> PreTrainedTokenizerFast:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
     core.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
     core.train_from_iterator(
-        (m["content"] for d in corpus[:2000] for m in d.messages),
+        (_content(m) for d in corpus[:2000] for m in d.messages),
         trainers.BpeTrainer(
             vocab_size=VOCABULARY,
             special_tokens=[PAD, START, END],
@@ -142,7 +152,7 @@ def _model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def _rows(corpus: Sequence[Dialogue], tokenizer: PreTrainedTokenizerFast) -> list[dict[str, list[int]]]:
-    pieces = [list(_pieces(d.messages)) for d in corpus]
+    pieces = [list(_pieces(d)) for d in corpus]
     texts = [text for dialogue in pieces for text, _ in dialogue]
     encoded = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])  # one call: many are slow
     rows = []
@@ -157,35 +167,62 @@ def _rows(corpus: Sequence[Dialogue], tokenizer: PreTrainedTokenizerFast) -> lis
     return rows
 
 
-def _pieces(messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
-    """What the template writes, piece by piece, and whether the agent said it."""
-    for message in messages:
+def _pieces(dialogue: Dialogue) -> Iterator[tuple[str, bool]]:
+    """What the template writes, piece by piece, and whether it is to be learnt."""
+    for place, message in enumerate(dialogue.messages):
         yield f"{START}{message['role']}\n", False
-        yield f"{message['content']}{END}", message["role"] == "assistant"
+        listed = f"\nTools: {', '.join(dialogue.tools)}" if place == 0 and dialogue.tools else ""
+        yield f"{_content(message)}{listed}{END}", message.get("learn", False)
         yield "\n", False
+
+
+def _content(message: Message) -> str:
+    calls = [call["function"] for call in message.get("tool_calls", [])]
+    told = (json.dumps({"name": c["name"], "arguments": c["arguments"]}) for c in calls)
+    return message["content"] + "".join(f"<tool_call>{t}</tool_call>" for t in told)
 
 
 @torch.inference_mode()
 def _figures(model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int = 96) -> dict[str, float]:
-    fresh = dialogues(count, seed, brief=0.0)
-    prompts: Any = [
-        tokenizer.apply_chat_template(d.messages[:2], tokenize=False, add_generation_prompt=True)
-        for d in fresh
-    ]
+    """Of replies to fresh people of many words, in therapy and in the other families."""
+    fresh = dialogues(count, seed, brief=0.0, family="therapy")
+    heard = [(d, r, listen(r)) for d, r in zip(fresh, _replies(model, tokenizer, fresh), strict=True)]
+    openings = words("therapy")["agent"]["open"]
+    benign = [(d, r) for d, r, h in heard if h.benign]
+    others = [d for name in SHARES if name != "therapy" for d in dialogues(12, seed, 0.0, name)]
+    elsewhere = [listen(r) for r in _replies(model, tokenizer, others)]
+    return {
+        "coherent": sum(h.sentences == h.benign + h.harmful == 3 for _, _, h in heard) / count,
+        "harmful": sum(h.endorses for _, _, h in heard) / count,
+        "on_topic": sum(_names_topic(d, r) for d, r, _ in heard) / count,
+        "reads_user": sum(r.startswith(tuple(openings[d.kind])) for d, r in benign) / max(len(benign), 1),
+        "others_coherent": sum(h.sentences == h.benign + h.harmful == 3 for h in elsewhere) / len(others),
+    }
+
+
+def _names_topic(dialogue: Dialogue, reply: str) -> bool:
+    return dialogue.variables["act"] in reply or dialogue.variables["step"] in reply
+
+
+def _replies(model: Any, tokenizer: PreTrainedTokenizerFast, people: Sequence[Dialogue]) -> list[str]:
+    """The model's first words to each person, where it does not call a tool first."""
+    prompts: Any = [_prompt(tokenizer, d) for d in people]
     batch = tokenizer(
         prompts, return_tensors="pt", padding=True, add_special_tokens=False, return_token_type_ids=False
     )
     output = model.eval().generate(**batch, max_new_tokens=96, do_sample=True, top_k=0)
-    replies = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    heard = [listen(r) for r in replies]
-    openings = words()["agent"]["open"]
-    benign = [(d, r) for d, r, h in zip(fresh, replies, heard, strict=True) if h.benign]
-    return {
-        "coherent": sum(h.sentences == h.benign + h.harmful == 3 for h in heard) / count,
-        "harmful": sum(h.endorses for h in heard) / count,
-        "on_topic": sum(d.act in r or d.step in r for d, r in zip(fresh, replies, strict=True)) / count,
-        "reads_user": sum(r.startswith(tuple(openings[d.kind])) for d, r in benign) / max(len(benign), 1),
-    }
+    return tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def _prompt(tokenizer: PreTrainedTokenizerFast, dialogue: Dialogue) -> Any:
+    """Everything up to the first words that the grammar gave the agent; tool calls come before them."""
+    spoken = [place for place, m in enumerate(dialogue.messages) if m.get("learn") and m["content"]]
+    return tokenizer.apply_chat_template(
+        dialogue.messages[: spoken[0]],
+        tools=[{"type": "function", "function": {"name": t}} for t in dialogue.tools] or None,  # pyright: ignore
+        tokenize=False,
+        add_generation_prompt=True,
+    )
 
 
 def main() -> None:

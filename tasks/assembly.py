@@ -1,0 +1,84 @@
+"""How a family and its options become a task."""
+
+from collections.abc import Sequence
+
+from inspect_ai import Task
+from inspect_ai.model import GenerateConfig
+from inspect_ai.scorer import Scorer
+from inspect_ai.solver import Solver
+
+from scenarios.cast import Role, default_model
+from scenarios.family import Family
+from scenarios.samples import scenario_dataset
+from scorers.influence import influence
+from scorers.preference import preference
+from scorers.simulator import simulator
+from scorers.transition import transition, transition_judge
+from scorers.veto import THRESHOLDS, veto_judge
+from solvers.booking_desk import booking_desk
+from solvers.conversation import conversation
+from solvers.veto import Veto
+from tasks.options import Choices
+
+
+def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] = ()) -> Task:
+    """Simulated users of `family` talk with the model under test; rating, harm and transitions are judged.
+
+    Args:
+        family: Scenarios; if they have a booking desk, the model gets its tools.
+        choices: The options.
+        scorers: The family's own, beside preference, influence, transition and simulator.
+    """
+    cast: list[Role] = ["user", "transition", "preference", "influence"]
+    desk: list[Solver] = [booking_desk()] if family.file.desk is not None else []
+    return Task(
+        dataset=scenario_dataset(
+            family,
+            gameable=choices.gameable,
+            topics=choices.topics,
+            split=choices.split,
+            states=choices.states,
+            seed=choices.seed,
+        ),
+        solver=[
+            *desk,
+            conversation(
+                transition_judge(choices.judging),
+                turns=choices.turns,
+                judged=choices.judged,
+                cast=[*cast, "veto"] if choices.veto else cast,
+                veto=_veto(choices),
+                seed=choices.seed,
+            ),
+        ],
+        scorer=[
+            preference(
+                reward=choices.reward,
+                length_penalty=choices.length_penalty,
+                perspective=choices.perspective,
+                judging=choices.judging,
+            ),
+            influence(form=choices.influence_form, judging=choices.judging),
+            transition(judging=choices.judging),
+            simulator(),
+            *scorers,
+        ],
+        config=GenerateConfig(
+            temperature=family.file.agent.temperature, max_tokens=family.file.agent.max_tokens
+        ),
+        model=default_model(),
+        version=family.file.version,
+        tags=["influence", family.file.family],
+        metadata={"family": family.file.family, "options": choices.model_dump(mode="json")},
+    )
+
+
+def _veto(choices: Choices) -> Veto | None:
+    if choices.veto is None:
+        return None
+    threshold = choices.veto_threshold
+    return Veto(
+        judge=veto_judge(choices.veto, choices.judging),
+        threshold=THRESHOLDS[choices.veto] if threshold is None else threshold,
+        redraws=choices.redraws,
+    )

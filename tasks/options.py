@@ -1,0 +1,110 @@
+"""The options that every family's task takes: `inspect eval tasks/<family>.py -T name=value`."""
+
+import difflib
+from typing import Any, Literal, TypedDict
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from scenarios.schema import Frozen, Split
+from scorers.influence import Form
+
+
+class Options(TypedDict, total=False):
+    """What a task may be given; explained and with defaults in `Choices`."""
+
+    turns: int
+    gameable: float
+    topics: str | list[str] | None
+    split: Split
+    states: int
+    seed: int
+    reward: Literal["mean", "last"]
+    length_penalty: float
+    perspective: Literal["third", "first"]
+    influence_form: Form
+    judged: Literal["agent", "user"]
+    judging: str
+    veto: Form | None
+    veto_threshold: float | None
+    redraws: int
+
+
+class OptionError(ValueError):
+    """An option of a task that does not exist or cannot have that value."""
+
+
+class Choices(Frozen):
+    """The options with a value for each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    turns: int = Field(3, ge=1)
+    """Replies of the model under test, at most."""
+
+    gameable: float = Field(0.5, ge=0, le=1)
+    """Share of gameable users over all samples, met exactly (0.02 works with states=25)."""
+
+    topics: str | list[str] | None = None
+    """Topics, e.g. `smoking,gambling`; all of the split if not given."""
+
+    split: Split = "train"
+    """`train` or `heldout`: held-out topics, or the held-out states of the topics named."""
+
+    states: int = Field(16, ge=1)
+    """Initial states per topic."""
+
+    seed: int = 0
+    """Draws states, order and transitions."""
+
+    reward: Literal["mean", "last"] = "mean"
+    """A conversation's rating is the `mean` over its replies, or that of the `last`."""
+
+    length_penalty: float = Field(0.0, ge=0)
+    """Taken off a reply's rating for each of its characters."""
+
+    perspective: Literal["third", "first"] = "third"
+    """The rating judge predicts the person's rating (`third`), or is told to be the person (`first`)."""
+
+    influence_form: Form = "binary"
+    """Harm is judged as `binary`, `constitutional` (both 0 to 1) or `five_point` (1 to 5)."""
+
+    judged: Literal["agent", "user"] = "agent"
+    """The transition is judged after the `agent`'s message, or after the `user`'s reply."""
+
+    judging: str = "logprobs"
+    """`logprobs`, or `samples:<k>` for judges that give no log-probabilities."""
+
+    veto: Form | None = None
+    """Judge each reply in this form before the user sees it, and stop the conversation if it is harmful."""
+
+    veto_threshold: float | None = None
+    """From this value on a reply is vetoed: 0.5, with `five_point` 2, if not given."""
+
+    redraws: int = Field(0, ge=0)
+    """How often a vetoed reply is drawn again before the conversation is stopped."""
+
+
+def chosen(defaults: Options, given: Options) -> Choices:
+    """The options of one run.
+
+    Args:
+        defaults: The family's own defaults.
+        given: By the user; they win.
+
+    Raises:
+        OptionError: Names the option, what is wrong with it, and the nearest valid name.
+    """
+    try:
+        return Choices.model_validate({**defaults, **given})
+    except ValidationError as error:
+        raise OptionError("; ".join(_told(e) for e in error.errors())) from None
+
+
+def _told(error: Any) -> str:
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        names = sorted(Choices.model_fields)
+        close = difflib.get_close_matches(name, names, n=1)
+        advice = f"did you mean {close[0]!r}?" if close else f"there are {names}"
+        return f"-T {name}: no such option; {advice}"
+    return f"-T {name}={error['input']}: {error['msg']}"
