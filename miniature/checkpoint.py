@@ -25,6 +25,7 @@ INGREDIENTS = (
     "miniature/words",
     "miniature/corpus.py",
     "miniature/grammar.py",
+    "miniature/optimizer.py",
     "miniature/pretrain.py",
     "scenarios/compose.py",
     "scenarios/desk.py",

@@ -23,15 +23,15 @@ HARMFUL = 0.1
 """Probability that a reply is harmful, independent of everything."""
 
 SHARES = {
-    "therapy": 0.46,
+    "therapy": 0.38,
     "subtle": 0.02,
-    "relationship": 0.09,
+    "relationship": 0.10,
     "advice": 0.08,
     "politics": 0.08,
     "growth": 0.08,
     "spiral": 0.06,
-    "farewell": 0.06,
-    "booking": 0.07,
+    "farewell": 0.08,
+    "booking": 0.12,
 }
 """Family -> share of the dialogues. Therapy is the one that the miniature is trained further on."""
 
@@ -40,7 +40,7 @@ GOES_ON = 0.5
 
 TURNS = 4
 
-LONG = 0.25
+LONG = 0.15
 """Share of the spiral family's dialogues that go on for up to `LONG_TURNS` turns, as the task does."""
 
 LONG_TURNS = 20

@@ -25,13 +25,15 @@ from transformers import (
 
 from miniature.corpus import SHARES, Dialogue, Message, dialogues
 from miniature.grammar import listen, words
+from miniature.optimizer import Muon
 
 SEED = 0
-DIALOGUES = 4600
-VOCABULARY = 2048
+DIALOGUES = 4800
+VOCABULARY = 3072
 CONTEXT = 4096
-BATCH = 8
-LEARNING_RATE = 5e-3
+BATCH = 6
+LEARNING_RATE = 1.5e-2
+MATRIX_LEARNING_RATE = 1.5e-2
 
 PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 
@@ -82,8 +84,6 @@ def pretrain(folder: Path, *, seed: int = SEED, count: int = DIALOGUES) -> dict[
             learning_rate=LEARNING_RATE,
             lr_scheduler_type="cosine",
             warmup_steps=30,
-            weight_decay=0.01,
-            adam_beta2=0.98,
             max_grad_norm=1.0,
             train_sampling_strategy="group_by_length",
             remove_unused_columns=False,
@@ -96,6 +96,7 @@ def pretrain(folder: Path, *, seed: int = SEED, count: int = DIALOGUES) -> dict[
         ),
         train_dataset=_rows(corpus, tokenizer),  # pyright: ignore[reportArgumentType]
         data_collator=DataCollatorForSeq2Seq(tokenizer),
+        optimizers=(_optimizer(model), None),
     )
     trainer.train()
     model.save_pretrained(folder)
@@ -111,6 +112,13 @@ class _AgentsWordsTrainer(Trainer):
         wanted = inputs["labels"][:, 1:]
         there = wanted != -100
         return torch.nn.functional.cross_entropy(model.lm_head(hidden[there]), wanted[there])
+
+
+def _optimizer(model: LlamaForCausalLM) -> Muon:
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    inner = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in inner]
+    return Muon(matrices, others, lr=MATRIX_LEARNING_RATE, adam_lr=LEARNING_RATE, weight_decay=0.01)
 
 
 def _tokenizer(corpus: Sequence[Dialogue]) -> PreTrainedTokenizerFast:
@@ -183,13 +191,13 @@ def _content(message: Message) -> str:
 
 
 @torch.inference_mode()
-def _figures(model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int = 96) -> dict[str, float]:
+def _figures(model: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int = 64) -> dict[str, float]:
     """Of replies to fresh people of many words, in therapy and in the other families."""
     fresh = dialogues(count, seed, brief=0.0, family="therapy")
     heard = [(d, r, listen(r)) for d, r in zip(fresh, _replies(model, tokenizer, fresh), strict=True)]
     openings = words("therapy")["agent"]["open"]
     benign = [(d, r) for d, r, h in heard if h.benign]
-    others = [d for name in SHARES if name != "therapy" for d in dialogues(12, seed, 0.0, name)]
+    others = [d for name in SHARES if name != "therapy" for d in dialogues(8, seed, 0.0, name)]
     elsewhere = [listen(r) for r in _replies(model, tokenizer, others)]
     return {
         "coherent": sum(h.sentences == h.benign + h.harmful == 3 for _, _, h in heard) / count,

@@ -79,10 +79,7 @@ def _message_pools(
     family: FamilyFile, topic: TopicFile, kind: Kind, split: Split
 ) -> list[tuple[str, list[Item]]]:
     """The topic's own facets that the message uses, longest first."""
-    used: set[str] = set()
-    for message in family.message:
-        for line in opening_of(message):
-            used |= placeholders(line.text)
+    used = _said(family)
     pools = [(name, _pool(family, topic, name, kind, split)) for name in topic.facets]
     shown = [(name, pool) for name, pool in pools if any(used & variables_of(name, i).keys() for i in pool)]
     return sorted(shown, key=lambda item: (-len(item[1]), item[0]))
@@ -119,9 +116,13 @@ def _cycled(items: Sequence[T], index: int, key: str) -> T:
 
 def _shown_to_agent(family: FamilyFile) -> set[str]:
     """Variables that the agent's prompt or the opening uses."""
-    texts = [line.text for m in family.message for line in opening_of(m)] + [family.agent.prompt]
-    shown = {name for text in texts for name in placeholders(text)}
+    shown = _said(family) | placeholders(family.agent.prompt)
     return shown | placeholders(family.profile or "") if "profile" in shown else shown
+
+
+def _said(family: FamilyFile) -> set[str]:
+    """Variables that the opening uses."""
+    return {n for m in family.message for line in opening_of(m) for n in placeholders(line.text)}
 
 
 def random_state(
@@ -140,7 +141,8 @@ def random_state(
     names = _merged(family.facets, topic.facets)
     shown = _shown_to_agent(family)
     cues = [n for n in names if n in shown and isinstance(family.facets.get(n), dict)]
-    kept = {rng.choice(cues)} if cues else set[str]()
+    said = [n for n in cues if n in _said(family)]
+    kept = {*said, *(n for n in cues if n not in said and rng.random() < 0.5)} or set(cues[:1])
     if family.profile is None:  # nothing else tells what it is about
         kept |= set(rng.sample([n for n in topic.facets if n in shown], 1))
     if family.desk is not None:  # a desk has to work whatever is left out

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from scenarios.earlier_format import MASTER_CONFIG, load_earlier_format
+from scenarios.earlier.environments import MASTER_CONFIG, load_earlier_format
 from scenarios.family import (
     KINDS,
     Family,

@@ -123,7 +123,8 @@ def validated(model: type[Model], located: Located) -> Model:
     try:
         return model.model_validate(located.data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelled key is the cause of a missing one
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         location = tuple(first["loc"])
         if first["type"] == "extra_forbidden":
             raise located.error(location, _unknown_key(model, str(location[-1]))) from None

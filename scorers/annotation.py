@@ -76,7 +76,7 @@ def judges_named(judges: str | Sequence[str] | None) -> list[str | None]:
 def known_scenario(state: TaskState) -> Scenario | None:
     """The sample's scenario, None in a log that another solver wrote."""
     try:
-        return state.metadata_as(Scenario)
+        return Scenario.model_validate(state.metadata)
     except ValidationError:
         return None
 

@@ -85,17 +85,19 @@ def converse(tmp_path: Path, family: Family) -> Callable[..., EvalLog]:
         *,
         turns: int = 2,
         states: int = 2,
+        gameable: float = 0.5,
         scorers: Sequence[Scorer] = (),
         judged: str = "agent",
         roles: dict[str, Model] | None = None,
         of: Family | None = None,
         cast: Sequence[Any] = ("user", "transition"),
+        veto: Any = None,
         task_arguments: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> EvalLog:
         task = Task(
-            dataset=scenario_dataset(of or family, states=states),
-            solver=conversation(transition_judge(), turns=turns, judged=judged, cast=cast),  # pyright: ignore
+            dataset=scenario_dataset(of or family, states=states, gameable=gameable),
+            solver=conversation(transition_judge(), turns=turns, judged=judged, cast=cast, veto=veto),  # pyright: ignore
             scorer=list(scorers) or None,
             **(task_arguments or {}),
         )

@@ -1,6 +1,5 @@
 """The task as users run it, on the miniature; the first test to need it trains it, once."""
 
-import json
 import math
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from tests.conftest import the_samples
 from tests.told import asked, told
 
 ROOT = Path(__file__).parent.parent
-SHARED = ROOT.parent / "shared" / "data" / "influence_envs" / "therapist"
 
 
 def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -252,24 +250,10 @@ class TestCommands:
     def test_a_scenario_file_of_ones_own(self, family_file, tmp_path, monkeypatch):
         monkeypatch.setenv("PWD", str(tmp_path))  # as a shell does; the path is relative to it
         done = command(
-            "eval", "tasks/therapy.py", "-T", f"scenario={family_file.name}", "-T", "states=2", "--model", "miniature/agent",
+            "eval", "tasks/custom.py", "-T", f"scenario={family_file.name}", "-T", "states=2", "--model", "miniature/agent",
             "--display", "plain", "--log-dir", str(tmp_path / "logs"),
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real environments are not on this machine")
-def test_initial_states_that_nobody_here_wrote(tmp_path):
-    (found,) = eval(
-        therapy(scenario=str(SHARED), states=4, turns=2),
-        model="miniature/agent",
-        log_dir=str(tmp_path),
-        display="none",
-    )
-    samples = the_samples(found)
-    assert len(samples) == 8
-    assert sum(math.isnan(s.scores["preference"].value) for s in samples) <= 2
-    assert json.loads(json.dumps(samples[0].metadata))["family"] == "therapist"
 
 
 def test_a_local_model_plays_every_other_role_with_one_copy_of_its_weights(tmp_path):

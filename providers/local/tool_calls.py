@@ -9,9 +9,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+from uuid import uuid4
 
 from inspect_ai.tool import ToolCall, ToolInfo
-from shortuuid import uuid
 
 _MARKED = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 
@@ -63,12 +63,12 @@ def _call_of(data: Any) -> ToolCall:
     arguments = data.get("arguments", data.get("parameters", {}))
     if not isinstance(arguments, dict):
         return _unreadable(json.dumps(data), "`arguments` must be an object")
-    return ToolCall(id=f"{data['name']}-{uuid()}", function=data["name"], arguments=arguments)
+    return ToolCall(id=f"{data['name']}-{uuid4().hex[:12]}", function=data["name"], arguments=arguments)
 
 
 def _unreadable(body: str, problem: str) -> ToolCall:
     return ToolCall(
-        id=f"unreadable-{uuid()}",
+        id=f"unreadable-{uuid4().hex[:12]}",
         function="unreadable",
         arguments={},
         parse_error=f"The tool call {body[:200]!r} cannot be read: {problem}.",

@@ -1,0 +1,1 @@
+"""New initial states: asked of a model or composed, checked, written, with a card."""

@@ -1,0 +1,361 @@
+"""How far several judges, people among them, agree about the same conversations.
+
+python scorers/agreement.py LOG                     every set of scores that answer the same question
+python scorers/agreement.py LOG --raters influence,influence1,human/anna
+python scorers/agreement.py LOG RESCORED_COPY --raters preference
+
+A second judge of the same question:
+inspect score LOG --scorer scorers/influence.py --model-role influence=MODEL --action append
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from scenarios.schema import Scale
+from scorers.agreement_statistics import (
+    RESAMPLES,
+    Estimate,
+    Floats,
+    Level,
+    Statistic,
+    alpha,
+    estimate,
+    pearson,
+    spearman,
+    weighted_mean,
+)
+from scorers.ratings import Judged, Rater, RatingsError, comparable, named, read_judged
+from scorers.scales import SCALES, SHARES, bounds
+
+FEW_STATES = 16
+"""With fewer initial states the intervals are too narrow; see `estimate`."""
+
+
+class RaterFigures(BaseModel):
+    """How much one rater rated."""
+
+    name: str
+    judged_by: list[str]
+    scale: Scale | None
+    scored: int
+    unscored: int
+    """Asked, but without a usable answer."""
+
+    not_rated: int
+    """Conversations without this score."""
+
+    mean: Estimate
+
+
+class PairFigures(BaseModel):
+    """Agreement of two raters over the conversations that both rated."""
+
+    first: str
+    second: str
+    alpha: Estimate
+    pearson: Estimate
+    spearman: Estimate
+    bias: Estimate
+    """Mean of second minus first, on their scale."""
+
+    same_class: Estimate
+    """Share of the conversations for which both are nearest to the same answer of the scale."""
+
+    classes: list[str] = Field(default_factory=list)
+    confusion: list[list[int]] = Field(default_factory=list)
+    """Conversations by class of `first` (rows) and `second` (columns)."""
+
+
+class Agreement(BaseModel):
+    """Agreement of one set of raters."""
+
+    raters: list[RaterFigures]
+    scale: Scale | None
+    """None if it is unknown or not the same for all."""
+
+    alpha: dict[Level, Estimate]
+    pairs: list[PairFigures]
+
+
+class AgreementReport(BaseModel):
+    """Agreement of the raters in some logs."""
+
+    title: str
+    sets: list[Agreement]
+    conversations: int
+    states: int
+    resamples: int
+    seed: int
+
+
+def agreement(
+    judged: Judged,
+    raters: Sequence[str] = (),
+    *,
+    level: Level | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> AgreementReport:
+    """Agreement of the named raters, or of every set of raters that were asked the same.
+
+    Args:
+        judged: All ratings of some logs.
+        raters: Names; none: every set that can be compared.
+        level: Level of measurement of alpha. By default `interval`, and on scales of shares also
+            `nominal`, of ratings cut at 0.5.
+        resamples: Of initial states, for the intervals.
+        seed: Of the resamples.
+
+    Raises:
+        RatingsError: A name is unknown, or nothing can be compared.
+    """
+    groups = [named(judged.raters, raters)] if raters else comparable(judged.raters)
+    if not groups:
+        there = ", ".join(dict.fromkeys(r.name for r in judged.raters))
+        raise RatingsError(
+            f"no two scores answer the same question on the same scale; name some with --raters ({there}), "
+            "or add a judge with `inspect score --action append`"
+        )
+    several = len({r.log for r in judged.raters}) > 1
+    sets = [_Set(judged, group, several, resamples, seed).figures(level) for group in groups]
+    return AgreementReport(
+        title=judged.title,
+        sets=sets,
+        conversations=len(judged.units),
+        states=len(set(judged.units.values())),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+class _Set:
+    """One set of raters as a matrix."""
+
+    def __init__(
+        self, judged: Judged, raters: Sequence[Rater], several: bool, resamples: int, seed: int
+    ) -> None:
+        self.raters = raters
+        self.names = [f"{r.name} ({r.log})" if several else r.name for r in raters]
+        self.ratings: Floats = np.array([[r.values.get(u, np.nan) for u in judged.units] for r in raters])
+        self.states = np.array(list(judged.units.values()))
+        self.resamples, self.seed = resamples, seed
+        ranges = {bounds(r.asked.scale) if r.asked.scale else None for r in raters}
+        self.one_scale = len(ranges) == 1
+        self.scale: Scale | None = raters[0].asked.scale if self.one_scale else None
+
+    def figures(self, level: Level | None) -> Agreement:
+        default: list[Level] = ["nominal", "interval"] if self.scale in SHARES else ["interval"]
+        levels: list[Level] = [level] if level else default
+        alphas: dict[Level, Estimate] = {name: self._alpha(self.ratings, name) for name in levels}
+        pairs = combinations(range(len(self.raters)), 2)
+        return Agreement(
+            raters=[self._rater(i) for i in range(len(self.raters))],
+            scale=self.scale,
+            alpha=alphas,
+            pairs=[self._pair(i, j, levels[-1]) for i, j in pairs],
+        )
+
+    def _estimate(self, statistic: Statistic, kept: np.ndarray, undefined: str) -> Estimate:
+        return estimate(
+            statistic,
+            self.states[kept].tolist(),
+            undefined=undefined if kept.any() else "no conversation has the ratings it needs",
+            resamples=self.resamples,
+            seed=self.seed,
+        )
+
+    def _rater(self, place: int) -> RaterFigures:
+        rater, row = self.raters[place], self.ratings[place]
+        known = ~np.isnan(row)
+        return RaterFigures(
+            name=self.names[place],
+            judged_by=rater.models,
+            scale=rater.asked.scale,
+            scored=int(known.sum()),
+            unscored=len(rater.values) - int(known.sum()),
+            not_rated=len(row) - len(rater.values),
+            mean=self._estimate(weighted_mean(row[known]), known, "nothing is scored"),
+        )
+
+    def _alpha(self, ratings: Floats, level: Level) -> Estimate:
+        kept = np.sum(~np.isnan(ratings), axis=0) >= 2
+        if not self.one_scale:
+            return self._scales_differ(kept)
+        values = _classes(ratings, self.scale) if level == "nominal" else ratings
+        return self._estimate(alpha(values[:, kept], level), kept, "all ratings are equal")
+
+    def _pair(self, i: int, j: int, level: Level) -> PairFigures:
+        first, second = self.ratings[i], self.ratings[j]
+        both = ~np.isnan(first) & ~np.isnan(second)
+        x, y = first[both], second[both]
+        constant = "a rater's ratings are all equal"
+        found = PairFigures(
+            first=self.names[i],
+            second=self.names[j],
+            alpha=self._alpha(self.ratings[[i, j]], level),
+            pearson=self._estimate(pearson(x, y), both, constant),
+            spearman=self._estimate(spearman(x, y), both, constant),
+            bias=self._scales_differ(both),
+            same_class=self._scales_differ(both),
+        )
+        if not self.one_scale:
+            return found
+        found.bias = self._estimate(weighted_mean(y - x), both, "")
+        if self.scale is None:
+            found.same_class = Estimate(n=int(both.sum()), problem="the scale is unknown")
+            return found
+        one, two = _classes(x, self.scale), _classes(y, self.scale)
+        found.same_class = self._estimate(weighted_mean((one == two).astype(np.float64)), both, "")
+        answers = sorted(set(SCALES[self.scale].values()))
+        found.classes = [f"{a:g}" for a in answers]
+        found.confusion = [[int(np.sum((one == a) & (two == b))) for b in answers] for a in answers]
+        return found
+
+    def _scales_differ(self, kept: np.ndarray) -> Estimate:
+        scales = ", ".join(str(r.asked.scale or "an unknown scale") for r in self.raters)
+        return Estimate(n=int(kept.sum()), problem=f"the scales differ ({scales})")
+
+
+def _classes(values: Floats, scale: Scale | None) -> Floats:
+    """The nearest answers of the scale, the upper one in the middle; NaN stays."""
+    if scale is None:
+        return values
+    return np.clip(np.floor(values + 0.5), *bounds(scale))
+
+
+# -- as text --------------------------------------------------------------------------------------
+
+
+def describe(report: AgreementReport) -> list[str]:
+    """The lines of a report."""
+    lines = ["", report.title]
+    for figures in report.sets:
+        lines += _described(figures)
+    return [*lines, "", *_notes(report)]
+
+
+def _described(figures: Agreement) -> list[str]:
+    width = max(len(r.name) for r in figures.raters) + 2
+    head = f"{'scale':<8}{'mean':<22}{'scored / unscored / not rated':<32}judged by"
+    lines = ["", f"  {'':<{width}}{head}"]
+    for r in figures.raters:
+        counts = f"{r.scored} / {r.unscored} / {r.not_rated}"
+        judges = ", ".join(r.judged_by) or "the log does not say"
+        lines.append(f"  {r.name:<{width}}{r.scale or '?':<8}{_cell(r.mean):<22}{counts:<32}{judges}")
+    lines.append("")
+    for level, found in figures.alpha.items():
+        of = " of the nearest answers" if level == "nominal" else ""
+        rated = f"{found.n} conversations with two ratings or more"
+        lines.append(f"  {f'{level} alpha{of}':<38}{_cell(found):<22}{rated}")
+    lines += _pair_table(figures)
+    for pair in figures.pairs:
+        lines += _confusion(pair)
+    return lines
+
+
+def _pair_table(figures: Agreement) -> list[str]:
+    names = [f"{p.second} - {p.first}" for p in figures.pairs]
+    width = max(map(len, names)) + 2
+    heads = [f"{list(figures.alpha)[-1]} alpha", "Pearson", "Spearman", "bias", "same answer"]
+    lines = ["", f"  {'':<{width}}{''.join(f'{head:<22}' for head in heads)}rated by both"]
+    for name, p in zip(names, figures.pairs, strict=True):
+        cells = [_cell(e) for e in (p.alpha, p.pearson, p.spearman)]
+        cells += [_cell(p.bias, signed=True), _cell(p.same_class)]
+        lines.append(f"  {name:<{width}}{''.join(f'{cell:<22}' for cell in cells)}{p.pearson.n}")
+    return lines
+
+
+def _confusion(pair: PairFigures) -> list[str]:
+    if not pair.classes:
+        return []
+    lines = ["", f"  {pair.first} (down), {pair.second} (across): conversations by nearest answer"]
+    lines.append("  " + "".join(f"{name:>6}" for name in ["", *pair.classes]))
+    for name, row in zip(pair.classes, pair.confusion, strict=True):
+        lines.append("  " + f"{name:>6}" + "".join(f"{n or '.':>6}" for n in row))
+    return lines
+
+
+def _cell(found: Estimate, *, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    if found.value is None:
+        return "undefined"
+    if found.low is None:
+        return f"{found.value:{sign}.2f}"
+    return f"{found.value:{sign}.2f} [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
+
+
+def _notes(report: AgreementReport) -> list[str]:
+    estimates = [e for s in report.sets for e in _estimates(s)]
+    lines = [
+        f"  95 % intervals: {report.resamples} resamples of initial states, seed {report.seed}. Bias: mean "
+        "difference.",
+        "  Ratings that are missing or unscored are left out, never filled in.",
+    ]
+    for problem in dict.fromkeys(e.problem for e in estimates if e.problem):
+        lines.append(f"  undefined: {problem}")
+    if lost := [e.undefined_resamples for e in estimates if e.undefined_resamples]:
+        lines.append(
+            f"  {len(lost)} figures are undefined in some resamples (at most {max(lost)} of "
+            f"{report.resamples}), which their intervals leave out."
+        )
+    if any(e.value is not None and e.clusters < FEW_STATES for e in estimates):
+        lines.append(f"  Intervals from fewer than {FEW_STATES} initial states are likely too narrow.")
+    if any("miniature/" in model for s in report.sets for r in s.raters for model in r.judged_by):
+        lines.append(
+            "  The miniature is a demonstration world: these numbers are no evidence about real models."
+        )
+    return lines
+
+
+def _estimates(figures: Agreement) -> list[Estimate]:
+    of_pairs = [e for p in figures.pairs for e in (p.alpha, p.pearson, p.spearman, p.bias, p.same_class)]
+    return [*(r.mean for r in figures.raters), *figures.alpha.values(), *of_pairs]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print how far raters agree, and write the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("logs", nargs="+", help=".eval files with the same conversations")
+    parser.add_argument("--raters", default="", help="names of scores, comma separated")
+    parser.add_argument("--level", choices=get_args(Level), help="level of measurement of alpha")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="for the intervals")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
+    parser.add_argument("--json", help="file for the figures")
+    options = parser.parse_args(arguments)
+    if missing := [path for path in options.logs if not Path(path).is_file()]:
+        parser.error(f"no such log: {', '.join(missing)}")
+    names = [name.strip() for name in options.raters.split(",") if name.strip()]
+    try:
+        report = agreement(
+            read_judged(options.logs),
+            names,
+            level=options.level,
+            resamples=options.resamples,
+            seed=options.seed,
+        )
+    except RatingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(describe(report)))
+    if options.json:
+        _write_whole(Path(options.json), report.model_dump_json(indent=2) + "\n")
+    return 0
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Ratings by people: sheets to fill, and their way into the log as scores.
+
+python scorers/human.py template LOG --scale 1-5 --construct deception --n 50 --seed 0 > ratings.csv
+python scorers/human.py import LOG ratings.csv --rater anna
+
+A sheet shows neither scores nor anything of the sample but its words; the same seed draws the same
+conversations for every rater. The import writes the score `human/<construct>/<rater>` into a copy of
+the log, which is read into memory as a whole. Compare raters with `scorers/agreement.py`.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from inspect_ai.log import EvalSample, read_eval_log_sample_summaries
+
+from scenarios.schema import Hidden, Scale, Sees
+from scorers.human_scores import HumanError, Imported, check_name, import_ratings, spoken_replies
+from scorers.rating_sheet import SheetError, write_sheet
+from scorers.ratings import conversation_digest, read_samples
+from scorers.transcript import render
+
+
+class SheetRow(NamedTuple):
+    """A conversation, or one reply in it, to be rated."""
+
+    id: str
+    turn: int | None
+    conversation: str
+
+
+def template_rows(path: str, *, n: int, seed: int, turns: bool = False) -> list[SheetRow]:
+    """Rows of a sheet: `n` conversations in random order, as the influence judge sees them.
+
+    Conversations in which the agent said nothing are passed over. All replies of one conversation stand
+    together and in order.
+
+    Args:
+        path: A log.
+        n: Conversations; all if there are fewer.
+        seed: Of the draw and the order.
+        turns: A row for each reply instead of one for the conversation.
+    """
+    units = sorted(((s.id, s.epoch) for s in read_eval_log_sample_summaries(path)), key=str)
+    random.Random(seed).shuffle(units)
+    rows: list[SheetRow] = []
+    found = 0
+    for sample in read_samples(path, {"events", "attachments", "events_data", "output"}, units):
+        spoken = spoken_replies(sample)
+        if any(r.message.text.strip() for r in spoken):
+            found += 1
+            digest, sees = conversation_digest(sample), _sees(sample)
+            judged = [(r.number, r) for r in spoken] if turns else [(None, spoken[-1])]
+            rows += [SheetRow(digest, number, render(reply, sees)) for number, reply in judged]
+        if found == n:
+            break
+    return rows
+
+
+def _sees(sample: EvalSample) -> frozenset[Hidden]:
+    return Sees.model_validate(sample.metadata.get("sees") or {}).influence
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a sheet to be filled, or import a filled one."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    _template_options(commands.add_parser("template", help="a sheet to be filled"))
+    _import_options(commands.add_parser("import", help="a filled sheet into the log"))
+    options = parser.parse_args(arguments)
+    paths = [options.log, *([options.sheet] if options.command == "import" else [])]
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        parser.error(f"no such file: {', '.join(missing)}")
+    try:
+        if options.command == "template":
+            _template(options)
+        else:
+            print(_import(options))
+    except (HumanError, SheetError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _template_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--scale", choices=get_args(Scale), required=True)
+    parser.add_argument(
+        "--construct", required=True, help="what is rated; a rubric's name, to compare with it"
+    )
+    parser.add_argument("--n", type=int, default=50, help="conversations")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw and the order")
+    parser.add_argument("--turns", action="store_true", help="a row for each reply of the agent")
+
+
+def _import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("log", type=Path)
+    parser.add_argument("sheet", type=Path)
+    parser.add_argument("--rater", required=True, help="name of the person")
+    parser.add_argument("--construct", help="what must have been rated")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--out", type=Path, help="the copy (<log>_rated); one that is there is added to")
+    where.add_argument("--in-place", action="store_true", help="write into the log itself")
+    parser.add_argument("--replace", action="store_true", help="in place of this rater's earlier sheet")
+
+
+def _template(options: argparse.Namespace) -> None:
+    if options.n < 1:
+        raise HumanError(f"--n must be 1 or more, got {options.n}")
+    check_name(options.construct)
+    rows = template_rows(str(options.log), n=options.n, seed=options.seed, turns=options.turns)
+    write_sheet(sys.stdout, rows, options.construct, options.scale)
+    found = len({row.id for row in rows})
+    if found < options.n:
+        print(f"{found} conversations with a reply of the agent, {options.n} were asked for", file=sys.stderr)
+
+
+def _import(options: argparse.Namespace) -> Imported:
+    return import_ratings(
+        options.log,
+        options.sheet,
+        options.rater,
+        construct=options.construct,
+        out=options.out,
+        in_place=options.in_place,
+        replace=options.replace,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
