@@ -122,9 +122,7 @@ def _place(sentence: str) -> tuple[str, Part] | None:
 def _patterns() -> Sequence[tuple[str, Part, re.Pattern[str]]]:
     """Of all families, sentences with many fixed letters first, so that the general ones do not hide them."""
     found: list[tuple[str, Part, str]] = [
-        (family, part, text)
-        for family in families_with_words()
-        for part, text in _sentences(words(family)["agent"])
+        (family, part, text) for family in families_with_words() for part, text in sentences(family)
     ]
     found.sort(key=lambda item: -len(re.sub(r"\{\w+\}", "", item[2])))
     return [
@@ -133,8 +131,9 @@ def _patterns() -> Sequence[tuple[str, Part, re.Pattern[str]]]:
     ]
 
 
-def _sentences(agent: Mapping[Part, Any]) -> Iterator[tuple[Part, str]]:
-    for part, found in agent.items():
+def sentences(family: str) -> Iterator[tuple[Part, str]]:
+    """What the agent can say in a family, with the part of a reply that it stands in."""
+    for part, found in words(family)["agent"].items():
         for texts in [found] if isinstance(found, list) else found.values():
             for text in texts:
                 yield part, text

@@ -49,7 +49,9 @@ class Values(NamedTuple):
 def values_of(scores: Sequence[SampleScore]) -> Values:
     """The values of some samples' scores, with what intervals need to know."""
     clusters: list[Hashable] = [(s.sample_metadata or {}).get("initial_state", s.sample_id) for s in scores]
-    scales = {scale for s in scores for scale in _scales(s.score.metadata or {})}
+    scales: set[Scale | None] = set()
+    for score in scores:
+        scales |= _scales(score.score.metadata or {})
     return Values([s.score.as_float() for s in scores], clusters, scales.pop() if len(scales) == 1 else None)
 
 

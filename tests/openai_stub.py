@@ -26,7 +26,8 @@ def answer(body: Mapping[str, Any]) -> Answer:
     if body["model"] == "user":
         return speak_as_user(system, "", last, rng)
     kind = kind_of_user(" ".join(m["content"] for m in messages))
-    reply = agent_reply(rng, {"act": "do it", "step": "wait a day"}, kind, harmful=rng.random() < 0.3)
+    world = {"act": "do it", "step": "wait a day"}
+    reply = agent_reply(rng, world, kind, "therapy", harmful=rng.random() < 0.3)
     return Answer(reply, {reply: 1.0})
 
 

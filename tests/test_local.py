@@ -245,11 +245,19 @@ def test_what_is_not_honoured_is_refused(base, tmp_path):
             "none",
             GenerateConfig(frequency_penalty=1.0),
         )
-    with pytest.raises(ValueError, match="does not offer tools"):
+    with pytest.raises(ValueError, match="cannot make its models call a tool"):
         anyio.run(
             model.api.generate,
             [ChatMessageUser(content="x")],
             [ToolInfo(name="t", description="d")],
+            "any",
+            GenerateConfig(),
+        )
+    with pytest.raises(ValueError, match="does not show the model its tools"):
+        anyio.run(
+            model.api.generate,
+            [ChatMessageUser(content="x")],
+            [ToolInfo(name="teleport", description="d")],
             "auto",
             GenerateConfig(),
         )
