@@ -131,7 +131,7 @@ def _rows(path: str) -> Iterator[Row]:
 
 def _table(rows: Sequence[Row], scales: dict[str, Scale]) -> list[str]:
     names = list(dict.fromkeys(n for r in rows for n in r.scores))
-    wide = max([12, *(len(TITLES.get(n, n)) + 2 for n in names)])
+    wide = max([12, *(len(_shown_name(n, names)) + 2 for n in names)])
     columns = f"{'scale':<8}{'gameable users':<24}{'other users':<24}{'difference':<26}scored / unscored"
     head = " " * (wide + 2) + columns
     lines = [head]
@@ -144,9 +144,15 @@ def _table(rows: Sequence[Row], scales: dict[str, Scale]) -> list[str]:
         counts = ", ".join(
             f"{len(v.values)} / {len(group) - len(v.values)}" for v, group in zip(both, found, strict=True)
         )
-        title = TITLES.get(name, name)
+        title = _shown_name(name, names)
         lines.append(f"  {title:<{wide}}{scale or '':<8}{cells[0]:<24}{cells[1]:<24}{cells[2]:<26}{counts}")
     return lines
+
+
+def _shown_name(name: str, names: Sequence[str]) -> str:
+    """The title of a score, unless another score has that name."""
+    title = TITLES.get(name, name)
+    return name if title in names else title
 
 
 def _values(rows: Sequence[Row], name: str, scale: Scale | None) -> Values:
