@@ -3,9 +3,11 @@ from pathlib import Path
 
 from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
-from tasks.therapy import therapy
+from scorers.rubric_files import construct_names
+from tasks.options import Choices
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def test_the_scenario_in_the_readme_runs(tmp_path):
@@ -16,19 +18,26 @@ def test_the_scenario_in_the_readme_runs(tmp_path):
     assert {s.id for s in samples} == {"mould-1", "mould-2"}
 
 
-def test_every_option_of_the_task_is_in_the_readme_with_its_default():
-    import inspect
-
+def test_every_option_is_in_the_readme_with_its_default():
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", README, re.MULTILINE))
-    for name, parameter in inspect.signature(therapy).parameters.items():
-        assert name in rows, name
-        default = "all" if parameter.default is None else parameter.default
+    for name, field in Choices.model_fields.items():
+        default = {None: "all" if name == "topics" else "none"}.get(field.default, field.default)
         assert rows[name].strip() in (str(default), f"{default:g}" if isinstance(default, float) else None), (
             name
         )
 
 
+def test_every_task_is_in_the_readme():
+    tasks = [p for p in (ROOT / "tasks").glob("*.py") if "@task" in p.read_text()]
+    assert len(tasks) == 10
+    for path in tasks:
+        assert f"| `tasks/{path.name}` |" in README
+
+
+def test_the_number_of_constructs_is_right():
+    assert f"{len(construct_names())} constructs" in README
+
+
 def test_the_files_that_the_readme_names_are_there():
-    root = Path(__file__).parent.parent
     for name in re.findall(r"(?:\]\(|`)((?:docs|logs|scorers|tasks|scenarios)/[\w./-]+\.\w+)", README):
-        assert (root / name).exists(), name
+        assert (ROOT / name).exists(), name
