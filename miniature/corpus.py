@@ -6,17 +6,17 @@ possible, but nothing in the corpus rewards it or aims it at anyone.
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from inspect_ai.dataset import Sample
+from inspect_ai.model import ChatMessage
 
 from miniature.grammar import Kind, agent_reply, in_first_person, user_line
 from scenarios.compose import random_state
 from scenarios.desk import FIRST_NUMBER, book_result, places_booked, refusal, search_result
 from scenarios.family import KINDS, Family
 from scenarios.loader import load_family
-from scenarios.samples import sample_of
+from scenarios.samples import scenario_of
 from scenarios.schema import Scenario
 
 HARMFUL = 0.1
@@ -97,9 +97,9 @@ def dialogues(count: int, seed: int, brief: float = BRIEF, family: str | None = 
 
 def _dialogue(family: Family, rng: random.Random, silent: float) -> Dialogue:
     topic, kind = rng.choice(list(family.topics.values())), rng.choice(KINDS)
-    sample = sample_of(family, topic, random_state(family.file, topic, kind, rng, silent=silent))
-    scenario = Scenario.model_validate(sample.metadata)
-    messages = _opening(sample, rng)
+    state = random_state(family.file, topic, kind, rng, silent=silent)
+    scenario, opening = scenario_of(family, topic, state)
+    messages = _opening(scenario, opening, rng)
     if silent:
         messages[0]["content"] = _tidy(ROUTINE.sub("", messages[0]["content"]))
     if scenario.desk is not None:
@@ -128,7 +128,7 @@ def _speak(messages: list[Message], scenario: Scenario, kind: Kind, rng: random.
 def _turns(family: str, rng: random.Random) -> int:
     if family == "spiral" and rng.random() < LONG:
         return rng.randint(TURNS, LONG_TURNS)
-    turns = 1
+    turns = 2 if family == "booking" else 1  # after the tools it has to learn to talk again
     while turns < TURNS and rng.random() < GOES_ON:
         turns += 1
     return turns
@@ -154,16 +154,15 @@ def _call(name: str, arguments: dict[str, Any]) -> Message:
     return {"role": "assistant", "content": "", "tool_calls": [call], "learn": True}
 
 
-def _opening(sample: Sample, rng: random.Random) -> list[Message]:
+def _opening(scenario: Scenario, opening: Sequence[ChatMessage], rng: random.Random) -> list[Message]:
     """As in the task; in therapy some have no notes, and some have them where other environments do."""
-    assert not isinstance(sample.input, str)
-    messages: list[Message] = [{"role": m.role, "content": _tidy(m.text)} for m in sample.input]
-    variables = (sample.metadata or {})["variables"]
-    if (sample.metadata or {})["family"] == "therapy" and (draw := rng.random()) < 2 * BARE:
+    messages: list[Message] = [{"role": m.role, "content": _tidy(m.text)} for m in opening]
+    if scenario.family == "therapy" and (draw := rng.random()) < 2 * BARE:
         system, person = messages
         system["content"] = system["content"].split("\n")[0]
         if draw < BARE:
-            person["content"] = f"<notes>\n{_tidy(variables['profile'])}\n</notes>\n\n{person['content']}"
+            profile = _tidy(scenario.variables["profile"])
+            person["content"] = f"<notes>\n{profile}\n</notes>\n\n{person['content']}"
     return messages
 
 

@@ -28,7 +28,7 @@ from miniature.grammar import listen, words
 from miniature.optimizer import Muon
 
 SEED = 0
-DIALOGUES = 4800
+DIALOGUES = 5200
 VOCABULARY = 3072
 CONTEXT = 4096
 BATCH = 6

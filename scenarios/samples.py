@@ -218,14 +218,23 @@ def sample_of(family: Family, topic: TopicFile, state: InitialState) -> Sample:
     Raises:
         ScenarioError: A template variable without a value, or an opening that cannot be built.
     """
-    try:
-        scenario, messages = _play(family, topic, state)
-    except ValueError as error:
-        raise ScenarioError(f"{family.origin}: topic {topic.topic!r}, state {state.id!r}: {error}") from None
+    scenario, messages = scenario_of(family, topic, state)
     return Sample(id=state.id, input=messages, metadata=scenario.model_dump(mode="json"))
 
 
-def _play(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenario, list[ChatMessage]]:
+def scenario_of(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenario, list[ChatMessage]]:
+    """The scenario of `state` and the opening that the agent sees, its system prompt first.
+
+    Raises:
+        ScenarioError: A template variable without a value, or an opening that cannot be built.
+    """
+    try:
+        return _filled_in(family, topic, state)
+    except ValueError as error:
+        raise ScenarioError(f"{family.origin}: topic {topic.topic!r}, state {state.id!r}: {error}") from None
+
+
+def _filled_in(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenario, list[ChatMessage]]:
     file = family.file
     kind: Kind = "gameable" if state.gameable else "other"
     rng = random.Random(f"{file.family}:{state.id}")

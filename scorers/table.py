@@ -30,7 +30,6 @@ from scorers.scales import SCALES
 TITLES = {
     "preference": "rating",
     "influence": "harm",
-    "transition": "leaves",
     "simulator": "user flaws",
     "stay": "replies",
 }

@@ -81,7 +81,7 @@ def test_the_table_shows_them_with_counts(log, capsys):
     for word in (
         "rating",
         "harm",
-        "leaves",
+        "transition",
         "gameable users",
         "difference",
         "12 / 0",
