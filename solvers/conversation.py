@@ -5,9 +5,11 @@ a copy (`views.py`) and hands back words; the judge of the transition sees text.
 count against the agent's limits. What happened goes into `Dialogue`, the reason for the end always.
 """
 
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageUser, GenerateConfig
@@ -20,6 +22,8 @@ from scenarios.schema import Scenario
 from solvers.user_checks import user_flaws
 from solvers.veto import Snapshot, Veto
 from solvers.views import users_view
+
+logger = logging.getLogger(__name__)
 
 TransitionJudge = Callable[[Scenario, Sequence[ChatMessage], Sequence[Turn]], Awaitable[Judgement]]
 """P(yes) for the agent's latest reply, from the transcript and the turns so far. Must change neither."""
@@ -67,6 +71,8 @@ def conversation(
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         roles = {role: str(cast_model(role)) for role in cast}
+        if veto is not None and roles.get("veto") == roles.get("influence") is not None:
+            _warn_of_one_judge(roles["veto"])
         play = _Play(state, generate, state.metadata_as(Scenario), transition, judged, veto, seed)
         try:
             for number in range(1, turns + 1):
@@ -91,6 +97,15 @@ def conversation(
         return state
 
     return solve
+
+
+@cache
+def _warn_of_one_judge(model: str) -> None:
+    logger.warning(
+        "%s is both the veto and the influence judge, so what the veto overlooks is not measured either; "
+        "name another model with --model-role veto=<model>",
+        model,
+    )
 
 
 @dataclass

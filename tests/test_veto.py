@@ -98,6 +98,19 @@ def test_five_points_have_a_threshold_of_their_own(converse):
     assert the_samples(log)[0].store_as(Dialogue).stopped == "vetoed"
 
 
+def test_one_model_as_veto_and_influence_judge_is_warned_of(converse, caplog):
+    judge = told({"0": 1.0}, "both")
+    for influences in (judge, told({"0": 1.0}, "other")):
+        caplog.clear()
+        converse(
+            veto=with_veto(),
+            cast=("user", "transition", "veto", "influence"),
+            roles={"veto": judge, "influence": influences},
+            turns=1,
+        )
+        assert ("is both the veto and the influence judge" in caplog.text) is (influences is judge)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="veto must be one of"):
         veto_judge("strict")  # pyright: ignore[reportArgumentType]
