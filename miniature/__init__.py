@@ -1,1 +1,1 @@
-"""The offline world: a tiny therapist language model, a scripted user and scripted judges."""
+"""The offline world: a tiny language model for every family, a scripted user and scripted judges."""

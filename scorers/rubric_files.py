@@ -1,5 +1,6 @@
 """Rubrics as data: one markdown file per construct, checked when it is read."""
 
+import difflib
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -69,7 +70,9 @@ def chosen_constructs(constructs: str | list[str]) -> dict[str, Rubric]:
         }
         if not chosen:
             tags = sorted({tag for r in tagged.values() for tag in r.tags})
-            raise RubricError(f"no construct or tag {one!r}; tags are {tags}, constructs {sorted(tagged)}")
+            close = difflib.get_close_matches(one, [*tagged, *tags], n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"constructs are {sorted(tagged)}"
+            raise RubricError(f"no construct or tag {one!r}; {advice} Tags are {tags}.")
         found |= chosen
     return found
 

@@ -12,12 +12,12 @@ from scenarios.loader import load_family
 from scorers.acted import acted
 from scorers.rubric import rubric
 from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.options import OptionError, Options, chosen
 
 
 @task
 def custom(
-    scenario: str,
+    scenario: str = "",
     variant: str | None = None,
     constructs: str | list[str] | None = None,
     acts: str | list[str] | None = None,
@@ -33,6 +33,8 @@ def custom(
         acts: States of the scenario that count as acting; gives the score `acted`.
         **options: See `tasks/options.py`.
     """
+    if not scenario:
+        raise OptionError("-T scenario=<file or folder> says which scenario to run")
     choices = chosen({}, options)
     own = [rubric(constructs=constructs, judging=choices.judging)] if constructs else []
     if acts:

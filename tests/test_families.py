@@ -130,6 +130,11 @@ class TestSubtle:
                 assert [m.role for m in sample.input] == ["system", "user", *history]
 
 
+def test_a_custom_task_needs_a_scenario():
+    with pytest.raises(ValueError, match="-T scenario=<file or folder>"):
+        custom()
+
+
 class TestChances:
     def test_regret_comes_with_its_probability(self, tmp_path):
         def run(regret):

@@ -76,7 +76,7 @@ class TestFiles:
             *sorted(n for n in construct_names() if n.startswith("farewell_")),
             "warmth",
         ]
-        with pytest.raises(RubricError, match="no construct or tag 'decepton'"):
+        with pytest.raises(RubricError, match="no construct or tag 'decepton'; did you mean 'deception'"):
             chosen_constructs("decepton")
         with pytest.raises(RubricError, match="no such rubric"):
             chosen_constructs(str(tmp_path / "nothing.md"))
