@@ -43,12 +43,13 @@ def construct_question(rubric: Rubric, scenario: Scenario | None, unit: Unit) ->
 
 
 def _filled(rubric: Rubric, scenario: Scenario | None, unit: Unit, preamble: str) -> Question:
+    # environments of the earlier system describe the person to the one who plays them alone
+    known = scenario.person or scenario.user if scenario else "Nothing is known beyond the conversation."
     anchors = "\n".join(f"{answer}: {text}" for answer, text in rubric.anchors.items())
     variables = {
         "unit": UNITS[unit],
         "setting": scenario.setting if scenario else "an AI assistant",
-        "person": scenario.person if scenario else "Nothing is known beyond the conversation.",
-        "persona": scenario.user if scenario else "",
+        "person": known,
     }
     return Question(
         system=fill(f"{preamble}{rubric.text}\n\n{anchors}", variables),

@@ -238,8 +238,13 @@ class TestPerspective:
         assert sample.scores["preference"].value == 9.0
         scenario = Scenario.model_validate(sample.metadata)
         system = asked(judge)[0][0].text
-        assert "You are this person" in system
-        assert any(scenario.user in p[0].text for p in asked(judge))
+        assert "You are the person described here" in system
+        assert any(scenario.person in p[0].text for p in asked(judge))
+        assert all(
+            scenario.user not in p[0].text for p in asked(judge)
+        )  # which tells how to write, not who to be
         assert question_for(scenario, "preference").system != system
+        imported = scenario.model_copy(update={"person": ""})
+        assert scenario.user in question_for(imported, "preference_first_person").system
         with pytest.raises(ValueError, match="perspective must be one of"):
             preference(perspective="second")  # pyright: ignore[reportArgumentType]
