@@ -85,7 +85,7 @@ def _build(folder: Path) -> None:
         _say(f"the miniature in {folder} is damaged; training it anew")
         shutil.rmtree(folder)
     else:
-        _say("training the miniature, once, about a minute")
+        _say("training the miniature, once, a minute or two")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
         made = Path(unfinished) / "checkpoint"
         made.mkdir()
