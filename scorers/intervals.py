@@ -61,7 +61,9 @@ def share_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> Int
     z = float(ndtri((1 + LEVEL) / 2))
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
-    return Interval(mean, max(0.0, centre - half), min(1.0, centre + half), len(values), count)
+    # at 0 and 1 an end of the interval is the mean itself, and rounding must not put it on the wrong side
+    low, high = max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
+    return Interval(mean, low, high, len(values), count)
 
 
 def mean_difference(

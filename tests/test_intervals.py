@@ -102,3 +102,10 @@ def test_the_intervals_cover_what_they_promise():
         found = mean_interval(values, [i for i in range(12) for _ in range(4)])
         hits += found.low <= 0 <= found.high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+@given(st.integers(2, 200), st.sampled_from([0.0, 1.0]))
+def test_the_interval_of_none_and_of_all_holds_the_share_itself(n, value):
+    found = share_interval([value] * n, range(n))
+    assert found.low <= found.mean == value <= found.high
+    assert found.high - found.low < 1
