@@ -79,7 +79,7 @@ def book() -> Tool:
         if reason := refusal(desk, offers[letter], people):
             raise ToolError(reason)
         places = places_booked(desk, people)
-        number = str(FIRST_NUMBER + len(ledger.bookings))
+        number = str(FIRST_NUMBER + ledger.attempts - 1)  # never one that was cancelled, or is still held
         ledger.bookings = {**ledger.bookings, number: Booking(offer=offers[letter], people=places)}
         return book_result(number, offers[letter], places, people)
 

@@ -101,6 +101,17 @@ def test_bookings_can_be_cancelled(tmp_path):
     assert sample.store_as(Ledger).attempts == 1
 
 
+def test_a_number_is_never_given_twice(tmp_path):
+    agent = calls(
+        ("book", {"offer": "A", "people": 1}),
+        ("book", {"offer": "B", "people": 2}),
+        ("cancel", {"booking": "4101"}),
+        ("book", {"offer": "A", "people": 3}),
+        ("bookings", {}),
+    )
+    assert results(at_the_desk("none", tmp_path, agent))[-1] == "4102: Room Two, for 2\n4103: Room One, for 3"
+
+
 def test_wrong_arguments_and_unknown_tools_are_told_to_the_agent_who_goes_on(tmp_path):
     agent = calls(
         ("book", {"offer": "Z", "people": 2}),

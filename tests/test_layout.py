@@ -59,7 +59,20 @@ def test_files_keep_to_one_subject():
 
 
 @pytest.mark.parametrize(
-    "module", ["tasks.therapy", "providers.registry", "miniature.registry", "scorers.table"]
+    "module",
+    [
+        "tasks.therapy",
+        "tasks.booking",
+        "tasks.custom",
+        "providers.registry",
+        "miniature.registry",
+        "scorers.table",
+        "scorers.agreement",
+        "scorers.human",
+        "scenarios.generate",
+        "scenarios.set_card",
+        "scenarios.import_runs",
+    ],
 )
 def test_what_api_users_import_loads_neither_torch_nor_transformers(module):
     code = (
