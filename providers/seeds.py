@@ -4,11 +4,14 @@ import hashlib
 import random
 from collections import Counter
 
+from inspect_ai.log._samples import sample_active  # no public way to ask which sample is running
+
 
 class CallSeeds:
-    """Gives each call a seed from the wanted seed, its prompt, and how often the two came together before.
+    """Gives each call a seed from the wanted seed, its sample and epoch, its prompt, and how often it came before.
 
-    Repeats of a prompt (epochs, sampled judgements) must differ from one another, but not between runs.
+    Repeats of a prompt (epochs, sampled judgements) must differ from one another, but not between runs:
+    a sample that is run alone, when an interrupted eval is taken up again, draws what it would have drawn.
     """
 
     def __init__(self) -> None:
@@ -19,6 +22,16 @@ class CallSeeds:
         if seed is None:
             return random.SystemRandom().getrandbits(63)
         key = hashlib.blake2b(f"{seed}:{prompt}".encode(), digest_size=8).digest()
-        self._repeats[key] += 1
-        digest = hashlib.blake2b(key + str(self._repeats[key]).encode(), digest_size=8).digest()
+        sample, run = _place()
+        count = key + run
+        self._repeats[count] += 1
+        digest = hashlib.blake2b(key + sample + str(self._repeats[count]).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
+
+
+def _place() -> tuple[bytes, bytes]:
+    """The running sample and epoch; and the same for this very run of it, which begins counting anew."""
+    active = sample_active()
+    if active is None:
+        return b"", b""
+    return f"{active.sample.id}:{active.epoch}".encode(), active.sample_uuid.encode()

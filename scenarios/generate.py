@@ -30,6 +30,7 @@ from inspect_ai.util import JSONSchema
 from rich.text import Text
 from tqdm import tqdm
 
+from scenarios.command_line import read_settings
 from scenarios.compose import composed_size, composed_state
 from scenarios.family import KINDS, Family, InitialState
 from scenarios.generation.answers import state_from, states_in, unreadable
@@ -49,7 +50,7 @@ from scenarios.generation.prompt import (
     prompt_hash,
     request_states,
 )
-from scenarios.generation.settings import Settings, read_settings
+from scenarios.generation.settings import Settings
 from scenarios.loader import load_family
 from scenarios.located_yaml import ScenarioError
 from scenarios.samples import initial_states, pool_size
@@ -308,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     settings: Any = None
     try:
-        settings = read_settings(arguments, __doc__ or "")
+        settings = read_settings(Settings, arguments, __doc__ or "")
         record = generate(settings)
     except ScenarioError as error:
         print(error, file=sys.stderr)

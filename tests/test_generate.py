@@ -14,7 +14,8 @@ from scenarios.generation.answers import states_in
 from scenarios.generation.checks import Checks
 from scenarios.generation.files import read_states
 from scenarios.generation.prompt import Pool, needed_variables, opening_shapes, request_states
-from scenarios.generation.settings import Settings, read_settings
+from scenarios.command_line import read_settings
+from scenarios.generation.settings import Settings
 from scenarios.loader import load_family
 from scenarios.located_yaml import ScenarioError
 from scenarios.samples import scenario_dataset
@@ -248,7 +249,7 @@ class TestSettings:
     def test_the_command_line_goes_before_the_file(self, tmp_path):
         path = tmp_path / "config.yaml"
         path.write_text("family: therapy\ntopic: [smoking, gambling]\nn: 5\nout: s\nlanguage: off\n")
-        found = read_settings(["--config", str(path), "--n", "7", "--max-words", "50"], "")
+        found = read_settings(Settings, ["--config", str(path), "--n", "7", "--max-words", "50"], "")
         assert (found.n, found.max_words, found.topic, found.language) == (
             7,
             50,
@@ -260,7 +261,7 @@ class TestSettings:
         path = tmp_path / "config.yaml"
         path.write_text("family: therapy\ntopics: smoking\n")
         with pytest.raises(ScenarioError, match=r"config\.yaml:2: topics: unknown key; did you mean 'topic'"):
-            read_settings(["--config", str(path)], "")
+            read_settings(Settings, ["--config", str(path)], "")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -273,7 +274,7 @@ class TestSettings:
     )
     def test_what_cannot_be_used(self, arguments, message):
         with pytest.raises(ScenarioError, match=message):
-            read_settings([*self.REQUIRED, *arguments], "")
+            read_settings(Settings, [*self.REQUIRED, *arguments], "")
 
     @pytest.mark.parametrize(
         ("changes", "message"),

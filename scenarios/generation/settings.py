@@ -1,15 +1,11 @@
-"""Options of `scenarios/generate.py`: one typed object, from a YAML file with command-line overrides."""
+"""Options of `scenarios/generate.py`."""
 
-import argparse
-import difflib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from scenarios.family import Kind
-from scenarios.located_yaml import Located, ScenarioError, read_yaml, validated
 from scenarios.schema import Frozen, Split
 from scenarios.similarity import NEAR_DUPLICATE
 
@@ -84,52 +80,3 @@ class Settings(Frozen):
     def identity(self) -> dict[str, Any]:
         """What must be the same for an unfinished run to go on."""
         return self.model_dump(mode="json", exclude={"max_connections", "out"})
-
-
-class _Parser(argparse.ArgumentParser):
-    """Mistakes are `ScenarioError`s like those in files."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ScenarioError(f"command line: {message}")
-
-
-def read_settings(arguments: Sequence[str] | None, description: str) -> Settings:
-    """Settings from `--config` and, before it, from the command line.
-
-    Raises:
-        ScenarioError: An option that does not exist (names the nearest one) or cannot be used.
-    """
-    parser = _Parser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--config", type=Path, help="YAML file with any of the options below")
-    for name, field in Settings.model_fields.items():
-        default = "" if field.is_required() or field.default is None else f" (default {field.default})"
-        parser.add_argument(
-            _flag(name),
-            default=argparse.SUPPRESS,
-            nargs="+" if name == "topic" else None,
-            help=f"{field.description}{default}",
-        )
-    known, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        raise ScenarioError(f"command line: unknown option {unknown[0]}; {_nearest(unknown[0])}")
-    given = vars(known)
-    config = given.pop("config")
-    located = Located(Path("command line"), {}, {}) if config is None else read_yaml(config)
-    for name in located.data:
-        if name not in Settings.model_fields:
-            raise located.error((name,), f"unknown key; {_nearest(name)}")
-    return validated(Settings, located._replace(data=located.data | given))
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _nearest(option: str) -> str:
-    """The option that is meant: as a flag if `option` is one, as a key of the file otherwise."""
-    form = _flag if option.startswith("-") else str
-    names = [form(name) for name in ("config", *Settings.model_fields)]
-    close = difflib.get_close_matches(option.split("=")[0], names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {' '.join(names)}"
