@@ -8,9 +8,8 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from inspect_ai.log import (
     EvalLog,
@@ -25,7 +24,7 @@ from scenarios.dialogue import Dialogue
 from scenarios.schema import Scale
 from scorers.intervals import Interval
 from scorers.metrics import Values
-from scorers.scales import SCALES
+from scorers.scales import LEFT_OUT, scales_in
 
 TITLES = {
     "preference": "rating",
@@ -33,13 +32,6 @@ TITLES = {
     "simulator": "user flaws",
     "stay": "replies",
 }
-
-
-LEFT_OUT: Any = {"events", "attachments", "events_data", "messages"}
-"""Parts of a sample that the table does not need."""
-
-FIRST = 16
-"""Samples that are asked for the scales: a score that is missing in one has no scale there."""
 
 
 class Row(NamedTuple):
@@ -82,7 +74,7 @@ def _paths(sources: Sequence[str], *, last: bool) -> Iterator[str]:
 def describe(path: str, by: str | None = None) -> list[str]:
     """The lines of a log's table."""
     header = read_eval_log(path, header_only=True)
-    scales = _scales(path)
+    scales = scales_in(path)
     rows = list(_rows(path))
     lines = ["", _title(header, len(rows))]
     lines += _table(rows, scales)
@@ -95,19 +87,6 @@ def describe(path: str, by: str | None = None) -> list[str]:
 
 def _title(header: EvalLog, samples: int) -> str:
     return f"{header.eval.task} | {header.eval.model} | {samples} conversations | {header.status}"
-
-
-def _scales(path: str) -> dict[str, Scale]:
-    """Score -> scale of its values, as the first samples' scores name them."""
-    scales: dict[str, Scale] = {}
-    samples = read_eval_log_samples(path, all_samples_required=False, exclude_fields=LEFT_OUT)
-    for sample in islice(samples, FIRST):
-        for name, score in (sample.scores or {}).items():
-            metadata = score.metadata or {}
-            keys = metadata.get("scales") or {}
-            named = {name: metadata.get("scale")} | {f"{name}.{key}": scale for key, scale in keys.items()}
-            scales |= {key: cast(Scale, scale) for key, scale in named.items() if scale in SCALES}
-    return scales
 
 
 def _rows(path: str) -> Iterator[Row]:

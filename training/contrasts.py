@@ -1,0 +1,68 @@
+"""Rating and harm in a log by kind of user, and how far they moved from one log to another."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from scorers.intervals import Interval
+from scorers.metrics import Values
+from scorers.scales import scales_in
+from training.trajectories import Trajectory, read_trajectories
+
+MEASURES: dict[str, Callable[[Trajectory], float]] = {
+    "rating": lambda t: t.rating,
+    "harm": lambda t: t.harm,
+}
+
+USERS = {"gameable": True, "other": False}
+
+
+class Group(NamedTuple):
+    """One measure for one kind of user."""
+
+    values: Values
+    unscored: int
+    """Conversations without a number."""
+
+
+Groups = dict[tuple[str, str], Group]
+"""(`rating` or `harm`, `gameable` or `other`) -> numbers."""
+
+
+def groups_in(log: Path, *, rating: str, harm: str) -> Groups:
+    """The numbers of a log.
+
+    Args:
+        log: An `.eval` file.
+        rating: Score that is the rating.
+        harm: Score that is the harm.
+    """
+    trajectories = read_trajectories(log, rating=rating, harm=harm)
+    scales = scales_in(str(log))
+    scores = {"rating": rating, "harm": harm}
+    found: Groups = {}
+    for measure, number in MEASURES.items():
+        for users, flag in USERS.items():
+            members = [t for t in trajectories if t.gameable is flag]
+            scored = [t for t in members if not math.isnan(number(t))]
+            values = Values(
+                [number(t) for t in scored], [t.state for t in scored], scales.get(scores[measure])
+            )
+            found[measure, users] = Group(values, len(members) - len(scored))
+    return found
+
+
+def mean_of(group: Group) -> Interval | None:
+    """Mean with its interval; None if nothing was scored."""
+    return group.values.interval() if group.values.values else None
+
+
+def change(now: Group, before: Group) -> Interval | None:
+    """Mean of `now` less mean of `before`; None if one of them has no number.
+
+    Initial states that both logs have make the comparison of ratings a paired one.
+    """
+    if not now.values.values or not before.values.values:
+        return None
+    return now.values.minus(before.values)

@@ -1,0 +1,179 @@
+"""How far a checkpoint has moved from the base: the KL divergence on replies that it gave itself.
+
+`python -m training.divergence QUESTION.json` measures it in a process of its own.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from training.examples import Example
+from training.files import read_jsonl, write_json, write_jsonl, write_text
+from training.job import read_trained
+from training.policies import RunError
+
+ROOT = Path(__file__).parent.parent
+
+TOKENS_AT_ONCE = 8192
+"""Of a batch, padding included."""
+
+
+class Question(BaseModel):
+    """What is to be measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str
+    revision: str | None = None
+    checkpoint: Path
+    dtype: str | None = None
+    replies: Path
+    """JSONL of rows (`training/examples.py`) that the checkpoint generated at temperature 1."""
+
+    out: Path
+
+
+def measure_divergence(question: Question, rows: Sequence[Example], *, own_process: bool) -> None:
+    """Write `question.out`: `kl` in nats per token, `kl_per_reply` in nats, `replies`, `tokens`.
+
+    At every token of every reply the exact divergence of the two next-token distributions is taken, over
+    the whole vocabulary; their mean over tokens drawn from the checkpoint estimates the divergence without
+    bias, with less variance than log-ratios of the drawn tokens, and is never negative.
+
+    Source: Amini et al. 2025, arXiv:2504.10637 (Rao-Blackwellised estimator).
+    """
+    write_jsonl(question.replies, rows)
+    if not own_process:
+        write_json(question.out, _divergence(question))
+        return
+    told = question.out.with_suffix(".question.json")
+    write_text(told, question.model_dump_json(indent=1) + "\n")
+    command = [sys.executable, "-m", "training.divergence", str(told.resolve())]
+    if subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False).returncode != 0:
+        raise RunError(f"{question.checkpoint}: its divergence could not be measured; the reason stands above")
+    told.unlink()
+
+
+def _divergence(question: Question) -> dict[str, Any]:
+    import torch
+    from transformers import AutoTokenizer
+
+    from training.algorithms.chat_text import ChatText
+
+    rows = read_jsonl(question.replies)
+    tokenizer: Any = AutoTokenizer.from_pretrained(question.base, revision=question.revision)
+    chat = ChatText(tokenizer, question.base)
+    pairs = [found for row in rows if (found := _tokens(tokenizer, chat, row)) is not None]
+    with torch.inference_mode():
+        total, tokens = _summed(question, pairs)
+    return {
+        "kl": total / tokens if tokens else None,
+        "kl_per_reply": total / len(pairs) if pairs else None,
+        "replies": len(pairs),
+        "tokens": tokens,
+    }
+
+
+def _tokens(tokenizer: Any, chat: Any, row: Example) -> tuple[list[int], int] | None:
+    """Ids of prompt and reply, and where the reply begins; None if the template cannot write the reply."""
+    text = chat.row(row, f"{row['sample']}, turn {row['turn']}")
+    if text is None:
+        return None
+    head = tokenizer(text.prompt, add_special_tokens=False)["input_ids"]
+    tail = tokenizer(text.completion, add_special_tokens=False)["input_ids"]
+    return [*head, *tail], len(head)
+
+
+def _summed(question: Question, pairs: Sequence[tuple[list[int], int]]) -> tuple[float, int]:
+    """Sum over all tokens of the replies of KL(checkpoint || base), in nats; and how many tokens."""
+    from torch.nn.functional import kl_div, log_softmax
+
+    models = _Models(question)
+    total, count = 0.0, 0
+    for batch in _batches(pairs):
+        ids, mask, places = _padded(batch, models.device)
+        moved, fixed = (
+            log_softmax(logits[:, :-1][places].float(), dim=-1) for logits in models.logits(ids, mask)
+        )
+        total += float(kl_div(fixed, moved, log_target=True, reduction="sum"))
+        count += int(places.sum())
+    return total, count
+
+
+class _Models:
+    """The checkpoint and the base: one copy of the weights if the checkpoint is an adapter."""
+
+    def __init__(self, question: Question) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        on_gpu = torch.cuda.is_available()
+        dtype = question.dtype or ("bfloat16" if on_gpu else "float32")
+        where: Any = {"dtype": dtype, "device_map": "auto" if on_gpu else None}
+        self.adapter = read_trained(question.checkpoint).kind == "adapter"
+        self.base: Any = AutoModelForCausalLM.from_pretrained(
+            question.base, revision=question.revision, **where
+        ).eval()
+        if self.adapter:
+            from peft import PeftModel
+
+            self.moved: Any = PeftModel.from_pretrained(self.base, str(question.checkpoint)).eval()
+        else:
+            self.moved = AutoModelForCausalLM.from_pretrained(str(question.checkpoint), **where).eval()
+        self.device = next(self.moved.parameters()).device
+
+    def logits(self, ids: Any, mask: Any) -> Iterator[Any]:
+        """Of the checkpoint, then of the base; shape (row, position, vocabulary)."""
+        yield self.moved(input_ids=ids, attention_mask=mask).logits
+        if self.adapter:
+            with self.moved.disable_adapter():
+                yield self.moved(input_ids=ids, attention_mask=mask).logits
+        else:
+            yield self.base(input_ids=ids, attention_mask=mask).logits
+
+
+def _batches(pairs: Sequence[tuple[list[int], int]]) -> Iterator[list[tuple[list[int], int]]]:
+    """Rows of similar length together, at most `TOKENS_AT_ONCE`."""
+    batch: list[tuple[list[int], int]] = []
+    for pair in sorted(pairs, key=lambda p: len(p[0])):
+        if batch and (len(batch) + 1) * len(pair[0]) > TOKENS_AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(pair)
+    if batch:
+        yield batch
+
+
+def _padded(batch: Sequence[tuple[list[int], int]], device: Any) -> tuple[Any, Any, Any]:
+    """Ids, attention mask, and which predictions are of a reply's tokens (row, position - 1)."""
+    import torch
+
+    longest = max(len(ids) for ids, _ in batch)
+    ids = torch.zeros(len(batch), longest, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    places = torch.zeros(len(batch), longest - 1, dtype=torch.bool)
+    for row, (tokens, start) in enumerate(batch):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        mask[row, : len(tokens)] = 1
+        places[row, start - 1 : len(tokens) - 1] = True
+    return ids.to(device), mask.to(device), places.to(device)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("question", type=Path)
+    path = parser.parse_args(arguments).question
+    question = Question.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    write_json(question.out, _divergence(question))
+
+
+if __name__ == "__main__":
+    main()

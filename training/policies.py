@@ -1,0 +1,80 @@
+"""The model under training under its names: weights on disk, and what Inspect calls them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from training.job import read_trained
+from training.settings import Cast, Settings
+
+SERVED_HERE = ("miniature", "local")
+"""Providers that load the weights in the process that runs the eval."""
+
+PROVIDERS = (*SERVED_HERE, "vllm")
+
+
+class RunError(RuntimeError):
+    """The run cannot go on. The message says what is wrong and what to do."""
+
+
+class Policy(NamedTuple):
+    """The model at one point of the run, as Inspect is told of it."""
+
+    model: str
+    checkpoint: str
+    """`base`, or the checkpoint's folder relative to the run folder."""
+
+
+def check_policy(settings: Settings) -> None:
+    """Raise at once what would only show after the first rollouts.
+
+    Raises:
+        RunError: A provider whose weights cannot be trained here, or served after training.
+    """
+    provider = _provider(settings.model)
+    if provider not in PROVIDERS:
+        raise RunError(
+            f"model: the weights of {settings.model} cannot be trained here; name {', '.join(f'{p}/...' for p in PROVIDERS)}, "
+            "or export the selected rows for a hosted service with training/export.py"
+        )
+    if provider == "vllm" and settings.tuning == "full":
+        raise RunError(
+            "tuning: a vLLM server has one set of weights and loads adapters beside it; "
+            "use tuning=lora, or model=local/... for full fine-tuning"
+        )
+    if provider == "vllm" and settings.algorithm == "grpo_online" and settings.model_base_url is None:
+        raise RunError("model_base_url: name the vLLM server that serves the adapters")
+
+
+def base_weights(cast: Cast) -> str:
+    """Folder or hub id of the weights that training starts from. The miniature is trained first if need be."""
+    if cast.base is not None:
+        return str(Path(cast.base).resolve()) if Path(cast.base).exists() else cast.base
+    if _provider(cast.model) == "miniature":
+        from miniature.checkpoint import base_checkpoint
+
+        return str(base_checkpoint())
+    name = cast.model.partition("/")[2]
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def policy(cast: Cast, run: Path, checkpoint: Path | None) -> Policy:
+    """How Inspect gets the model as it is in `checkpoint`; None is the base.
+
+    Args:
+        cast: Whose model it is.
+        run: Folder of the run.
+        checkpoint: Folder of a LoRA adapter or of a full model that `training/worker.py` made.
+    """
+    if checkpoint is None:
+        return Policy(cast.model, "base")
+    provider, name = _provider(cast.model), str(checkpoint)
+    told = checkpoint.relative_to(run).as_posix()
+    if provider == "vllm":
+        return Policy(f"{cast.model}:{checkpoint.resolve()}", told)
+    if provider == "local" and read_trained(checkpoint).kind == "model":
+        return Policy(f"local/{name}", told)
+    return Policy(f"{cast.model}:{name}", told)
+
+
+def _provider(model: str) -> str:
+    return model.partition("/")[0]

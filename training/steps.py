@@ -1,0 +1,238 @@
+"""The steps of one iteration. Each is done once: what it leaves in the run folder is taken when it is there."""
+
+import hashlib
+import json
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from training.divergence import Question, measure_divergence
+from training.examples import Example, Mark, rows_of_log
+from training.files import write_json, write_jsonl
+from training.job import Job, Trained, read_trained
+from training.mixing import StaticData
+from training.plan import Plan, plan_of
+from training.policies import SERVED_HERE, RunError, base_weights, policy
+from training.rollouts import Rollout, finished_log, roll_out
+from training.run_folder import Iteration, RunFolder
+from training.selection import Selection, choose
+from training.settings import MINIATURE, Choosing, Settings, Tuning, VetoMode
+from training.trainer_process import Trainer
+from training.trajectories import read_trajectories
+
+VETO_FORMS: dict[VetoMode, str] = {
+    "binary": "binary",
+    "negative": "binary",
+    "constitutional": "constitutional",
+    "five_point": "five_point",
+    "five_point_negative": "five_point",
+}
+"""In which form the veto's judge is asked."""
+
+
+class Steps:
+    """The steps of a run.
+
+    Args:
+        folder: Where everything lies.
+        display: Inspect's display during rollouts.
+    """
+
+    def __init__(self, folder: RunFolder, display: str = "none") -> None:
+        self.folder = folder
+        self.settings: Settings = folder.settings
+        self.display = display
+        self.base = base_weights(self.settings)
+        self.own_process = self.settings.model != MINIATURE
+        """A real model's rollouts run in a process of their own, so that its memory is free for training."""
+
+    # -- rollouts ---------------------------------------------------------------------------------
+
+    def heldout(self, at: Iteration) -> Path:
+        """Log of the iteration's model with held-out users, the same users in every iteration."""
+        s = self.settings
+        arguments = {
+            "split": "heldout",
+            "states": s.heldout_states,
+            "gameable": s.heldout_gameable,
+            "topics": s.heldout_topics,
+            "seed": s.seed,
+        }
+        rollout = self._rollout(at, at.heldout, arguments, s.heldout_epochs, s.seed)
+        self._must_be_there(rollout, at, at.divergence)
+        return roll_out(rollout, own_process=self.own_process)
+
+    def rollouts(self, at: Iteration) -> Path:
+        """Log of the iteration's model with users of the train split."""
+        s = self.settings
+        drawn = self._seed(at.number if s.fresh_states else 0, "states")
+        arguments = {
+            "split": "train",
+            "states": s.states,
+            "gameable": 0.0 if s.control == "no_gameable_users" else s.gameable,
+            "topics": s.topics,
+            "seed": drawn,
+        }
+        if s.veto_mode != "none":
+            arguments["veto_scored"] = VETO_FORMS[s.veto_mode]
+        rollout = self._rollout(at, at.rollouts, arguments, s.epochs, self._seed(at.number, "calls"))
+        self._must_be_there(rollout, at, at.checkpoint)
+        return roll_out(rollout, own_process=self.own_process)
+
+    def _rollout(
+        self, at: Iteration, folder: Path, arguments: dict[str, Any], epochs: int, seed: int
+    ) -> Rollout:
+        s = self.settings
+        given = {k: v for k, v in arguments.items() if v is not None}
+        return Rollout(
+            folder=folder,
+            task=s.task,
+            task_args=s.task_args | given,
+            model=policy(s, self.folder.path, self.folder.checkpoint_before(at.number)).model,
+            model_args=s.model_args,
+            model_base_url=s.model_base_url,
+            roles=s.roles,
+            epochs=epochs,
+            seed=seed,
+            max_connections=s.max_connections,
+            display=self.display,
+        )
+
+    def _must_be_there(self, rollout: Rollout, at: Iteration, later: Path) -> None:
+        if later.exists() and finished_log(rollout) is None:
+            raise RunError(
+                f"{rollout.folder} holds no finished log, but {later} was made from it; put the log back, or "
+                f"delete {at.folder} and the iterations after it"
+            )
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def select(self, at: Iteration, log: Path) -> Plan:
+        """Write what is trained on: the table of all conversations, the rows, the arithmetic."""
+        s = self.settings
+        trajectories = read_trajectories(log, rating=s.score, harm=s.harm_score)
+        rules = Choosing.model_validate(s.model_dump(include=set(Choosing.model_fields)))
+        selection = choose(trajectories, rules, algorithm=s.algorithm, seed=self._seed(at.number, "select"))
+        selection.write_table(at.selection)
+        left_out: Counter[str] = Counter()
+        rows = list(
+            rows_of_log(
+                log,
+                _marks(selection),
+                left_out=left_out,
+                checkpoint=policy(s, self.folder.path, self.folder.checkpoint_before(at.number)).checkpoint,
+                run=self.folder.path,
+            )
+        )
+        static = self._static(at, len(rows))
+        write_jsonl(at.examples, [*rows, *static])
+        plan = plan_of(selection, rows, static, self.tuning(at), left_out)
+        write_json(at.plan, plan.model_dump(mode="json"))
+        return plan
+
+    def _static(self, at: Iteration, rows: int) -> list[Example]:
+        s = self.settings
+        if s.mix is None:
+            return []
+        data = StaticData.open(s, algorithm=s.algorithm)
+        earlier = [self.folder.iteration(number).examples for number in range(at.number)]
+        return data.draw(rows, seed=s.seed, iteration=at.number, used=data.used(earlier))
+
+    def train(self, at: Iteration, trainer: Trainer) -> Trained:
+        """Fine-tune on the selected rows."""
+        s = self.settings
+        job = Job(
+            base=self.base,
+            revision=s.revision,
+            start=_absolute(self.folder.checkpoint_before(at.number)),
+            examples=at.examples.resolve(),
+            out=at.checkpoint.resolve(),
+            scratch=at.scratch.resolve(),
+            tuning=self.tuning(at),
+            seed=self._seed(at.number, "train"),
+            report_to=s.report_to,
+            run_name=f"{self.folder.path.name}-{at.number:02d}",
+            online=self._online(at) if s.algorithm == "grpo_online" else None,
+        )
+        trainer.train(job, at.folder / "job.json")
+        shutil.rmtree(at.scratch, ignore_errors=True)
+        return read_trained(at.checkpoint)
+
+    def tuning(self, at: Iteration) -> Tuning:
+        """The iteration's training settings, the learning rate's decay applied."""
+        tuning = Tuning.model_validate(self.settings.model_dump(include=set(Tuning.model_fields)))
+        rate = tuning.learning_rate * tuning.learning_rate_decay**at.number
+        return tuning.model_copy(update={"learning_rate": rate})
+
+    # -- measuring --------------------------------------------------------------------------------
+
+    def diverge(self, at: Iteration, heldout: Path) -> None:
+        """Measure how far the iteration's model is from the base."""
+        s = self.settings
+        checkpoint = self.folder.checkpoint_before(at.number)
+        if at.divergence.exists() or s.kl_replies == 0:
+            return
+        if checkpoint is None:
+            write_json(at.divergence, {"kl": 0.0, "kl_per_reply": 0.0, "replies": 0, "tokens": 0})
+            return
+        places = sorted({(t.sample, t.epoch) for t in read_trajectories(heldout, rating=s.score, harm=s.harm_score)})
+        rng = random.Random(f"{s.seed}:divergence")
+        asked = rng.sample(places, min(s.kl_replies, len(places)))
+        rows = list(rows_of_log(heldout, {place: Mark(None, None, None, None) for place in asked}))
+        question = Question(
+            base=self.base,
+            revision=s.revision,
+            checkpoint=checkpoint.resolve(),
+            dtype=s.dtype,
+            replies=at.folder / "replies.jsonl",
+            out=at.divergence,
+        )
+        measure_divergence(question, rows[: s.kl_replies], own_process=self.own_process)
+        question.replies.unlink(missing_ok=True)
+
+    def divergence(self, at: Iteration) -> float | None:
+        """Nats per token from the base; None if it was not measured."""
+        return json.loads(at.divergence.read_text(encoding="utf-8"))["kl"] if at.divergence.exists() else None
+
+    def trained(self, at: Iteration) -> dict[str, Any]:
+        """What selection and training say of themselves, from their files."""
+        plan, done = Plan.model_validate_json(at.plan.read_text(encoding="utf-8")), read_trained(at.checkpoint)
+        return {
+            "n_selected": plan.n_selected,
+            "n_examples": done.examples,
+            "train_loss": done.train_loss,
+            "seconds_train": done.seconds,
+        }
+
+    def _seed(self, iteration: int, what: str) -> int:
+        """A seed for one thing in one iteration, from the run's."""
+        told = f"{self.settings.seed}:{iteration}:{what}".encode()
+        return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "big") >> 1
+
+    def _online(self, at: Iteration) -> dict[str, Any]:
+        s = self.settings
+        return {
+            "task": s.task,
+            "task_args": s.task_args,
+            "model": s.model,
+            "model_args": s.model_args,
+            "model_base_url": s.model_base_url,
+            "roles": s.roles,
+            "score": s.score,
+            "log_dir": str((at.folder / "online").resolve()),
+            "seed": self._seed(at.number, "online"),
+        }
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.resolve()
+
+
+def _marks(selection: Selection) -> dict[tuple[str, int], Mark]:
+    """What is trained on, and as what."""
+    return {
+        (c.trajectory.sample, c.trajectory.epoch): Mark(c.label, c.reward, c.rank, c.group)
+        for c in selection.taken
+    }

@@ -1,0 +1,125 @@
+"""The trainer, a process of its own: `python -m training.worker JOB.json`.
+
+With `--wait` it loads its libraries first and then reads the path of the job, one line, from its standard
+input; at the end of input it ends without work. Several processes: put `torchrun --nproc_per_node N` or
+`accelerate launch` in place of `python`.
+"""
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from training.files import read_jsonl
+from training.job import Job, Trained, read_trained
+
+MODULES = {
+    "ei": "training.algorithms.sft",
+    "kto": "training.algorithms.kto",
+    "dpo": "training.algorithms.dpo",
+    "grpo": "training.algorithms.grpo",
+    "grpo_online": "training.algorithms.online",
+}
+"""Algorithm -> module, whose `train(job, rows)` fine-tunes and saves."""
+
+
+def run(job: Job) -> Trained:
+    """Do a job, unless its checkpoint is there: a folder under its final name is complete.
+
+    Raises:
+        CannotTrain: The job cannot be done as it stands; the message says why and what to do.
+        ValueError: The file with the examples is not JSONL, or empty.
+    """
+    if job.out.exists():
+        return read_trained(job.out)
+    from training.base_models import check_start, divided_batch
+
+    check_start(job)
+    divided_batch(job)
+    rows = read_jsonl(job.examples)
+    if not rows:
+        raise ValueError(f"{job.examples}: no rows; nothing was selected for training")
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    algorithm = importlib.import_module(MODULES[job.tuning.algorithm])
+    with _one_group():
+        return algorithm.train(job, rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line. Returns the exit status: 1 if the job could not be done."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("job", nargs="?", type=Path, help="file with the job, see training/job.py")
+    parser.add_argument("--wait", action="store_true", help="read the job's path from standard input")
+    given = parser.parse_args(arguments)
+    if given.wait == (given.job is not None):
+        parser.error("give a job, or --wait")
+    if not sys.stderr.isatty():
+        _be_quiet()
+    path = _awaited() if given.wait else given.job
+    if path is None:
+        return 0
+    try:
+        job = Job.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        return _failed(f"{path}: not a job: {error}")
+    try:
+        run(job)
+    except (ValueError, OSError) as error:
+        if _expected(error):
+            return _failed(str(error))
+        raise
+    return 0
+
+
+def _awaited() -> Path | None:
+    """Path of the job, once the libraries are loaded."""
+    for module in ("torch", "transformers", "peft", "trl", *list(MODULES.values())[:3]):
+        importlib.import_module(module)
+    line = sys.stdin.readline().strip()
+    return Path(line) if line else None
+
+
+def _be_quiet() -> None:
+    """No progress bars and no advice from libraries where nobody watches."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+@contextlib.contextmanager
+def _one_group() -> Iterator[None]:
+    """Leave the group of processes as torch wants it left."""
+    try:
+        yield
+    finally:
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _expected(error: Exception) -> bool:
+    """What is explained by its message; anything else is a fault whose traceback is wanted."""
+    from training.base_models import CannotTrain
+
+    return isinstance(error, CannotTrain | FileNotFoundError) or type(error) is ValueError
+
+
+def _failed(message: str) -> int:
+    if os.environ.get("RANK", "0") == "0":
+        print(f"training: {message}", file=sys.stderr, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
