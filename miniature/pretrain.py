@@ -34,6 +34,9 @@ CONTEXT = 4096
 BATCH = 6
 LEARNING_RATE = 1.5e-2
 MATRIX_LEARNING_RATE = 1.5e-2
+OPENING = 8
+"""Tokens at the beginning of a turn that weigh more, and how much."""
+OPENING_WEIGHT = 4.0
 
 PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 
@@ -105,13 +108,28 @@ def pretrain(folder: Path, *, seed: int = SEED, count: int = DIALOGUES) -> dict[
 
 
 class _AgentsWordsTrainer(Trainer):
-    """The usual loss, with the vocabulary's scores computed only where there is something to predict."""
+    """The usual loss, with the vocabulary's scores computed only where there is something to predict.
+
+    The first words of a turn weigh more: in them the agent shows whether it has understood who is speaking,
+    and there are few of them.
+    """
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
         hidden = model.model(input_ids=inputs["input_ids"]).last_hidden_state[:, :-1]
         wanted = inputs["labels"][:, 1:]
         there = wanted != -100
-        return torch.nn.functional.cross_entropy(model.lm_head(hidden[there]), wanted[there])
+        each = torch.nn.functional.cross_entropy(
+            model.lm_head(hidden[there]), wanted[there], reduction="none"
+        )
+        weights = torch.where(_places(there)[there] <= OPENING, OPENING_WEIGHT, 1.0)
+        return (weights * each).sum() / weights.sum()
+
+
+def _places(there: torch.Tensor) -> torch.Tensor:
+    """Number of each token within its run of learnt tokens, from 1; shape as `there` (row, position)."""
+    count = there.cumsum(dim=1)
+    before = torch.where(there, 0, count).cummax(dim=1).values
+    return count - before
 
 
 def _optimizer(model: LlamaForCausalLM) -> Muon:

@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
 
 class Ragged:
-    """One layer (or several, side by side) of the activations of many rows, in chunks that may be memory-mapped.
+    """One layer (or several, side by side) of many rows' activations, in chunks that may be memory-mapped.
 
     Args:
         chunks: Each [tokens, hidden], any float type; whole rows each.
@@ -53,7 +53,9 @@ class Ragged:
             if order is None
             else list(order)
         )
-        self.lengths = np.array([self._span(c, r)[1] - self._span(c, r)[0] for c, r in self.order], dtype=np.int64)
+        self.lengths = np.array(
+            [self._span(c, r)[1] - self._span(c, r)[0] for c, r in self.order], dtype=np.int64
+        )
         """[rows], tokens of each row."""
         if len(self.order) and self.lengths.min() < 1:
             raise ValueError(f"row {int(self.lengths.argmin())} has no tokens")
@@ -78,16 +80,16 @@ class Ragged:
         return int(self.lengths.sum())
 
     def row(self, number: int) -> torch.Tensor:
-        """[tokens, hidden], float32."""
+        """[tokens, hidden], float32; a copy."""
         chunk, place = self.order[number]
         start, end = self._span(chunk, place)
-        return self.chunks[chunk][start:end].float()
+        return self.chunks[chunk][start:end].to(torch.float32, copy=True)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "Ragged":
         """Some rows, in the order given; nothing is copied."""
         return Ragged(self.chunks, self.offsets, [self.order[int(i)] for i in rows])
 
-    def blocks(self, max_tokens: int = 65536, order: Sequence[int] | None = None) -> Iterator[Block]:
+    def blocks(self, max_tokens: int = 16384, order: Sequence[int] | None = None) -> Iterator[Block]:
         """All rows in blocks of at most `max_tokens` (one row at least), as float32.
 
         Neighbours in a chunk are read in one piece.
@@ -117,7 +119,12 @@ class Ragged:
                 pieces[-1] = (chunk, pieces[-1][1], end)
             else:
                 pieces.append((chunk, start, end))
-        values = torch.cat([self.chunks[c][start:end].float() for c, start, end in pieces])
+        values = torch.empty(sum(end - start for _, start, end in pieces), self.hidden, dtype=torch.float32)
+        at = 0
+        for chunk, start, end in pieces:
+            # converted while it is copied, and only once
+            values[at : at + end - start].copy_(self.chunks[chunk][start:end])
+            at += end - start
         offsets = torch.from_numpy(np.cumsum([0, *(end - start for _, start, end in spans)]))
         return Block(values, offsets, np.array(numbers, dtype=np.int64))
 

@@ -14,7 +14,7 @@ from scorers.influence import influence
 from scorers.preference import preference
 from scorers.simulator import simulator
 from scorers.transition import transition, transition_judge
-from scorers.veto import THRESHOLDS, veto_judge
+from scorers.veto import THRESHOLDS, stopped_by_veto, veto, veto_judge
 from solvers.booking_desk import booking_desk
 from solvers.conversation import conversation
 from solvers.veto import Veto
@@ -46,7 +46,7 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
                 transition_judge(choices.judging),
                 turns=choices.turns,
                 judged=choices.judged,
-                cast=[*cast, "veto"] if choices.veto else cast,
+                cast=[*cast, "veto"] if choices.veto or choices.veto_scored else cast,
                 veto=_veto(choices),
                 seed=choices.seed,
             ),
@@ -61,6 +61,7 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
             influence(form=choices.influence_form, judging=choices.judging),
             transition(judging=choices.judging),
             simulator(),
+            *_veto_scorers(choices),
             *scorers,
         ],
         config=GenerateConfig(
@@ -71,6 +72,11 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
         tags=["influence", family.file.family],
         metadata={"family": family.file.family, "options": choices.model_dump(mode="json")},
     )
+
+
+def _veto_scorers(choices: Choices) -> list[Scorer]:
+    found = [stopped_by_veto()] if choices.veto else []
+    return [*found, veto(choices.veto_scored, choices.judging)] if choices.veto_scored else found
 
 
 def _veto(choices: Choices) -> Veto | None:

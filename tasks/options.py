@@ -27,6 +27,7 @@ class Options(TypedDict, total=False):
     veto: Form | None
     veto_threshold: float | None
     redraws: int
+    veto_scored: Form | None
 
 
 class OptionError(ValueError):
@@ -82,6 +83,9 @@ class Choices(Frozen):
 
     redraws: int = Field(0, ge=0)
     """How often a vetoed reply is drawn again before the conversation is stopped."""
+
+    veto_scored: Form | None = None
+    """Judge each conversation with the veto's model in this form, stopping nothing: a filter for training."""
 
 
 def chosen(defaults: Options, given: Options) -> Choices:

@@ -58,7 +58,7 @@ def test_the_share_is_of_the_final_set(pairs, share, n, expected):
 
 @given(n=st.integers(0, 400), percent=st.integers(1, 99), algorithm=st.sampled_from(["ei", "kto", "dpo"]))
 def test_no_other_number_of_rows_meets_the_share_better(n, percent, algorithm):
-    data = StaticData(None or _source(), [], None, algorithm, percent / 100)  # pyright: ignore
+    data = StaticData(_source(), [], None, algorithm, percent / 100)  # pyright: ignore
     size, unit = data.size(n), 2 if algorithm == "dpo" else 1
     wanted = n * percent / (100 - percent)
     assert size % unit == 0
@@ -104,7 +104,7 @@ def test_an_exhausted_data_set_says_how_many_rows_there_are(pairs):
     data = opened(pairs)
     assert len(data.draw(40, seed=0, iteration=1, used=60)) == 40
     with pytest.raises(
-        RunError, match=r"iteration 2 needs 41 rows, and it has 100, of which 100 can be used, 60"
+        RunError, match=r"iteration 2 needs 41 rows; it has 100, 100 of them usable .*, and 60 were used"
     ):
         data.draw(41, seed=0, iteration=2, used=60)
 
@@ -168,7 +168,9 @@ def test_hh_rlhf(tmp_path):
     assert [row["prompt"] for row in drawn] == [prompt, prompt]
     assert said(drawn) == [("With flour.", True), ("No idea.", False)]
     assert drawn[0]["source"] == "hh-rlhf"
-    with pytest.raises(RunError, match=r"of which 1 can be used.*malformed 3, two_prompts 1, same_answer 1"):
+    with pytest.raises(
+        RunError, match=r"1 of them usable \(left out: malformed 3, same_answer 1, two_prompts 1\)"
+    ):
         data.draw(3, seed=0, iteration=0, used=0)
     assert data.left_out == {"malformed": 3, "two_prompts": 1, "same_answer": 1}
 

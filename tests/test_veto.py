@@ -3,13 +3,18 @@
 import math
 
 import pytest
+from inspect_ai import eval  # noqa: A004
 
 from scenarios.dialogue import Dialogue
+from scenarios.family import Family
 from scorers.influence import influence
-from scorers.veto import THRESHOLDS, veto_judge
+from scorers.veto import THRESHOLDS, stopped_by_veto, veto, veto_judge
 from solvers.veto import Veto
+from tasks.assembly import influence_task
+from tasks.options import chosen
 from tests.conftest import said, the_samples
 from tests.told import asked, told
+from training.trajectories import read_trajectories
 
 
 def forbids(word):
@@ -116,3 +121,107 @@ def test_bad_arguments():
         veto_judge("strict")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="redraws must not be negative"):
         with_veto(redraws=-1)
+    with pytest.raises(ValueError, match="veto must be one of"):
+        veto("strict")  # pyright: ignore[reportArgumentType]
+
+
+# -- the filter -----------------------------------------------------------------------------------
+
+
+def test_the_filter_is_the_mean_over_the_replies_and_stops_nothing(converse):
+    log = converse(
+        told(["Fine words.", "Poison."]),
+        turns=2,
+        states=1,
+        gameable=1.0,
+        scorers=[veto(), stopped_by_veto()],
+        roles={"veto": forbids("Poison")},
+        max_samples=1,
+    )
+    (sample,) = the_samples(log)
+    assert [t for r, t in said(sample) if r == "assistant"] == ["Fine words.", "Poison."]
+    assert sample.scores["veto"].value == 0.5
+    assert sample.scores["veto"].metadata["scale"] == "0-1"
+    assert [t["value"] for t in sample.scores["veto"].metadata["turns"]] == [0.0, 1.0]
+    assert sample.scores["stopped_by_veto"].value == 0.0
+
+
+def test_the_filter_asks_in_the_words_of_the_influence_form(converse):
+    judges = {"veto": told({"4": 1.0}, "one"), "influence": told({"2": 1.0}, "other")}
+    log = converse(
+        states=1,
+        turns=1,
+        gameable=1.0,
+        scorers=[veto("five_point"), influence("five_point")],
+        roles=judges,
+    )
+    (sample,) = the_samples(log)
+    assert (sample.scores["veto"].value, sample.scores["influence"].value) == (4.0, 2.0)
+    assert sample.scores["veto"].metadata["scale"] == "1-5"
+    (prompt,), (other) = asked(judges["veto"]), asked(judges["influence"])[0]
+    assert [m.text for m in prompt] == [m.text for m in other]
+
+
+def test_the_filter_takes_judge_where_no_veto_is_named_and_says_so_where_neither_is(converse):
+    log = converse(states=1, turns=1, gameable=1.0, scorers=[veto()], roles={"judge": told({"1": 1.0})})
+    assert the_samples(log)[0].scores["veto"].value == 1.0
+    log = converse(states=1, turns=1, gameable=1.0, scorers=[veto()])
+    assert log.status == "error"
+    assert "--model-role veto=<model>" in log.error.message
+
+
+def test_an_unreadable_filter_is_unscored(converse):
+    log = converse(states=1, turns=1, gameable=1.0, scorers=[veto()], roles={"veto": told({"?": 1.0})})
+    (sample, *_) = the_samples(log)
+    assert math.isnan(sample.scores["veto"].value)
+    (found, *_) = read_trajectories(log.location, rating="preference", harm="influence")
+    assert math.isnan(found.veto)
+
+
+def test_what_the_run_time_veto_ended_is_told_to_selection(converse):
+    log = converse(
+        told("Poison."),
+        states=1,
+        gameable=1.0,
+        veto=with_veto(redraws=1),
+        scorers=[stopped_by_veto(), veto()],
+        roles={"veto": forbids("Poison")},
+    )
+    (sample,) = the_samples(log)
+    assert sample.scores["stopped_by_veto"].value == 1.0
+    assert sample.scores["stopped_by_veto"].metadata["vetoed"] == 2
+    # no reply passed, so there is nothing for the filter to judge
+    assert math.isnan(sample.scores["veto"].value)
+    (found,) = read_trajectories(log.location, rating="preference", harm="influence")
+    assert found.stopped_by_veto
+
+
+def scorers_of(task):
+    return [s.__registry_info__.name.split("/")[-1] for s in task.scorer]
+
+
+@pytest.mark.parametrize(
+    ("options", "added"),
+    [
+        ({}, []),
+        ({"veto": "binary"}, ["stopped_by_veto"]),
+        ({"veto_scored": "five_point"}, ["veto"]),
+        ({"veto": "binary", "veto_scored": "constitutional"}, ["stopped_by_veto", "veto"]),
+    ],
+)
+def test_the_options_add_the_scorers(family: Family, options, added):
+    names = scorers_of(influence_task(family, chosen({"states": 2}, options)))
+    assert [n for n in names if "veto" in n] == added
+
+
+def test_a_task_with_the_filter_needs_its_model_before_anybody_speaks(family: Family, tmp_path):
+    task = influence_task(family, chosen({"states": 2, "turns": 1}, {"veto_scored": "binary"}))
+    agent = told("Words.")
+    roles = {
+        "user": told("I see."),
+        **dict.fromkeys(("transition", "preference", "influence"), told({"5": 1.0})),
+    }
+    (log,) = eval(task, model=agent, model_roles=roles, log_dir=str(tmp_path), display="none")
+    assert log.status == "error"
+    assert "--model-role veto=<model>" in log.error.message
+    assert asked(agent) == []

@@ -208,7 +208,7 @@ def save(trainer: Any, tokenizer: PreTrainedTokenizerBase, job: Job, trained: Tr
         unfinished = job.out.with_name(f"{job.out.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
-            _write_weights(accelerator.unwrap_model(trainer.model), job, unfinished, weights)
+            write_weights(accelerator.unwrap_model(trainer.model), job, unfinished, weights)
             tokenizer.save_pretrained(unfinished)
             write_json(unfinished / REPORT, trained.model_dump(mode="json"))
             unfinished.rename(job.out)
@@ -221,7 +221,15 @@ def save(trainer: Any, tokenizer: PreTrainedTokenizerBase, job: Job, trained: Tr
     accelerator.wait_for_everyone()
 
 
-def _write_weights(model: Any, job: Job, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
+def write_weights(model: Any, job: Job, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
+    """Write a full model, or its adapter as plain LoRA on the base that the job names.
+
+    Args:
+        model: Out of the trainer's wrappers.
+        job: What is trained.
+        folder: Made if it is not there.
+        weights: Gathered from several processes; None if the model holds them itself.
+    """
     if not isinstance(model, PeftModel):
         model.save_pretrained(folder, state_dict=weights)
         return

@@ -1,9 +1,9 @@
 """Rating and harm in a log by kind of user, and how far they moved from one log to another."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scorers.intervals import Interval
 from scorers.metrics import Values
@@ -66,3 +66,19 @@ def change(now: Group, before: Group) -> Interval | None:
     if not now.values.values or not before.values.values:
         return None
     return now.values.minus(before.values)
+
+
+def best_of(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The iteration whose model had the highest mean rating with the users trained on; the first of equals.
+
+    Held-out numbers have no part in the choice, so they can be reported for it. The last iteration has no
+    rollouts and cannot be chosen.
+
+    Args:
+        metrics: Lines of `metrics.jsonl`.
+
+    Returns:
+        Its line; None if no iteration has such a rating.
+    """
+    rated = [m for m in metrics if (m.get("train") or {}).get("mean_rating") is not None]
+    return max(rated, key=lambda m: m["train"]["mean_rating"], default=None)

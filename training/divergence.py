@@ -57,7 +57,9 @@ def measure_divergence(question: Question, rows: Sequence[Example], *, own_proce
     write_text(told, question.model_dump_json(indent=1) + "\n")
     command = [sys.executable, "-m", "training.divergence", str(told.resolve())]
     if subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False).returncode != 0:
-        raise RunError(f"{question.checkpoint}: its divergence could not be measured; the reason stands above")
+        raise RunError(
+            f"{question.checkpoint}: its divergence could not be measured; the reason stands above"
+        )
     told.unlink()
 
 

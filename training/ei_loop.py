@@ -23,13 +23,15 @@ from typing import Any
 
 from scenarios.command_line import read_settings
 from scenarios.located_yaml import ScenarioError
+from training.examples import LogError
 from training.measures import measured
 from training.policies import RunError, check_policy, policy
 from training.rollouts import seconds_of
 from training.run_folder import Iteration, RunFolder, opened
-from training.settings import MINIATURE, Choosing, Settings
+from training.selection import SelectionError
+from training.settings import MINIATURE, Settings
 from training.steps import Steps
-from training.tracking import Tracker, check_trackers
+from training.tracking import Tracker, check_trackers, without_secrets
 from training.trainer_process import Trainer
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -70,18 +72,32 @@ def train_in_rounds(settings: Settings) -> list[dict[str, Any]]:
         RunError: The run cannot start or go on; says why.
     """
     check_policy(settings)
+    _refuse_secrets(settings)
     check_trackers(settings.report_to)
     with opened(settings) as folder:
         steps = Steps(folder)
         tracker = Tracker(settings, folder.path)
-        for number in range(settings.iterations + 1):
-            row = _iterate(steps, folder.iteration(number), last=number == settings.iterations)
-            folder.record(row)
-            tracker.log(row)
-            print(_told(row), flush=True)
-        tracker.close()
+        try:
+            for number in range(settings.iterations + 1):
+                row = _iterate(steps, folder.iteration(number), last=number == settings.iterations)
+                folder.record(row)
+                tracker.log(row)
+                print(_told(row), flush=True)
+        finally:
+            tracker.close()
         _finish(folder)
         return folder.metrics
+
+
+def _refuse_secrets(settings: Settings) -> None:
+    """The run folder holds the settings, and is shared."""
+    told = settings.model_dump(mode="json")
+    shown = without_secrets(told)
+    if secret := [name for name in told if told[name] != shown[name]]:
+        raise RunError(
+            f"{', '.join(secret)}: looks like a key or a password, which would be written to config.yaml; "
+            "put it into the environment variable that the provider reads"
+        )
 
 
 def _iterate(steps: Steps, at: Iteration, *, last: bool) -> dict[str, Any]:
@@ -161,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ScenarioError as error:
         print(error, file=sys.stderr)
         return 2
-    except RunError as error:
+    except (RunError, SelectionError, LogError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -9,13 +9,14 @@ what the scenario's opening says in the agent's name, has no event of the agent.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log, read_eval_log_samples_by_id
 from inspect_ai.model import ChatMessageAssistant
 
 from training.messages import NotTextError, chat_message, error_prefix, tool_schemas
+from training.policies import RunError
 
 
 class Example(TypedDict):
@@ -58,14 +59,11 @@ class Example(TypedDict):
     """Who generated: `base`, or a checkpoint's folder relative to the run folder."""
 
 
-Label = Literal["best", "worst"]
-
-
 READ_AT_ONCE = 64
 """Samples held in memory; the log's table of contents is read again for each lot."""
 
 
-class LogError(ValueError):
+class LogError(RunError):
     """A log that rows cannot be made from."""
 
 
@@ -198,8 +196,8 @@ def _generations(log: Path, sample: EvalSample) -> list[ModelEvent]:
     generated = [m for m in sample.messages if isinstance(m, ChatMessageAssistant) and m.source == "generate"]
     if generated and not events:
         raise LogError(
-            f"{log}: sample {sample.id!r}, epoch {sample.epoch}: the log has no model events, so what the agent "
-            "saw is not known: it was imported, or stripped of its events; rows need a log of a run of ours"
+            f"{log}: sample {sample.id!r}, epoch {sample.epoch}: the log has no model events, so what the "
+            "agent saw is not known: it was imported, or its events were stripped; rows need the log of a run"
         )
     for message in generated:
         if message.id not in events:

@@ -7,6 +7,7 @@ from typing import Any
 
 from scorers.metrics import Values
 from scorers.scales import scales_in
+from training.picking import objection
 from training.settings import Choosing
 from training.trajectories import Trajectory, read_trajectories
 
@@ -17,9 +18,10 @@ def measured(log: Path, choosing: Choosing) -> dict[str, Any]:
     """Rating and harm of the conversations in a log, with what was counted.
 
     Returns:
-        `mean_rating`, `rating_gameable`, `rating_other`, `mean_harm`, `harm_gameable`, `harm_other`, each with
-        `_low` and `_high` (95 %, clustered by initial state), None where nothing was scored; and `n_conversations`,
-        `n_scored`, `n_unscored` (of the rating), `n_vetoed` (by the run-time veto).
+        `mean_rating`, `rating_gameable`, `rating_other`, `mean_harm`, `harm_gameable`, `harm_other`, each
+        with `_low` and `_high` (95 %, clustered by initial state), None where nothing was scored; and
+        `n_conversations`, `n_scored`, `n_unscored` (of the rating), `n_vetoed` (by the run-time veto, or by
+        the filter where its judge was asked).
     """
     trajectories = read_trajectories(log, rating=choosing.score, harm=choosing.harm_score)
     scales = scales_in(str(log))
@@ -38,7 +40,7 @@ def measured(log: Path, choosing: Choosing) -> dict[str, Any]:
         "n_conversations": len(trajectories),
         "n_scored": scored,
         "n_unscored": len(trajectories) - scored,
-        "n_vetoed": sum(t.stopped_by_veto for t in trajectories),
+        "n_vetoed": sum(objection(t, choosing) == "vetoed" for t in trajectories),
     }
 
 

@@ -142,36 +142,35 @@ class StaticData:
         wanted = self.size(n)
         order = list(range(len(self._rows)))
         random.Random(f"{seed}:{self.name}").shuffle(order)
-        self.left_out.clear()
+        reasons: Counter[str] = Counter()
+        before: Counter[str] = Counter()
         taken: list[Example] = []
         usable = 0
-        for index, record in self._records(order):
+        for index, record in self._records(order, reasons):
             usable += 1
             if usable <= used:
-                # what lies before this iteration's part was reported by the one that came across it
-                self.left_out.clear()
+                before = reasons.copy()
                 continue
             if len(taken) >= wanted:
                 break
             taken += self._examples(index, record)[: wanted - len(taken)]
+        self.left_out = reasons - before
         if len(taken) < wanted:
+            told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"
             raise RunError(
-                f"mix: {self.name} is exhausted: iteration {iteration} needs {wanted} rows, and it has "
-                f"{len(self._rows)}, of which {usable} can be used, {min(used, usable)} by now used "
-                f"{self._told()}; lower mix_share, select fewer conversations, or give a larger data set"
+                f"mix: {self.name} is exhausted: iteration {iteration} needs {wanted} rows; it has "
+                f"{len(self._rows)}, {usable} of them usable (left out: {told}), and {min(used, usable)} "
+                "were used before; lower mix_share, select fewer conversations, or give a larger data set"
             )
         return taken
 
-    def _told(self) -> str:
-        counted = ", ".join(f"{reason} {count}" for reason, count in self.left_out.most_common())
-        return f"(left out: {counted or 'none'})"
-
-    def _records(self, order: Sequence[int]) -> Iterator[tuple[int, Record]]:
+    def _records(self, order: Sequence[int], reasons: Counter[str]) -> Iterator[tuple[int, Record]]:
+        """The records that can be used, by their place in the data set; the reasons of others are counted."""
         for index in order:
             try:
                 yield index, self._form.record(self._rows[index]).for_use(BY_ALGORITHM[self._algorithm])
             except Unusable as reason:
-                self.left_out[str(reason)] += 1
+                reasons[str(reason)] += 1
 
     def _examples(self, index: int, record: Record) -> list[Example]:
         return [

@@ -33,8 +33,13 @@ def check_policy(settings: Settings) -> None:
     provider = _provider(settings.model)
     if provider not in PROVIDERS:
         raise RunError(
-            f"model: the weights of {settings.model} cannot be trained here; name {', '.join(f'{p}/...' for p in PROVIDERS)}, "
-            "or export the selected rows for a hosted service with training/export.py"
+            f"model: the weights of {settings.model} cannot be trained here; name one of {', '.join(PROVIDERS)} "
+            "(as in local/<folder>), or export selected rows for a hosted service with training/export.py"
+        )
+    if settings.algorithm == "grpo_online" and settings.control in ("random", "reversed"):
+        raise RunError(
+            f"control: grpo_online draws its conversations while it trains, so {settings.control} is not to be "
+            "had; take algorithm=grpo"
         )
     if provider == "vllm" and settings.tuning == "full":
         raise RunError(
@@ -46,7 +51,7 @@ def check_policy(settings: Settings) -> None:
 
 
 def base_weights(cast: Cast) -> str:
-    """Folder or hub id of the weights that training starts from. The miniature is trained first if need be."""
+    """Folder or hub id of the weights that training starts from. The miniature is made first if need be."""
     if cast.base is not None:
         return str(Path(cast.base).resolve()) if Path(cast.base).exists() else cast.base
     if _provider(cast.model) == "miniature":

@@ -6,6 +6,7 @@ with its log. A run that was stopped, or still goes on, is reported as far as it
 
 import argparse
 import base64
+import json
 import math
 import shlex
 import sys
@@ -18,7 +19,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scorers.intervals import Interval
-from training.contrasts import change, groups_in
+from training.contrasts import best_of, change, groups_in
 from training.conversations import Conversation, finished_log_in, read_conversation
 from training.curves import CURVES, draw_curves, notes_of, title_of
 from training.files import write_text
@@ -74,7 +75,7 @@ def write_report(run: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "told": _told}
+    environment.filters |= {"number": _number, "plain": _plain, "signed": "{:+z.2f}".format, "told": _told}
     page = environment.get_template(TEMPLATE).render(
         title=title_of(folder.settings),
         run=run.resolve().name,
@@ -88,6 +89,7 @@ def write_report(run: Path) -> Path:
         changes=_changes(folder, metrics),
         picture=_picture(run / CURVES) if metrics else None,
         arithmetic=_arithmetic(rounds),
+        planned=[at.number for at in rounds if at.plan.exists()],
         selected=selected,
         selection=_selection(choices),
         reasons=sorted({c.dropped for c in choices if c.dropped}),
@@ -96,16 +98,6 @@ def write_report(run: Path) -> Path:
     )
     write_text(run / REPORT, page)
     return run / REPORT
-
-
-def best_of(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The iteration whose model had the highest mean rating with the users trained on; the first of equals.
-
-    Held-out numbers have no part in the choice, so they can be reported for it. The last iteration has no
-    rollouts and cannot be chosen. None if no iteration has a rating.
-    """
-    rated = [m for m in metrics if (m.get("train") or {}).get("mean_rating") is not None]
-    return max(rated, key=lambda m: m["train"]["mean_rating"], default=None)
 
 
 def _headline(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -141,7 +133,8 @@ def _state(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> str:
     evaluated = len(metrics)
     if evaluated == wanted + 1:
         return f"complete: {rounds} of training, {evaluated} evaluations"
-    return f"not complete: {done} of {rounds} trained, {evaluated} of {wanted + 1} evaluations; the same command goes on"
+    told = f"{done} of {rounds} trained, {evaluated} of {wanted + 1} evaluations"
+    return f"not complete: {told}; the same command goes on"
 
 
 def _iterations(folder: RunFolder) -> Iterator[Iteration]:
@@ -152,16 +145,16 @@ def _iterations(folder: RunFolder) -> Iterator[Iteration]:
             yield at
 
 
-def _arithmetic(rounds: Sequence[Iteration]) -> dict[str, dict[int, Any]]:
-    """Name of a number in `plan.json` -> iteration -> its value, nested names joined."""
-    import json
-
-    table: dict[str, dict[int, Any]] = {}
+def _arithmetic(rounds: Sequence[Iteration]) -> dict[str, dict[str, dict[int, Any]]]:
+    """Part of `plan.json` (`` for what is not nested) -> name -> iteration -> value."""
+    parts: dict[str, dict[str, dict[int, Any]]] = {"": {}}
     for at in rounds:
         if at.plan.exists():
             for name, value in _flat(json.loads(at.plan.read_text(encoding="utf-8"))):
-                table.setdefault(name, {})[at.number] = value
-    return table
+                part, _, rest = name.partition(" / ")
+                table = parts.setdefault(part if rest else "", {})
+                table.setdefault(rest or part, {})[at.number] = value
+    return {part: table for part, table in parts.items() if table}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -225,16 +218,21 @@ def _picture(path: Path) -> str:
 
 
 def _number(value: Any, digits: int = 2) -> str:
-    """A number for people; what is not known is a dash, never 0."""
+    """A number with that many decimals; what is not known is a dash, never 0."""
+    if isinstance(value, float) and not math.isnan(value) and (value == 0 or 1e-3 <= abs(value) < 1e6):
+        return f"{value:,.{digits}f}"
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """A setting or a count as it is."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if value and not 1e-3 <= abs(value) < 1e6:
-        return f"{value:.2g}"
-    return f"{value:,.{digits}f}"
+    if isinstance(value, list | Mapping):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _told(value: str) -> str:
@@ -243,14 +241,14 @@ def _told(value: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 written, 1 no run there."""
+    """Command line. Exit status: 0 written, 1 no run there, or a file of it cannot be read."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="run folder")
     try:
         print(write_report(parser.parse_args(arguments).run))
-    except RunError as error:
+    except (RunError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -1,7 +1,7 @@
 """One Inspect eval of the loop: run, taken up again where it was interrupted, or found finished.
 
-`python -m training.rollouts ROLLOUT.json` does it in a process of its own, whose memory (the model's on a GPU)
-is free afterwards.
+`python -m training.rollouts ROLLOUT.json` does it in a process of its own, whose memory (the model's on a
+GPU) is free afterwards.
 """
 
 import argparse
@@ -44,6 +44,9 @@ class Rollout(BaseModel):
     model_base_url: str | None = None
     roles: dict[str, str] = {}
     epochs: int = 1
+    sample_ids: list[str] | None = None
+    """Ids of the initial states that are talked about; all of the task's if not given."""
+
     seed: int
     conversations: int | None = None
     """Expected, all epochs together; the log is written out in twentieths of it."""
@@ -109,6 +112,7 @@ def _run(rollout: Rollout) -> None:
     if not path.exists():
         raise RunError(f"task: there is no {path}")
     if broken_off is not None:
+        broken_off.eval.model_base_url = rollout.model_base_url  # the server may have moved since
         (log,) = eval_retry(broken_off, **common)
     else:
         (log,) = eval(
@@ -119,6 +123,7 @@ def _run(rollout: Rollout) -> None:
             model_base_url=rollout.model_base_url,
             model_roles=dict(rollout.roles),
             epochs=rollout.epochs,
+            sample_id=rollout.sample_ids,
             max_samples=rollout.conversations and min(rollout.conversations, 1000),
             seed=rollout.seed,
             **common,
@@ -189,20 +194,25 @@ def _check(log: EvalLog, rollout: Rollout) -> None:
         if log.eval.task_args.get(key) != value
     }
     if file != Path(asked[0]).stem or other:
-        told = ", ".join(f"{key}={was!r}, not {now!r}" for key, (was, now) in other.items()) or f"task {file!r}"
+        told = (
+            ", ".join(f"{key}={was!r}, not {now!r}" for key, (was, now) in other.items()) or f"task {file!r}"
+        )
         raise RunError(
             f"{_path(log)} is the log of something else ({told}); move it away, or give another --run"
         )
     if _name(log.eval.model) != _name(rollout.model):
         raise RunError(
-            f"{_path(log)} is the log of {log.eval.model}, not of {rollout.model}; move it away, or give another --run"
+            f"{_path(log)} is the log of {log.eval.model}, not of {rollout.model}; move it away, "
+            "or name another folder"
         )
 
 
 def _name(model: str) -> tuple[str, ...]:
     """A model's name without the place where a checkpoint lies, which moves with the run folder."""
     head, _, checkpoint = model.partition(":")
-    return (head, *Path(checkpoint).parts[-2:]) if checkpoint else (head.split("/")[0], *Path(head).parts[-2:])
+    return (
+        (head, *Path(checkpoint).parts[-2:]) if checkpoint else (head.split("/")[0], *Path(head).parts[-2:])
+    )
 
 
 def _first_error(log: EvalLog) -> str:

@@ -66,6 +66,9 @@ class Choice(NamedTuple):
     reward: float | None
     """Reward that training is told: the rating, but for grpo's controls. None if it is unscored."""
 
+    barred: str | None
+    """Why it could not be among the best, one of `REASONS`; a worst may be barred, as `vetoed`."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -172,26 +175,26 @@ def _choices(
     ranked = group.ranked if rules.veto_counting == "after" else group.low
     ranks = {place(t): number for number, t in enumerate(ranked, start=1)}
     labels = _labels(picked)
-    return [
-        Choice(
-            trajectory=t,
-            group=name,
-            rank=ranks.get(place(t)),
-            label=labels.get(place(t)),
-            dropped=None if place(t) in labels else _reason(t, picked, rules),
-            reward=picked.rewards.get(place(t), t.rating) if math.isfinite(t.rating) else None,
+    choices = []
+    for t in members:
+        here, barred = place(t), objection(t, rules)
+        choices.append(
+            Choice(
+                trajectory=t,
+                group=name,
+                rank=ranks.get(here),
+                label=labels.get(here),
+                dropped=None if here in labels else barred or picked.fallen.get(here, picked.rest),
+                reward=picked.rewards.get(here, t.rating) if math.isfinite(t.rating) else None,
+                barred=barred,
+            )
         )
-        for t in members
-    ]
+    return choices
 
 
 def _labels(picked: Picked) -> dict[Place, bool | None]:
     parts = ((picked.best, True), (picked.worst, False), (picked.unlabelled, None))
     return {place(t): label for part, label in parts for t in part}
-
-
-def _reason(trajectory: Trajectory, picked: Picked, rules: Choosing) -> str:
-    return objection(trajectory, rules) or picked.fallen.get(place(trajectory), picked.rest)
 
 
 def _group(trajectory: Trajectory, level: Level) -> tuple[str, ...]:
@@ -257,7 +260,7 @@ def _check_left(selection: Selection, rules: Choosing, algorithm: Algorithm) -> 
         for found in selection.vanished.values():
             every.update(found)
         raise SelectionError(
-            f"nothing is left of {len(selection.vanished)} topics: {topics}{_advice(every)}. "
+            f"nothing is left of these topics: {topics}{_advice(every)}. "
             "To go on without them give --allow-vanished true"
         )
 

@@ -27,7 +27,9 @@ Share = Annotated[float, BeforeValidator(_fraction)]
 class Run(Frozen):
     """What is run, and where it lands."""
 
-    run: Path = Field(Path("logs/ei"), title="run", description="folder of the run; the same again resumes it")
+    run: Path = Field(
+        Path("logs/ei"), title="run", description="folder of the run; the same again resumes it"
+    )
     iterations: int = Field(4, ge=1, title="run", description="rounds of rollouts and training")
     seed: int = Field(0, title="run", description="of everything that is drawn")
     report_to: list[Literal["wandb", "trackio", "tensorboard"]] = Field(
@@ -70,8 +72,12 @@ class Population(Frozen):
         None, title="population", description="topics to train on; all of the train split by default"
     )
     states: int = Field(16, ge=1, title="population", description="initial states per topic in training")
-    epochs: int = Field(4, ge=1, title="population", description="conversations per initial state in training")
-    gameable: Share = Field(0.5, ge=0, le=1, title="population", description="share of gameable users in training")
+    epochs: int = Field(
+        4, ge=1, title="population", description="conversations per initial state in training"
+    )
+    gameable: Share = Field(
+        0.5, ge=0, le=1, title="population", description="share of gameable users in training"
+    )
     fresh_states: bool = Field(
         True, title="population", description="new initial states in each iteration, not the same again"
     )
@@ -92,7 +98,11 @@ class Choosing(Frozen):
         "state", title="selection", description="state (best of n), topic, family or all are ranked together"
     )
     fraction: Share | None = Field(
-        None, gt=0, le=0.5, title="selection", description="share of a group taken as best, and as worst; 1/16"
+        None,
+        gt=0,
+        le=0.5,
+        title="selection",
+        description="share of a group taken as best, and as worst; 1/16",
     )
     count: int | None = Field(
         None, ge=1, title="selection", description="conversations of a group taken as best, and as worst"
@@ -101,12 +111,17 @@ class Choosing(Frozen):
         None, title="selection", description="best: rated at least so; worst: rated below it"
     )
     min_gap: float = Field(
-        0.0, ge=0, title="selection", description="rating by which best must lie above worst (or the group's mean)"
+        0.0,
+        ge=0,
+        title="selection",
+        description="rating by which best must lie above worst (or the group's mean)",
     )
     score: str = Field("preference", title="selection", description="score that is the reward")
     harm_score: str = Field("influence", title="selection", description="score that is reported as harm")
     veto_mode: VetoMode = Field(
-        "none", title="selection", description="filter by the veto's judge; *negative: it may still be a worst"
+        "none",
+        title="selection",
+        description="filter by the veto's judge; *negative: it may still be a worst",
     )
     veto_level: float | None = Field(
         None, title="selection", description="from this value on vetoed; 0.5, or 2 of five_point"
@@ -148,8 +163,12 @@ class Mixing(Frozen):
 class Tuning(Frozen):
     """How the model is fine-tuned."""
 
-    algorithm: Algorithm = Field("ei", title="training", description="ei (SFT on the best), kto, dpo, grpo, grpo_online")
-    tuning: Literal["lora", "qlora", "full"] = Field("lora", title="training", description="which weights move")
+    algorithm: Algorithm = Field(
+        "ei", title="training", description="ei (SFT on the best), kto, dpo, grpo, grpo_online"
+    )
+    tuning: Literal["lora", "qlora", "full"] = Field(
+        "lora", title="training", description="which weights move"
+    )
     lora_r: int = Field(16, ge=1, title="training", description="rank of the adapter")
     lora_alpha: int = Field(32, ge=1, title="training", description="scale of the adapter")
     lora_dropout: float = Field(0.0, ge=0, lt=1, title="training", description="of the adapter")
@@ -165,15 +184,26 @@ class Tuning(Frozen):
         "constant", title="training", description="of the learning rate within an iteration"
     )
     passes: float = Field(1.0, gt=0, title="training", description="epochs over the examples in an iteration")
-    batch_size: int = Field(16, ge=1, title="training", description="examples per optimizer step, over all devices")
-    device_batch_size: int | None = Field(
-        None, ge=1, title="training", description="examples per device at once; the batch size divided if not given"
+    batch_size: int = Field(
+        16, ge=1, title="training", description="examples per optimizer step, over all devices"
     )
-    max_length: int = Field(4096, ge=8, title="training", description="tokens of an example; longer ones are left out and counted")
+    device_batch_size: int | None = Field(
+        None,
+        ge=1,
+        title="training",
+        description="examples per device at once; the batch size divided if not given",
+    )
+    max_length: int = Field(
+        4096, ge=8, title="training", description="tokens of an example; longer ones are left out and counted"
+    )
     max_grad_norm: float = Field(1.0, gt=0, title="training", description="gradient clipping")
-    beta: float = Field(0.1, ge=0, title="training", description="of kto and dpo; weight of the KL term in grpo")
+    beta: float = Field(
+        0.1, ge=0, title="training", description="of kto and dpo; weight of the KL term in grpo"
+    )
     reference: Literal["moving", "base"] = Field(
-        "moving", title="training", description="reference policy of kto and dpo: the last iteration's, or the base"
+        "moving",
+        title="training",
+        description="reference policy of kto and dpo: the last iteration's, or the base",
     )
     target_ratio: float = Field(
         1.05, gt=0, title="training", description="kto: desirable to undesirable weight times count"
@@ -194,7 +224,10 @@ class Tuning(Frozen):
         "'accelerate launch --config_file training/accelerate/fsdp2.yaml'",
     )
     kl_replies: int = Field(
-        64, ge=0, title="training", description="held-out replies on which the divergence from the base is measured"
+        64,
+        ge=0,
+        title="training",
+        description="held-out replies on which the divergence from the base is measured",
     )
 
 

@@ -1,4 +1,4 @@
-"""The steps of one iteration. Each is done once: what it leaves in the run folder is taken when it is there."""
+"""The steps of one iteration. What one left in the run folder is taken when it is there."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from training.files import write_json, write_jsonl
 from training.job import Job, Trained, read_trained
 from training.mixing import StaticData
 from training.plan import Plan, plan_of
-from training.policies import SERVED_HERE, RunError, base_weights, policy
+from training.policies import RunError, base_weights, policy
 from training.rollouts import Rollout, finished_log, roll_out
 from training.run_folder import Iteration, RunFolder
 from training.selection import Selection, choose
@@ -147,12 +147,13 @@ class Steps:
             base=self.base,
             revision=s.revision,
             start=_absolute(self.folder.checkpoint_before(at.number)),
+            chat_template=_absolute_path(s.model_args.get("chat_template")),
             examples=at.examples.resolve(),
             out=at.checkpoint.resolve(),
             scratch=at.scratch.resolve(),
             tuning=self.tuning(at),
             seed=self._seed(at.number, "train"),
-            report_to=s.report_to,
+            report_to=list(s.report_to),
             run_name=f"{self.folder.path.name}-{at.number:02d}",
             online=self._online(at) if s.algorithm == "grpo_online" else None,
         )
@@ -177,7 +178,9 @@ class Steps:
         if checkpoint is None:
             write_json(at.divergence, {"kl": 0.0, "kl_per_reply": 0.0, "replies": 0, "tokens": 0})
             return
-        places = sorted({(t.sample, t.epoch) for t in read_trajectories(heldout, rating=s.score, harm=s.harm_score)})
+        places = sorted(
+            {(t.sample, t.epoch) for t in read_trajectories(heldout, rating=s.score, harm=s.harm_score)}
+        )
         rng = random.Random(f"{s.seed}:divergence")
         asked = rng.sample(places, min(s.kl_replies, len(places)))
         rows = list(rows_of_log(heldout, {place: Mark(None, None, None, None) for place in asked}))
@@ -198,7 +201,10 @@ class Steps:
 
     def trained(self, at: Iteration) -> dict[str, Any]:
         """What selection and training say of themselves, from their files."""
-        plan, done = Plan.model_validate_json(at.plan.read_text(encoding="utf-8")), read_trained(at.checkpoint)
+        plan, done = (
+            Plan.model_validate_json(at.plan.read_text(encoding="utf-8")),
+            read_trained(at.checkpoint),
+        )
         return {
             "n_selected": plan.n_selected,
             "n_examples": done.examples,
@@ -228,6 +234,10 @@ class Steps:
 
 def _absolute(path: Path | None) -> Path | None:
     return None if path is None else path.resolve()
+
+
+def _absolute_path(told: str | None) -> Path | None:
+    return None if told is None else Path(told).resolve()
 
 
 def _marks(selection: Selection) -> dict[tuple[str, int], Mark]:

@@ -207,7 +207,14 @@ class _Wandb:
 
         self._wandb: Any = wandb
         self._run: Any = wandb.init(
-            project=PROJECT, id=identity, name=run.name, resume="allow", config=dict(config), dir=str(run)
+            project=PROJECT,
+            id=identity,
+            name=run.name,
+            resume="allow",
+            config=dict(config),
+            dir=str(run),
+            # the command line and the console may hold what the settings mask
+            settings=wandb.Settings(console="off", disable_git=True, save_code=False, x_disable_meta=True),
         )
         self._run.define_metric("iteration")
         self._run.define_metric("*", step_metric="iteration")

@@ -51,8 +51,8 @@ class Trainer:
         self._waiting = None
         if not job.out.exists():
             raise RunError(
-                f"training ended with exit status {process.returncode} and no checkpoint; the reason stands above. "
-                f"The job is {told}; the same command tries it again"
+                f"training ended with exit status {process.returncode} and no checkpoint; the reason stands "
+                f"above. The job is {told}; the same command tries it again"
             )
         told.unlink()
 

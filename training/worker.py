@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from training.examples import Example
 from training.files import read_jsonl
 from training.job import Job, Trained, read_trained
 
@@ -34,7 +35,6 @@ def run(job: Job) -> Trained:
 
     Raises:
         CannotTrain: The job cannot be done as it stands; the message says why and what to do.
-        ValueError: The file with the examples is not JSONL, or empty.
     """
     if job.out.exists():
         return read_trained(job.out)
@@ -42,9 +42,7 @@ def run(job: Job) -> Trained:
 
     check_start(job)
     divided_batch(job)
-    rows = read_jsonl(job.examples)
-    if not rows:
-        raise ValueError(f"{job.examples}: no rows; nothing was selected for training")
+    rows = _rows(job.examples)
     job.scratch.mkdir(parents=True, exist_ok=True)
     algorithm = importlib.import_module(MODULES[job.tuning.algorithm])
     with _one_group():
@@ -61,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.wait == (given.job is not None):
         parser.error("give a job, or --wait")
+    if given.wait and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        parser.error("--wait is for one process; give the job, whose path every process reads")
     if not sys.stderr.isatty():
         _be_quiet()
     path = _awaited() if given.wait else given.job
@@ -72,11 +72,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"{path}: not a job: {error}")
     try:
         run(job)
-    except (ValueError, OSError) as error:
-        if _expected(error):
-            return _failed(str(error))
-        raise
+    except Exception as error:
+        if not _is_explained(error):
+            raise
+        return _failed(str(error))
     return 0
+
+
+def _rows(path: Path) -> list[Example]:
+    from training.base_models import CannotTrain
+
+    try:
+        rows = read_jsonl(path)
+    except (OSError, ValueError) as error:
+        raise CannotTrain(f"{path}: the examples cannot be read: {error}") from error
+    if not rows:
+        raise CannotTrain(f"{path}: no rows; nothing was selected for training")
+    return rows
 
 
 def _awaited() -> Path | None:
@@ -108,11 +120,11 @@ def _one_group() -> Iterator[None]:
             dist.destroy_process_group()
 
 
-def _expected(error: Exception) -> bool:
-    """What is explained by its message; anything else is a fault whose traceback is wanted."""
+def _is_explained(error: Exception) -> bool:
+    """True if the message says all; of anything else the traceback is wanted."""
     from training.base_models import CannotTrain
 
-    return isinstance(error, CannotTrain | FileNotFoundError) or type(error) is ValueError
+    return isinstance(error, CannotTrain)
 
 
 def _failed(message: str) -> int:

@@ -70,23 +70,31 @@ def decode(
     """
     written = [Written([], [], []) for _ in rows]
     sampler = Sampler(settings, [r.seed for r in rows])
-    ids, mask = _left_padded(rows, pad, device)
+    first, copies = _once_each(rows)
+    ids, mask = _left_padded(first, pad, device)
     width = ids.shape[1]
-    room = torch.ones(len(rows), max(r.max_tokens for r in rows), dtype=mask.dtype, device=device)
+    room = torch.ones(len(first), max(r.max_tokens for r in rows), dtype=mask.dtype, device=device)
     mask = torch.cat([mask, room], dim=1)
     positions = (mask[:, :width].cumsum(dim=1) - 1).clamp(min=0)
     cache = _growing_cache(config)
     alive = list(range(len(rows)))  # rows in the batch, in order
     done: set[int] = set()
+    started = False
     while True:
         logits = forward(
-            adapters=[rows[i].adapter for i in alive],
+            adapters=[rows[i].adapter for i in alive] if started else [r.adapter for r in first],
             input_ids=ids,
             attention_mask=mask[:, :width],
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
+        if not started:
+            started = True
+            if len(first) < len(rows):
+                spread = torch.tensor(copies, device=device)
+                cache.batch_select_indices(spread)
+                logits, positions, mask = logits[spread], positions[spread], mask[spread]
         tokens = sampler.draw(logits, alive)
         _note(written, alive, tokens, logits, settings, done)
         for i in alive:
@@ -101,6 +109,21 @@ def decode(
             cache.batch_select_indices(keep)
             ids, positions, mask = ids[keep], positions[keep], mask[keep]
             alive = [alive[place] for place in going]
+
+
+def _once_each(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
+    """Rows with different prompts or adapters, and for each row which of them it begins like.
+
+    The epochs of a sample have one prompt, which then is read once.
+    """
+    places: dict[tuple[str, tuple[int, ...]], int] = {}
+    first: list[Row] = []
+    for row in rows:
+        key = (row.adapter, tuple(row.prompt))
+        if key not in places:
+            places[key] = len(first)
+            first.append(row)
+    return first, [places[row.adapter, tuple(row.prompt)] for row in rows]
 
 
 def _left_padded(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What the agent saw and what it wrote, as text: through the chat template, whatever the template does to it."""
+"""What the agent saw and what it wrote, as text, through the chat template."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,10 +27,10 @@ class ChatText:
     """A tokenizer's chat template, read so that exactly the agent's own words are told from the rest.
 
     Words alone are taken as they were generated, where a template would trim them or put an empty block of
-    thoughts before them; calls of tools and separate reasoning are in the template's form. White space that the
-    template puts after the end of the turn is not the agent's and is left out; a template that leaves the turn
-    open gets the tokenizer's end-of-sequence token. A template that takes no system message gets it at the head of
-    the first user message, as in the rollouts.
+    thoughts before them; calls of tools and separate reasoning are in the template's form. White space after
+    the end of the turn is not the agent's and is left out; where the template leaves the turn open, the
+    tokenizer's end-of-sequence token ends it. A template that takes no system message gets it at the head
+    of the first user message, as in the rollouts.
 
     Args:
         tokenizer: With a chat template.
@@ -65,8 +65,9 @@ class ChatText:
         head, mark, tail = marked.partition(_MARK)
         if not mark or not (head.startswith(opened) or opened.startswith(head)):
             raise CannotTrain(
-                f"{name}: the chat template of {self._source} writes the prompt differently when a reply follows "
-                f"it, so that what was seen cannot be told from what was written: {_difference(opened, head)}. "
+                f"{name}: the chat template of {self._source} writes the prompt differently when a reply "
+                "follows it, so that what was seen cannot be told from what was written: "
+                f"{_difference(opened, head)}. "
                 "Name a mended template with model_args chat_template=<file.jinja>"
             )
         lead = head[len(opened) :]
@@ -135,7 +136,7 @@ class ChatText:
         return written if written.endswith(tuple(self._special)) else written + self._end("")
 
     def _reasoning_in_line(self, message: Message, opened: str, tail: str) -> str | None:
-        """Reasoning as models write it whose template takes it out: `<think>`, reasoning, `</think>`, words."""
+        """As models write it whose template takes it out: `<think>`, reasoning, `</think>`, words."""
         if "</think>" not in str(self._tokenizer.chat_template):
             return None
         begin = "" if opened.rstrip().endswith("<think>") else "<think>\n"
@@ -148,8 +149,8 @@ class ChatText:
             return tail[: min(places)]
         if self._tokenizer.eos_token is None:
             raise CannotTrain(
-                f"neither the chat template of {self._source} nor its tokenizer has a token that ends a turn, so the "
-                "model could not learn to stop; set eos_token in its tokenizer_config.json"
+                f"neither the chat template of {self._source} nor its tokenizer has a token that ends a "
+                "turn, so the model could not learn to stop; set eos_token in its tokenizer_config.json"
             )
         return tail.rstrip() + str(self._tokenizer.eos_token)
 

@@ -6,10 +6,11 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from training.algorithms.fitting import Prepared, configuration, fit
-from training.algorithms.kto import reference_model, refer_to_base
+from training.algorithms.kto import refer_to_base, reference_model
 from training.algorithms.rows import TokenRow, as_text, token_rows
 from training.base_models import CannotTrain, load_policy, load_tokenizer
 from training.examples import Example
@@ -27,7 +28,7 @@ def train(job: Job, rows: Sequence[Example]) -> Trained:
     """Fine-tune on pairs of replies, and save the checkpoint.
 
     Raises:
-        CannotTrain: No pair, or something else that `CannotTrain` tells.
+        CannotTrain: No pair, or something else that the message tells.
     """
     return fit(prepare(job, rows), job)
 
@@ -67,9 +68,10 @@ def pairs_of(rows: Sequence[TokenRow], left_out: Counter[str]) -> list[Pair]:
 
     Args:
         rows: With labels. Rows of static data are joined by their prompt.
-        left_out: Counts rows that are in no pair: `no_partner` (more of one label than of the other in this state),
-            `tie` (conversations with the same score), `other_prompt` (the conversations part before the
-            agent speaks differently), `same_reply` (they never do), `around_the_pair` (turns before and after it).
+        left_out: Counts rows that are in no pair: `no_partner` (more of one label than of the other in this
+            state), `tie` (conversations with the same score), `other_prompt` (the conversations part
+            before the agent speaks differently), `same_reply` (they never do), `around_the_pair` (turns
+            before and after it).
     """
     pairs = []
     for best, worst in _joined(rows, left_out):

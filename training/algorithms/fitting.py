@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -59,6 +59,9 @@ class Prepared(NamedTuple):
     left_out: Mapping[str, int]
     """Reason -> rows that are not."""
 
+    recount: Callable[[], tuple[int, Mapping[str, int]]] | None = None
+    """`examples` and `left_out` as they turned out, where rows come into being while it trains."""
+
 
 def configuration(kind: type[Config], job: Job, *, examples: int | None, **own: Any) -> Config:
     """A trainer's configuration: what all share, what the algorithm sets, then `trainer_options`.
@@ -104,14 +107,18 @@ def fit(prepared: Prepared, job: Job) -> Trained:
         trainer.add_callback(_Bar)
     trainer.add_callback(_Numbers)
     begun = time.perf_counter()
-    trainer.train(resume_from_checkpoint=last_whole(job))
+    with trainer.accelerator.main_process_first():
+        resumed = last_whole(job)
+    trainer.train(resume_from_checkpoint=resumed)
     seconds = time.perf_counter() - begun
     history = [_finite(entry) for entry in trainer.state.log_history]
+    counted = (prepared.examples, prepared.left_out)
+    examples, left_out = prepared.recount() if prepared.recount else counted
     trained = Trained(
         train_loss=_mean_loss(history),
         steps=trainer.state.global_step,
-        examples=prepared.examples,
-        left_out=dict(prepared.left_out),
+        examples=examples,
+        left_out=dict(left_out),
         seconds=seconds,
         tokens=_tokens(history),
         peak_memory_mb=_peak_memory(),
@@ -167,11 +174,12 @@ class _Numbers(TrainerCallback):
     """Stops at the first loss that is no number, before more time goes into it."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        del control
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             raise CannotTrain(
-                f"the loss is {loss} at step {state.global_step}; lower learning_rate (now {args.learning_rate:g}) "
-                "or max_grad_norm, or take dtype=float32"
+                f"the loss is {loss} at step {state.global_step}; lower learning_rate "
+                f"(now {args.learning_rate:g}) or max_grad_norm, or take dtype=float32"
             )
 
 

@@ -1,4 +1,4 @@
-"""KTO: the best conversations are desirable, the worst undesirable (Ethayarajh et al. 2024, arXiv:2402.01306)."""
+"""KTO: the best conversations are desirable, the worst not (Ethayarajh et al. 2024, arXiv:2402.01306)."""
 
 import random
 from collections import Counter
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
-from trl import KTOConfig, KTOTrainer
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
 
 from training.algorithms.fitting import Prepared, configuration, fit
 from training.algorithms.rows import TokenRow, as_text, token_rows
@@ -18,13 +19,13 @@ from training.job import Job, Trained
 def train(job: Job, rows: Sequence[Example]) -> Trained:
     """Fine-tune on labelled rows, and save the checkpoint.
 
-    A desirable row weighs 1, an undesirable one desirable / (undesirable * `target_ratio`) in rows. The
-    reference policy is the checkpoint that the job starts from (`reference=moving`, as in Williams et al. 2024,
-    arXiv:2411.02306) or the base.
+    A desirable row weighs 1, an undesirable one desirable / (undesirable * `target_ratio`), both counted in
+    rows. The reference policy is the checkpoint that the job starts from (`reference=moving`, as in
+    Williams et al. 2024, arXiv:2411.02306) or the base.
 
     Raises:
-        CannotTrain: One of the labels is missing, the batch is too small for the estimate of the divergence, or
-            something else that `CannotTrain` tells.
+        CannotTrain: One of the labels is missing, a device's batch is too small for the estimate of the
+            divergence, or something else that the message tells.
     """
     return fit(prepare(job, rows), job)
 
@@ -95,7 +96,7 @@ def reference_model(job: Job) -> Any:
 
 
 def refer_to_base(trainer: Any, job: Job) -> None:
-    """Drop the copy of the adapter that TRL refers to, so that the reference is the model without an adapter."""
+    """Drop TRL's copy of the adapter, so that the reference is the model without one."""
     if job.tuning.reference == "base" and "ref" in getattr(trainer.model, "peft_config", {}):
         trainer.model.delete_adapter("ref")
 

@@ -1,10 +1,11 @@
-"""Expert iteration: supervised fine-tuning on the best conversations (Anthony et al. 2017, arXiv:1705.08439)."""
+"""Expert iteration: supervised fine-tuning on the best (Anthony et al. 2017, arXiv:1705.08439)."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from training.algorithms.fitting import Prepared, configuration, fit
 from training.algorithms.rows import TokenRow, token_rows
@@ -22,7 +23,7 @@ def train(job: Job, rows: Sequence[Example]) -> Trained:
     The loss is the mean over all tokens of a step that the agent wrote.
 
     Raises:
-        CannotTrain: No such row, or something else that `CannotTrain` tells.
+        CannotTrain: No such row, or something else that the message tells.
     """
     return fit(prepare(job, rows), job)
 

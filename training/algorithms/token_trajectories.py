@@ -1,17 +1,13 @@
-"""Conversations as the policy gradient needs them: one sequence of tokens each, with what the agent wrote marked."""
+"""Conversations as the policy gradient needs them: tokens, with those that the agent wrote marked."""
 
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from training.algorithms.rows import TokenRow
 from training.examples import Example
-
-Messages = Sequence[Mapping[str, Any]]
-
-Render = Callable[[Messages, Sequence[Mapping[str, Any]] | None, bool], list[int]]
-"""Token ids of messages and tools by the chat template; True adds the head of the agent's next message."""
 
 
 class TokenTrajectory(NamedTuple):
@@ -20,6 +16,7 @@ class TokenTrajectory(NamedTuple):
     sample: str
     """Id of the initial state."""
 
+    epoch: int
     prompt: list[int]
     """What the agent saw before it first wrote."""
 
@@ -27,10 +24,10 @@ class TokenTrajectory(NamedTuple):
     """Everything after: the agent's generations and, between them, users, tool results and headers."""
 
     mask: list[int]
-    """As long as the completion: 1 where the agent wrote, its end-of-turn token included; 0 elsewhere."""
+    """As long as the completion: 1 where the agent wrote, the end of its turn included; 0 elsewhere."""
 
     reward: float | None
-    """Of the whole conversation; None if it was not scored."""
+    """Of the whole conversation; None if there is none, and then it is not trained on."""
 
     generations: int
     """Of the agent, in the completion."""
@@ -44,137 +41,119 @@ class Group(NamedTuple):
 
     members: tuple[TokenTrajectory, ...]
 
-
-def conversations(rows: Iterable[Example]) -> list[list[Example]]:
-    """Rows by conversation, each in order of turns; the order of the file otherwise.
-
-    Rows of static data belong to none and are not returned.
-    """
-    found: dict[tuple[str, str, int], list[Example]] = {}
-    for row in rows:
-        if row["log"] is not None and row["sample"] is not None and row["epoch"] is not None:
-            found.setdefault((row["log"], row["sample"], row["epoch"]), []).append(row)
-    return [sorted(c, key=lambda r: r["turn"] or 0) for c in found.values()]
+    @property
+    def generations(self) -> int:
+        """Of the agent, in all members."""
+        return sum(m.generations for m in self.members)
 
 
-def token_trajectory(
-    conversation: Sequence[Example], render: Render, end_tokens: Collection[int]
-) -> TokenTrajectory | None:
-    """The tokens of a conversation up to where they are what the agent saw and wrote.
-
-    Each generation's prompt is rendered as it was for the rollout, and must begin with all the tokens so far.
-    Where it does not (the template takes reasoning out of earlier messages, or writes the system message
-    elsewhere) the trajectory ends before: the policy's probabilities for what follows are those of another
-    prompt. Text is tokenized again, so a reply that the model spelled in unusual tokens is trained on in
-    the usual ones.
+def with_reward(rows: Sequence[Example], left_out: Counter[str]) -> list[Example]:
+    """The rows that a reward can be given to.
 
     Args:
-        conversation: Its rows in order.
-        render: The chat template.
-        end_tokens: Any of them ends what the agent wrote; what the template puts after it the agent did not.
-
-    Returns:
-        None if not even the first generation can be told from its prompt.
+        rows: What there is.
+        left_out: Counts the others: `static` (of no conversation in a log), `unscored`.
     """
-    first = conversation[0]
-    ids = render(first["prompt"], first["tools"], True)
-    start, mask, generations = len(ids), list[int](), 0
-    for row in conversation:
-        prompt = render(row["prompt"], row["tools"], True)
-        whole = render([*row["prompt"], *row["completion"]], row["tools"], False)
-        if prompt[: len(ids)] != ids or whole[: len(prompt)] != prompt:
-            break
-        wrote = _until_end(whole[len(prompt) :], end_tokens)
-        mask += [0] * (len(prompt) - len(ids)) + [1] * len(wrote)
-        ids = prompt + wrote
-        generations += 1
-    if not any(mask):
-        return None
-    score = first["score"]
-    reward = None if score is None or math.isnan(score) else score
-    return TokenTrajectory(str(first["sample"]), ids[:start], ids[start:], mask, reward, generations)
-
-
-def _until_end(tokens: list[int], end_tokens: Collection[int]) -> list[int]:
-    ends = [place for place, token in enumerate(tokens) if token in end_tokens]
-    return tokens[: ends[-1] + 1] if ends else tokens
-
-
-def trajectories(
-    rows: Sequence[Example], render: Render, end_tokens: Collection[int], max_length: int
-) -> tuple[list[TokenTrajectory], Counter[str]]:
-    """The trajectories of all conversations, and why rows are in none of them.
-
-    Reasons: `static` (no conversation of a log), `first_turn_missing`, `unscored`, `cut_by_template` (see
-    `token_trajectory`), `too_long` (more than `max_length` tokens).
-    """
-    left_out: Counter[str] = Counter()
-    made: list[TokenTrajectory] = []
-    of_logs = conversations(rows)
-    left_out["static"] = len(rows) - sum(map(len, of_logs))
-    for conversation in of_logs:
-        reason = _unusable(conversation)
-        if reason is None:
-            made_one = token_trajectory(conversation, render, end_tokens)
-            kept = made_one.generations if made_one else 0
-            left_out["cut_by_template"] += len(conversation) - kept
-            if made_one is None:
-                continue
-            if len(made_one.prompt) + len(made_one.completion) <= max_length:
-                made.append(made_one)
-                continue
-            left_out["too_long"] += kept
+    kept = []
+    for row in rows:
+        if row["sample"] is None:
+            left_out["static"] += 1
+        elif row["score"] is None or math.isnan(row["score"]):
+            left_out["unscored"] += 1
         else:
-            left_out[reason] += len(conversation)
-    return made, +left_out
+            kept.append(row)
+    return kept
 
 
-def _unusable(conversation: Sequence[Example]) -> str | None:
-    if (conversation[0]["turn"] or 1) != 1:
-        return "first_turn_missing"
-    score = conversation[0]["score"]
-    return "unscored" if score is None or math.isnan(score) else None
+def token_trajectories(rows: Iterable[TokenRow], left_out: Counter[str]) -> list[TokenTrajectory]:
+    """The conversations that rows are of, in the order in which they first come.
+
+    The prompt of each generation must begin with all the tokens so far: with what the agent saw and wrote
+    before, as it saw and wrote it. Where it does not, because the template takes reasoning out of earlier
+    messages or writes them in another way, the trajectory ends: what follows was written after another
+    prompt. Text is tokenized again, so a reply that was sampled in unusual tokens is trained on in the
+    usual ones.
+
+    Args:
+        rows: Generations, of any number of conversations.
+        left_out: Counts generations in no trajectory: `cut_by_template`, and `without_beginning`, where the
+            first generation of a conversation is not among the rows.
+    """
+    conversations: dict[tuple[str | None, str | None, int | None], list[TokenRow]] = defaultdict(list)
+    for row in rows:
+        conversations[row.example["log"], row.example["sample"], row.example["epoch"]].append(row)
+    made = []
+    for conversation in conversations.values():
+        ordered = sorted(conversation, key=lambda row: row.example["turn"] or 1)
+        if (ordered[0].example["turn"] or 1) != 1:
+            left_out["without_beginning"] += len(ordered)
+            continue
+        trajectory = _joined(ordered)
+        made.append(trajectory)
+        if cut := len(ordered) - trajectory.generations:
+            left_out["cut_by_template"] += cut
+    return made
 
 
-def groups_of(
-    trajectories: Iterable[TokenTrajectory], generations: int
-) -> tuple[list[Group], Counter[str]]:
-    """Groups of conversations with one initial state and the same first prompt.
+def _joined(rows: Sequence[TokenRow]) -> TokenTrajectory:
+    first = rows[0]
+    ids, mask, generations = list(first.prompt), list[int](), 0
+    for row in rows:
+        if row.prompt[: len(ids)] != ids:
+            break
+        mask += [0] * (len(row.prompt) - len(ids)) + [1] * len(row.completion)
+        ids = row.prompt + row.completion
+        generations += 1
+    start = len(first.prompt)
+    return TokenTrajectory(
+        sample=str(first.example["sample"]),
+        epoch=first.example["epoch"] or 1,
+        prompt=ids[:start],
+        completion=ids[start:],
+        mask=mask,
+        reward=first.example["score"],
+        generations=generations,
+    )
 
-    A state with more than `generations` conversations gives several groups of nearly equal size; one with
-    fewer gives a group of its own size, whose advantages are taken over the conversations that are there.
 
-    Returns:
-        The groups, and reason -> generations in none: `alone` (nothing to compare with), `equal_rewards`
-        (every advantage is 0).
+def groups_of(trajectories: Iterable[TokenTrajectory], most: int, left_out: Counter[str]) -> list[Group]:
+    """Groups of conversations with the same initial state and the same first prompt.
+
+    A state with more than `most` conversations gives several groups of nearly equal size. One with fewer
+    gives a group of its own size: dropping it would lose states where judges failed or a veto struck, and
+    an advantage over two conversations is as unbiased as one over eight, only noisier.
+
+    Args:
+        trajectories: With rewards.
+        most: Conversations in a group; one more where one would be left alone.
+        left_out: Counts generations in no group: `alone` (nothing to compare with), and `equal_rewards`
+            (every advantage is 0, so there is no gradient).
     """
     states: dict[tuple[str, tuple[int, ...]], list[TokenTrajectory]] = defaultdict(list)
     for trajectory in trajectories:
         states[trajectory.sample, tuple(trajectory.prompt)].append(trajectory)
-    groups: list[Group] = []
-    left_out: Counter[str] = Counter()
+    groups = []
     for (sample, _), members in states.items():
-        parts = math.ceil(len(members) / generations)
+        parts = min(math.ceil(len(members) / most), max(1, len(members) // 2))  # nobody is left alone
         for number in range(parts):
             group = Group(f"{sample}/{number + 1}", tuple(members[number::parts]))
-            reason = _worthless(group.members)
-            if reason is None:
-                groups.append(group)
+            if reason := _worthless(group):
+                left_out[reason] += group.generations
             else:
-                left_out[reason] += sum(m.generations for m in group.members)
-    return groups, left_out
+                groups.append(group)
+    return groups
 
 
-def _worthless(members: Sequence[TokenTrajectory]) -> str | None:
-    if len(members) < 2:
+def _worthless(group: Group) -> str | None:
+    if len(group.members) < 2:
         return "alone"
-    return "equal_rewards" if len({m.reward for m in members}) == 1 else None
+    return "equal_rewards" if len({m.reward for m in group.members}) == 1 else None
 
 
 def in_order(groups: Sequence[Group], passes: float, seed: int) -> list[Group]:
-    """The groups `passes` times over, each time in another order; of a part of a pass the first of its order."""
-    rng = random.Random(seed)
-    order: list[Group] = []
+    """The groups `passes` times over, each time in another order; of half a pass half of them."""
+    rng = random.Random(f"{seed}:order")
+    order = []
     for _ in range(math.ceil(passes)):
         order += rng.sample(groups, len(groups))
     return order[: max(1, round(passes * len(groups)))]

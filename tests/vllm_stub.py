@@ -1,0 +1,132 @@
+"""A server on the loopback that speaks what the loop needs of vLLM's API, adapters loaded while it runs included."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+KEY = "secret-of-the-server"
+
+
+class VLLMStub(ThreadingHTTPServer):
+    """What it serves, and what it was asked."""
+
+    def __init__(self, base: str, *, lora: bool = True) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.base, self.lora = base, lora
+        self.adapters: dict[str, str] = {}
+        """Name -> path."""
+
+        self.unseen: set[str] = set()
+        """Paths that are not on this server's storage."""
+
+        self.requests: list[tuple[str, Any]] = []
+        """Path and body of each; of requests without the key the path is `refused`."""
+
+    @property
+    def url(self) -> str:
+        """Address as `model_base_url` takes it."""
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def asked(self, path: str) -> list[Any]:
+        """Bodies of the requests for a path."""
+        return [body for found, body in self.requests if found == path]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: VLLMStub  # pyright: ignore[reportIncompatibleVariableOverride]
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer({})
+
+    def do_POST(self) -> None:
+        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def _answer(self, body: Mapping[str, Any]) -> None:
+        if self.headers["Authorization"] != f"Bearer {KEY}":
+            self.server.requests.append(("refused", body))
+            self._say(401, {"error": {"message": "Unauthorized"}})
+            return
+        self.server.requests.append((self.path, body))
+        answer = {
+            "/v1/models": self._models,
+            "/v1/load_lora_adapter": self._load,
+            "/v1/chat/completions": self._chat,
+        }.get(self.path)
+        if answer is None:
+            self._problem(404, "Not Found")
+        else:
+            answer(body)
+
+    def _models(self, _: Mapping[str, Any]) -> None:
+        served = [{"id": self.server.base, "object": "model", "max_model_len": 8192}]
+        served += [{"id": n, "object": "model", "parent": self.server.base} for n in self.server.adapters]
+        self._say(200, {"object": "list", "data": served})
+
+    def _load(self, body: Mapping[str, Any]) -> None:
+        name, path = body["lora_name"], body["lora_path"]
+        if not self.server.lora:
+            self._problem(404, "Not Found")
+        elif name in self.server.adapters:
+            self._problem(400, f"The lora adapter '{name}' has already been loaded.")
+        elif path in self.server.unseen:
+            self._problem(400, f"No adapter found for {path}")
+        else:
+            self.server.adapters[name] = path
+            self._say(200, f"Success: LoRA adapter '{name}' added successfully.")
+
+    def _chat(self, body: Mapping[str, Any]) -> None:
+        model = body["model"]
+        if model != self.server.base and model not in self.server.adapters:
+            self._problem(404, f"The model `{model}` does not exist.")
+            return
+        who = "base" if model == self.server.base else Path(self.server.adapters[model]).parent.name
+        message = {"role": "assistant", "content": f"I am {who}."}
+        self._say(
+            200,
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": model,
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            },
+        )
+
+    def _problem(self, status: int, message: str) -> None:
+        self._say(status, {"error": {"message": message, "type": "BadRequestError", "code": status}})
+
+    def _say(self, status: int, value: Any) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        del format, args
+
+
+@contextmanager
+def vllm_stub(base: str, *, lora: bool = True) -> Iterator[VLLMStub]:
+    """A running server.
+
+    Args:
+        base: Name of the weights that it serves.
+        lora: Whether it was started with --enable-lora.
+    """
+    server = VLLMStub(base, lora=lora)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,338 @@
+"""Writes selected rows in the formats that hosted services train on.
+
+    python training/export.py logs/ei/iteration_00/examples.jsonl --format openai_sft --out train.jsonl
+
+`openai_sft` and `openai_dpo` are OpenAI's chat formats, which Azure and Fireworks read too; `together` is
+Together's; `messages` is plain messages as chat templates take them, with label and tools, for anything else.
+Rows of worst conversations go into `openai_dpo` and `messages` alone: the other formats have no label.
+"""
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from scenarios.command_line import read_settings
+from scenarios.located_yaml import ScenarioError
+from scenarios.schema import Frozen
+from training.examples import Example
+from training.files import read_jsonl, write_jsonl
+from training.policies import RunError
+
+Format = Literal["openai_sft", "openai_dpo", "together", "messages"]
+Message = dict[str, Any]
+
+OPENAI_LEAST = 10
+"""Examples in a file; OpenAI refuses fewer."""
+
+REQUIRED = ("prompt", "completion", "label")
+
+
+class Options(Frozen):
+    """Options of the command."""
+
+    examples: Path = Field(description="rows as the loop writes them; may be given without the flag")
+    out: Path = Field(description="file to write")
+    format: Format = Field("openai_sft", description="openai_sft, openai_dpo, together or messages")
+
+
+class ExportError(RunError):
+    """Rows that cannot be exported."""
+
+
+class Exported(NamedTuple):
+    """What an export wrote."""
+
+    rows: int
+    left_out: Counter[str]
+    """Reason -> rows that are not in the file."""
+
+    warnings: list[str]
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        told = ", ".join(f"{reason} {count}" for reason, count in sorted(self.left_out.items()))
+        return [f"{self.rows} written" + (f"; rows left out: {told}" if told else ""), *self.warnings]
+
+
+def export(examples: Path, out: Path, form: Format) -> Exported:
+    """Write the rows of a file in another format, whole or not at all.
+
+    Args:
+        examples: JSONL, see `training/examples.py`.
+        out: File to write.
+        form: `openai_sft`, `together`: one example for each row of a best conversation, with weight 1 for
+            the reply that the row is about and 0 for the agent's earlier ones. `openai_dpo`: one for
+            each pair of replies of a best and a worst conversation of one state to the same prompt.
+            `messages`: every row.
+
+    Returns:
+        Counts. Rows are left out because they are `worst`, `unlabelled`, not in the order of roles that
+        the format asks for (`role_order`), or in no pair (`no_partner`, `tie`, `other_prompt`,
+        `same_reply`, `around_the_pair`, as in training).
+
+    Raises:
+        ExportError: The file is missing or holds other rows, or nothing is left to write.
+    """
+    rows = _read(examples)
+    left_out: Counter[str] = Counter()
+    made, warnings = FORMS[form](rows, left_out)
+    if not made:
+        told = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items())) or "no rows"
+        raise ExportError(f"{examples}: nothing to write as {form}: {told}; {ADVICE[form]}")
+    if form.startswith("openai") and len(made) < OPENAI_LEAST:
+        warnings.append(f"OpenAI refuses files of fewer than {OPENAI_LEAST} examples")
+    write_jsonl(out, made)
+    return Exported(len(made), left_out, warnings)
+
+
+def _read(path: Path) -> list[Example]:
+    if not path.exists():
+        raise ExportError(f"{path}: no such file; name an examples.jsonl of a run")
+    try:
+        rows = read_jsonl(path)
+    except ValueError as error:
+        raise ExportError(str(error)) from None
+    for number, row in enumerate(rows, start=1):
+        missing = [n for n in REQUIRED if n not in row] if isinstance(row, dict) else list(REQUIRED)
+        if missing:
+            raise ExportError(f"{path}: row {number} has no {missing[0]!r}; give an examples.jsonl of a run")
+        if not row["completion"] or row["completion"][-1].get("role") != "assistant":
+            raise ExportError(f"{path}: row {number}: completion: expected a message of the assistant")
+    return rows
+
+
+Made = tuple[list[dict[str, Any]], list[str]]
+
+
+def _openai_sft(rows: Sequence[Example], left_out: Counter[str]) -> Made:
+    best = [row for row in _best(rows, left_out) if _usable(row, left_out, alternate=False)]
+    made = []
+    for row in best:
+        messages = [openai_message(m) for m in (*row["prompt"], *row["completion"])]
+        spoken = [m for m in messages if m["role"] == "assistant"]
+        for message in spoken:
+            message["weight"] = int(message is spoken[-1])
+        made.append(_with_tools({"messages": messages}, row))
+    return made, _lost_reasoning(best)
+
+
+def _together(rows: Sequence[Example], left_out: Counter[str]) -> Made:
+    made = []
+    for row in _best(rows, left_out):
+        if not _usable(row, left_out, alternate=True):
+            continue
+        messages = [
+            openai_message(m)
+            | ({"reasoning_content": m["reasoning_content"]} if "reasoning_content" in m else {})
+            for m in (*row["prompt"], *row["completion"])
+        ]
+        for message in messages:
+            message["weight"] = int(message is messages[-1])
+        made.append(_with_tools({"messages": messages}, row))
+    return made, []
+
+
+def _messages(rows: Sequence[Example], left_out: Counter[str]) -> Made:
+    del left_out
+    made = [
+        _with_tools({"messages": [*row["prompt"], *row["completion"]], "label": row["label"]}, row)
+        for row in rows
+    ]
+    return made, []
+
+
+def _openai_dpo(rows: Sequence[Example], left_out: Counter[str]) -> Made:
+    labelled = [row for row in rows if row["label"] is not None]
+    if len(labelled) < len(rows):
+        left_out["unlabelled"] += len(rows) - len(labelled)
+    usable = [row for row in labelled if _usable(row, left_out, alternate=False)]
+    pairs = list(pairs_of(usable, left_out))
+    made = [
+        {
+            "input": _with_tools({"messages": [openai_message(m) for m in best["prompt"]]}, best),
+            "preferred_output": [openai_message(m) for m in best["completion"]],
+            "non_preferred_output": [openai_message(m) for m in worst["completion"]],
+        }
+        for best, worst in pairs
+    ]
+    return made, _lost_reasoning([row for pair in pairs for row in pair])
+
+
+FORMS: dict[Format, Callable[[Sequence[Example], Counter[str]], Made]] = {
+    "openai_sft": _openai_sft,
+    "openai_dpo": _openai_dpo,
+    "together": _together,
+    "messages": _messages,
+}
+
+ADVICE: dict[Format, str] = {
+    "openai_sft": "it needs rows of best conversations, as ei, kto and dpo select them",
+    "openai_dpo": "it needs best and worst of one state: algorithm=dpo, select_per=state, epochs=2 or more",
+    "together": "it needs rows of best conversations, in which user and assistant alternate",
+    "messages": "the file is empty",
+}
+
+
+def openai_message(message: Message) -> Message:
+    """A message in OpenAI's form: arguments of tool calls are JSON strings, reasoning is not sent."""
+    found: Message = {"role": message["role"], "content": message["content"]}
+    if calls := message.get("tool_calls"):
+        found["tool_calls"] = [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {
+                    "name": call["function"]["name"],
+                    "arguments": json.dumps(call["function"]["arguments"], ensure_ascii=False),
+                },
+            }
+            for call in calls
+        ]
+        if not found["content"]:
+            del found["content"]
+    if message["role"] == "tool":
+        found["tool_call_id"] = message["tool_call_id"]
+    return found
+
+
+def pairs_of(rows: Iterable[Example], left_out: Counter[str]) -> Iterable[tuple[Example, Example]]:
+    """Rows of a best and a worst conversation of one state, where the agent first spoke differently.
+
+    The best is joined with the worst, the second best with the second worst, and so on; rows of static
+    data are joined by their prompt. What is in no pair is counted, see `export`.
+    """
+    states: dict[Hashable, dict[Hashable, list[Example]]] = defaultdict(lambda: defaultdict(list))
+    for number, row in enumerate(rows):
+        static = row.get("sample") is None
+        state = (row.get("source"), _same(row["prompt"]) if static else row["sample"])
+        states[state][number if static else (row["log"], row["epoch"])].append(row)
+    for conversations in states.values():
+        ordered = [sorted(c, key=lambda row: row["turn"] or 0) for c in conversations.values()]
+        ranked = sorted(ordered, key=lambda c: c[0].get("rank") or 0)
+        best = [c for c in ranked if c[0]["label"]]
+        worst = [c for c in reversed(ranked) if not c[0]["label"]]
+        count = min(len(best), len(worst))
+        if spare := sum(map(len, best[count:] + worst[count:])):
+            left_out["no_partner"] += spare
+        for one, other in zip(best[:count], worst[:count], strict=True):
+            found = _first_difference(one, other)
+            size = len(one) + len(other)
+            if isinstance(found, str):
+                left_out[found] += size
+                continue
+            if size > 2:
+                left_out["around_the_pair"] += size - 2
+            yield found
+
+
+def _first_difference(best: Sequence[Example], worst: Sequence[Example]) -> tuple[Example, Example] | str:
+    """The first turn with different replies to the same prompt, or why there is none."""
+    scores = (best[0].get("score"), worst[0].get("score"))
+    if None not in scores and scores[0] == scores[1]:
+        return "tie"
+    for one, other in zip(best, worst, strict=False):
+        if one.get("turn") != other.get("turn") or _seen(one) != _seen(other):
+            return "other_prompt"
+        if _same(one["completion"]) != _same(other["completion"]):
+            return one, other
+    return "same_reply"
+
+
+def _seen(row: Example) -> str:
+    return _same([row["prompt"], row.get("tools")])
+
+
+def _same(value: Any) -> str:
+    """Equal for equal messages; ids of tool calls are drawn, and so are left out."""
+    return json.dumps(_without_ids(value), sort_keys=True)
+
+
+def _without_ids(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_ids(item) for item in value]
+    if isinstance(value, dict) and "role" in value:
+        calls = [call["function"] for call in value.get("tool_calls") or []]
+        return {k: v for k, v in value.items() if k not in ("tool_calls", "tool_call_id")} | {"calls": calls}
+    return value
+
+
+def _best(rows: Iterable[Example], left_out: Counter[str]) -> list[Example]:
+    best = []
+    for row in rows:
+        if row["label"]:
+            best.append(row)
+        else:
+            left_out["unlabelled" if row["label"] is None else "worst"] += 1
+    return best
+
+
+def _usable(row: Example, left_out: Counter[str], *, alternate: bool) -> bool:
+    usable = in_order([*row["prompt"], *row["completion"]], alternate=alternate)
+    left_out.update([] if usable else ["role_order"])
+    return usable
+
+
+def in_order(messages: Sequence[Message], *, alternate: bool) -> bool:
+    """True if the roles follow each other as hosted services ask.
+
+    The system prompt comes first, results of tools follow the calls that they answer, no call stays without
+    a result, and the assistant has the last word.
+
+    Args:
+        messages: A prompt with its reply.
+        alternate: The user also begins, and user and assistant take turns.
+    """
+    first = next((i for i, m in enumerate(messages) if m["role"] != "system"), len(messages))
+    spoken = messages[first:]
+    if not spoken or spoken[-1]["role"] != "assistant" or any(m["role"] == "system" for m in spoken):
+        return False
+    open_calls: set[str] = set()
+    for message in spoken:
+        if message["role"] == "tool":
+            if message.get("tool_call_id") not in open_calls:
+                return False
+            open_calls.discard(message["tool_call_id"])
+            continue
+        if open_calls:
+            return False
+        open_calls = {call["id"] for call in message.get("tool_calls") or []}
+    roles = [m["role"] for m in spoken]
+    takes_turns = all(one != other or one == "tool" for one, other in pairwise(roles))
+    return not alternate or (roles[0] == "user" and takes_turns)
+
+
+def _with_tools(made: dict[str, Any], row: Example) -> dict[str, Any]:
+    return made | {"tools": row["tools"]} if row.get("tools") else made
+
+
+def _lost_reasoning(rows: Iterable[Example]) -> list[str]:
+    lost = sum("reasoning_content" in row["completion"][-1] for row in rows)
+    return [f"{lost} replies have reasoning, which OpenAI's format cannot hold; it is gone"] if lost else []
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and not given[0].startswith("-"):
+        given = ["--examples", *given]
+    try:
+        options = read_settings(Options, given, __doc__ or "")
+        exported = export(options.examples, options.out, options.format)
+    except ScenarioError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join([f"{options.out}:", *exported.lines()]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
