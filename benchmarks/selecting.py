@@ -37,7 +37,7 @@ def make_log(folder: Path, conversations: int, turns: int) -> Path:
             roles={"user": "miniature/user", "judge": "miniature/judge"},
             epochs=epochs,
             seed=0,
-            conversations=conversations,
+            log_buffer=500,
             display="none",
         ),
         own_process=True,

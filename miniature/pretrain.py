@@ -36,7 +36,7 @@ LEARNING_RATE = 1.5e-2
 MATRIX_LEARNING_RATE = 1.5e-2
 OPENING = 8
 """Tokens at the beginning of a turn that weigh more, and how much."""
-OPENING_WEIGHT = 4.0
+OPENING_WEIGHT = 2.5
 
 PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 

@@ -90,16 +90,17 @@ def capture(settings: Settings, *, progress: bool = False) -> Captured:
         _check_logs(settings)
     renderer, spec = _prepare(settings, rule)
     left_out: Counter[str] = Counter()
-    rows = _held(settings, renderer, rule, left_out, progress=progress)
+    team = _Team()
+    progress = progress and team.first
+    rows = _held(settings, renderer, rule, left_out, team, progress=progress)
     if not rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it is empty"
         raise DataError(f"{settings.data}: nothing left to capture: {reasons}")
-    team = _Team()
     entry = Store(settings.out).entry(spec)
     unique = {row.told.key: row for row in rows}
     missing = team.agreed(entry.missing(list(unique), settings.layers))
     todo = [unique[key] for key in missing]
-    if team.first and progress:
+    if progress:
         print(
             f"{len(rows)} conversations, {len(unique) - len(todo)} of {len(unique)} rows are stored already"
         )
@@ -205,8 +206,15 @@ def _same_place(one: str | None, other: str | None) -> bool:
 
 
 def _held(
-    settings: Settings, renderer: Renderer, rule: TokenRule, left_out: Counter[str], *, progress: bool
+    settings: Settings,
+    renderer: Renderer,
+    rule: TokenRule,
+    left_out: Counter[str],
+    team: _Team,
+    *,
+    progress: bool,
 ) -> list[_Held]:
+    """All conversations that are captured, as tokens: some ten bytes for each."""
     from tqdm import tqdm
 
     read = read_conversations(settings.data, settings, left_out)
@@ -215,7 +223,7 @@ def _held(
         try:
             rendered = renderer.render(conversation)
         except RenderingError as error:
-            if UNRENDERED not in left_out:
+            if UNRENDERED not in left_out and team.first:
                 print(f"{conversation.id}: left out, as all like it: {error}", file=sys.stderr)
             left_out[UNRENDERED] += 1
             continue
@@ -257,7 +265,7 @@ def _compute(settings: Settings, entry: Entry, rows: Sequence[_Held], team: _Tea
     unwritten: list[CapturedRow] = []
     held, since = 0, time.monotonic()
     total = sum(len(rows[i].token_ids) for batch in mine for i in batch)
-    with tqdm(total=total, desc="computing", unit=" tokens", disable=not (progress and team.first)) as bar:
+    with tqdm(total=total, desc="computing", unit=" tokens", disable=not progress) as bar:
         for batch in mine:
             try:
                 read = reader.read([Row(rows[i].token_ids, rows[i].kept) for i in batch])

@@ -571,6 +571,7 @@ def test_a_killed_capture_goes_on_with_nothing_lost_and_nothing_doubled(model, t
         "--batch-tokens",
         "1",
     ]
+    line += ["--shard-megabytes", "0.001"]
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, *line, "--out", str(out)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, start_new_session=True,

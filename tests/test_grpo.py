@@ -394,6 +394,25 @@ def test_replay_makes_rewarded_replies_likelier_and_the_others_less_likely(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_replay_stops_where_the_policy_has_left_the_one_that_talked(tmp_path: Path, base: Path) -> None:
+    """The ratio is to the checkpoint that is started from, not to the policy of the last step."""
+    start = tiny_adapter(base, tmp_path / "start", seed=1)
+    rows = [*short("hello there", score=9.0), *short("how are you", epoch=2, score=2.0)]
+
+    def gains(name: str, clip: float) -> list[float]:
+        options = {"epsilon": clip, "epsilon_high": clip}
+        tuning = {"passes": 30, "batch_size": 2, "generations": 2, "trainer_options": options}
+        job = job_of(tmp_path, base, rows, name, start=start, tuning=tuning)
+        grpo.train(job, rows)
+        said = (row["completion"][0]["content"] for row in rows)
+        return [logprob(base, job.out, text) - logprob(base, start, text) for text in said]
+
+    up, down = gains("clipped", 0.2)
+    further_up, further_down = gains("free", 50.0)
+    assert 0.5 < up < further_up / 2
+    assert further_down * 0.5 < down < -0.5
+
+
 def stepped(job: Job, members: list[TokenTrajectory | None]) -> dict[str, torch.Tensor]:
     """The adapter after one step on a group."""
     tokenizer = load_tokenizer(job)

@@ -16,6 +16,8 @@ MAY_IMPORT = {
     "tasks": {"scenarios", "solvers", "scorers"},
     "providers": set(),
     "miniature": {"scenarios", "providers"},
+    "training": {"scenarios", "scorers", "miniature"},
+    "probes": {"scenarios"},
 }
 
 SHADOWING = {
@@ -72,6 +74,15 @@ def test_files_keep_to_one_subject():
         "scenarios.generate",
         "scenarios.set_card",
         "scenarios.import_runs",
+        "training.ei_loop",
+        "training.selection",
+        "training.examples",
+        "training.export",
+        "training.hosted",
+        "training.report",
+        "training.curves",
+        "training.tracking",
+        "training.generalise",
     ],
 )
 def test_what_api_users_import_loads_neither_torch_nor_transformers(module):

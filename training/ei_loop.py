@@ -25,6 +25,7 @@ from scenarios.command_line import read_settings
 from scenarios.located_yaml import ScenarioError
 from training.examples import LogError
 from training.measures import measured
+from training.mixing import check_mixing
 from training.policies import RunError, check_policy, policy
 from training.rollouts import seconds_of
 from training.run_folder import Iteration, RunFolder, opened
@@ -73,7 +74,15 @@ def train_in_rounds(settings: Settings) -> list[dict[str, Any]]:
     """
     check_policy(settings)
     _refuse_secrets(settings)
+    check_mixing(settings, settings.algorithm)
     check_trackers(settings.report_to)
+    if settings.push_to_hub is not None:
+        from training.publish import check_access
+
+        check_access(settings.push_to_hub)
+    if settings.model_base_url is not None:
+        # other roles that the same server plays are not told of it otherwise
+        os.environ.setdefault("VLLM_BASE_URL", settings.model_base_url)
     with opened(settings) as folder:
         steps = Steps(folder)
         tracker = Tracker(settings, folder.path)

@@ -33,8 +33,8 @@ def check_policy(settings: Settings) -> None:
     provider = _provider(settings.model)
     if provider not in PROVIDERS:
         raise RunError(
-            f"model: the weights of {settings.model} cannot be trained here; name one of {', '.join(PROVIDERS)} "
-            "(as in local/<folder>), or export selected rows for a hosted service with training/export.py"
+            f"model: the weights of {settings.model} cannot be trained here; name a model of "
+            f"{', '.join(PROVIDERS)} (local/<folder>), or export rows for a hosted service with training/export.py"
         )
     if settings.algorithm == "grpo_online" and settings.control in ("random", "reversed"):
         raise RunError(

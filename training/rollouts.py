@@ -23,10 +23,6 @@ from training.policies import RunError
 
 ROOT = Path(__file__).parent.parent
 
-FLUSHES = 20
-"""How often a log is written out during a run; each time the whole file."""
-
-
 class Rollout(BaseModel):
     """What is to be run."""
 
@@ -48,8 +44,8 @@ class Rollout(BaseModel):
     """Ids of the initial states that are talked about; all of the task's if not given."""
 
     seed: int
-    conversations: int | None = None
-    """Expected, all epochs together; the log is written out in twentieths of it."""
+    log_buffer: int = 10
+    """Conversations after which the log is written out, each time the whole file; as many are lost at most."""
 
     max_connections: int | None = None
     display: str = "plain"
@@ -100,7 +96,7 @@ def _run(rollout: Rollout) -> None:
     common: dict[str, Any] = {
         "log_dir": str(rollout.folder),
         "log_realtime": False,
-        "log_buffer": max(10, (rollout.conversations or 0) // FLUSHES),
+        "log_buffer": rollout.log_buffer,
         "display": rollout.display,
         "fail_on_error": 0.1,
         "retry_on_error": 1,
@@ -124,7 +120,6 @@ def _run(rollout: Rollout) -> None:
             model_roles=dict(rollout.roles),
             epochs=rollout.epochs,
             sample_id=rollout.sample_ids,
-            max_samples=rollout.conversations and min(rollout.conversations, 1000),
             seed=rollout.seed,
             **common,
         )

@@ -96,6 +96,7 @@ class Steps:
             roles=s.roles,
             epochs=epochs,
             seed=seed,
+            log_buffer=max(10, given["states"] * epochs // 2),
             max_connections=s.max_connections,
             display=self.display,
         )

@@ -10,7 +10,7 @@ import torch
 
 from probes.heads import aggregation
 from probes.heads.aggregation import Segments
-from probes.heads.training import TrainedHead
+from probes.heads.trained import TrainedHead
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -38,6 +38,10 @@ class AttentionHead(TrainedHead):
         super().check_parameters()
         if self.heads < 1:
             raise ValueError(f"heads must be at least 1, got {self.heads}")
+
+    def first_bias(self, log_odds: float) -> torch.Tensor:
+        """See `TrainedHead`; a bias of queries has no effect."""
+        return torch.tensor([0.0] * self.heads + [log_odds / self.heads] * self.heads)
 
     def aggregate(self, channels: torch.Tensor, segments: Segments) -> torch.Tensor:
         """See `Head`."""

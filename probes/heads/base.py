@@ -20,23 +20,29 @@ from sklearn.utils.validation import check_is_fitted
 from probes.activations import Block, Ragged
 from probes.heads.aggregation import Segments
 
-BLOCK_BYTES = 24 * 2**20
-"""Of a block of activations in memory. Allocations of 32 MB and more are given back to the system each time,
-which costs more than reading them."""
+BLOCK_BYTES = 16 * 2**20
+"""Of a block of activations in memory. Large allocations are given back to the system each time, and to get
+them anew costs more than to read the activations."""
 
 ClassWeight = Literal["balanced"] | Mapping[int, float] | None
 Validation = tuple[Ragged, Any]
 
 
 class NotFiniteError(ValueError):
-    """Activations with NaN or infinite values."""
+    """Activations with NaN or infinite values.
 
-    def __init__(self, row: int) -> None:
+    Args:
+        row: Number of the row.
+        of_validation: It is one of the validation set.
+    """
+
+    def __init__(self, row: int, *, of_validation: bool = False) -> None:
+        where = f"row {row} of the validation set" if of_validation else f"row {row}"
         super().__init__(
-            f"row {row} has activations that are NaN or infinite (beyond the range of float16?); capture it "
+            f"{where} has activations that are NaN or infinite (beyond the range of float16?); capture it "
             "again with another --dtype, or leave it out"
         )
-        self.row = row
+        self.row, self.of_validation = row, of_validation
 
 
 class Masses(NamedTuple):
@@ -125,18 +131,25 @@ class Head(ClassifierMixin, BaseEstimator):
 
     def token_scores(self, X: Ragged) -> list[np.ndarray]:  # noqa: N803
         """For each row [tokens], float32: the logit that a conversation of that token alone would have."""
+        return self.read_out(X)[1]
+
+    def read_out(self, X: Ragged) -> tuple[np.ndarray, list[np.ndarray]]:  # noqa: N803
+        """What `decision_function` and `token_scores` give, in one read of the activations."""
+        logits = np.empty(len(X))
         scores: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(X)
         for block in read(X, self):
             channels = self.channels_of(block.values)
             check_finite(channels, block)
+            found = self.aggregate(channels[:, :, None], Segments(block.offsets))
+            logits[block.rows] = found[:, 0].double().numpy()
             tokens = self.token_logits(channels[:, :, None])[:, 0].numpy()
             for place, row in enumerate(block.rows):
                 scores[row] = tokens[block.offsets[place] : block.offsets[place + 1]].copy()
-        return scores
+        return logits, scores
 
     def channels_of(self, values: torch.Tensor) -> torch.Tensor:
         """[tokens, channels] from activations [tokens, hidden]."""
-        return torch.addmm(self.bias_, values, self.weight_)
+        return mapped(values, self.weight_, self.bias_)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that was fitted: weight [hidden, channels] and bias [channels], float32."""
@@ -256,6 +269,11 @@ def read(X: Ragged, *heads: Head, order: Sequence[int] | np.ndarray | None = Non
     return X.blocks(block_tokens(X.hidden), None if order is None else [int(i) for i in order])
 
 
+def mapped(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """values @ weight + bias, [tokens, channels], with the weights laid out so that few channels are fast."""
+    return torch.nn.functional.linear(values, weight.t().contiguous(), bias)
+
+
 def check_finite(channels: torch.Tensor, block: Block) -> None:
     """Raises NotFiniteError if the activations that `channels` were computed from are not finite."""
     if bool(torch.isfinite(channels).all()):
@@ -291,7 +309,7 @@ def score_together(heads: Sequence[Head], X: Ragged, *, device: str = "cpu") -> 
     logits = np.empty((len(X), len(heads)))
     for block in blocks:
         values, segments = block.values.to(device), Segments(block.offsets.to(device))
-        channels = torch.addmm(bias, values, weight)
+        channels = mapped(values, weight, bias)
         check_finite(channels, block)
         start = 0
         for members in together:

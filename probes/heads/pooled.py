@@ -5,7 +5,7 @@ read once and pooled is enough to fit any number of them. No seed changes them.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -18,9 +18,11 @@ from sklearn.linear_model import LogisticRegression
 from probes.activations import Ragged
 from probes.heads import aggregation
 from probes.heads.aggregation import Segments
-from probes.heads.base import Head, Masses, NotFiniteError, Validation, block_tokens
+from probes.heads.base import Head, Masses, NotFiniteError, Validation, block_tokens, check_finite
 
 Pooling = Literal["mean", "last"]
+Pooled = Callable[[Pooling], torch.Tensor]
+"""Gives pooled activations [rows, hidden]."""
 
 SAMPLE_TOKENS = 131072
 """Tokens that means and deviations are estimated from."""
@@ -102,7 +104,7 @@ class MeanHead(PooledHead):
     """
 
     NAME: ClassVar[str] = "mean"
-    C: float = 0.1
+    C: float = 1.0
 
     def check_parameters(self) -> None:
         """See `Head`."""
@@ -237,19 +239,21 @@ def token_scale(X: Ragged) -> Scale:  # noqa: N803
     """
     apart = max(1, -(-X.tokens // SAMPLE_TOKENS))
     count, sums, squares = 0, torch.zeros(X.hidden).double(), torch.zeros(X.hidden).double()
+    near = torch.zeros(X.hidden)
     for block in X.blocks(block_tokens(X.hidden), range(0, len(X), apart)):
-        sums += block.values.sum(dim=0, dtype=torch.float64)
-        squares += torch.linalg.vector_norm(block.values, dim=0, dtype=torch.float64).square()
-        count += len(block.values)
-        if not sums.isfinite().all():
-            broken = int((~block.values.isfinite().all(dim=1)).nonzero()[0])
-            place = int(torch.searchsorted(block.offsets, broken, right=True)) - 1
-            raise NotFiniteError(int(block.rows[place]))
+        if not count:
+            near = block.values[0].clone()
+        # seen from one of them, so that a large mean does not drown small deviations
+        moved = block.values - near
+        sums += moved.sum(dim=0)
+        squares += (moved * moved).sum(dim=0)
+        count += len(moved)
+        check_finite(sums, block)
     mean = (sums / count).numpy()
     variance = (squares / count).numpy() - mean**2
-    # what remains of a constant is the rounding of its square
-    changes = variance > 1e-12 * (1e-12 + mean**2)
-    return Scale(mean, np.sqrt(np.where(changes, variance, 1.0)))
+    # what remains of a constant is rounding
+    changes = variance > 1e-10 * (mean**2 + 1e-20)
+    return Scale(mean + near.double().numpy(), np.sqrt(np.where(changes, variance, 1.0)))
 
 
 def _logistic(features: np.ndarray, masses: Masses, scale: Scale, c: float) -> tuple[np.ndarray, float]:
@@ -290,6 +294,9 @@ def _shrunk(covariance: np.ndarray, amount: float) -> np.ndarray:
 
 
 def _solved(covariance: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    if not np.trace(covariance) > 0:
+        # nothing varies within the classes: every direction counts alike
+        return difference
     try:
         return linalg.solve(covariance, difference, assume_a="pos")
     except linalg.LinAlgError:

@@ -44,13 +44,13 @@ BEYOND: tuple[type[Head], ...] = (
 
 HEADS: dict[str, type[Head]] = {head.NAME: head for head in (*PARITY, *BEYOND)}
 
-_PENALTIES: dict[str, Sequence[Any]] = {"C": [1e-4, 1e-3, 1e-2, 0.1, 1.0]}
+_TOKEN_PENALTIES: dict[str, Sequence[Any]] = {"C": [0.01, 0.1, 1.0, 10.0, 100.0]}
 _DECAYS: dict[str, Sequence[Any]] = {"weight_decay": [0.01, 0.1, 1.0]}
 
 GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "mean": _PENALTIES,
-    "last": _PENALTIES,
-    "logistic": _PENALTIES,
+    "mean": _TOKEN_PENALTIES,
+    "last": _TOKEN_PENALTIES,
+    "logistic": {"C": [1e-4, 1e-3, 1e-2, 0.1, 1.0]},
     "difference_of_means": {},
     "lda": {"shrinkage": ["auto", 0.01, 0.1, 0.5, 0.9]},
     "max": _DECAYS,

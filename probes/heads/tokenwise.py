@@ -8,7 +8,7 @@ import torch
 from probes.heads import aggregation
 from probes.heads.aggregation import Segments
 from probes.heads.checks import cross_entropy
-from probes.heads.training import TrainedHead
+from probes.heads.trained import TrainedHead
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

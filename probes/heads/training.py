@@ -7,19 +7,29 @@ is trained beside others on the same rows therefore ends where it would have end
 """
 
 import math
-from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from probes.activations import Block, Ragged
 from probes.heads.aggregation import Segments
-from probes.heads.base import Head, Masses, Validation, block_tokens, check_finite, checked_labels
-from probes.heads.checks import Check, ValidationLabels, cross_entropy
-from probes.heads.pooled import PooledHead, Pooling, Scale, pool, token_scale
+from probes.heads.base import (
+    Head,
+    Masses,
+    NotFiniteError,
+    Validation,
+    block_tokens,
+    check_finite,
+    checked_labels,
+    mapped,
+)
+from probes.heads.checks import Check, ValidationLabels
+from probes.heads.pooled import Pooled, PooledHead, Pooling, Scale, pool, token_scale
+from probes.heads.trained import TrainedHead
 
 FLOOR = 0.02
 """Share of the learning rate that is left at the end of its cosine."""
@@ -27,95 +37,11 @@ FLOOR = 0.02
 CHECK_EVERY = 25
 """Least number of steps between two looks at the validation set; at least an epoch lies between them too."""
 
-Pooled = Callable[[Pooling], torch.Tensor]
+SMALL = 2**16
+"""Multiplications per token up to which one thread trains and another reads. More threads would spend most of
+their time waiting for each other, and on a busy machine many times as much."""
+
 Progress = Callable[[int, int], None]
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class TrainedHead(Head):
-    """A head that is trained by gradients.
-
-    Inputs are standardised and divided by the square root of their number, so that the same learning rate
-    does for narrow and wide models. Fitting sets `checks_`, all looks at the validation set, and `best_step_`,
-    the step of the weights that were taken.
-
-    Args:
-        learning_rate: At the start; falls along a cosine.
-        weight_decay: Decoupled, of the weights and not of the bias.
-        steps: Batches that it is trained on.
-        batch_size: Conversations in a batch, however many are in memory at once.
-        patience: Looks at the validation set without a better one after which training ends.
-        stop_on: What is better: a higher AUROC (a lower loss where it is the same), or a lower loss. The best
-            weights are taken. Without a validation set the last are.
-        max_grad_norm: The gradient of a whole batch is cut down to it.
-        seed: Of the first weights.
-    """
-
-    SEEDED: ClassVar[bool] = True
-    FIRST_SCALE: ClassVar[float] = 0.1
-    """Standard deviation of the first weights."""
-
-    learning_rate: float = 0.05
-    weight_decay: float = 0.1
-    steps: int = 500
-    batch_size: int = 64
-    patience: int = 10
-    stop_on: Literal["auroc", "loss"] = "auroc"
-    max_grad_norm: float = 1.0
-    seed: int = 0
-
-    @abstractmethod
-    def aggregate(self, channels: torch.Tensor, segments: Segments) -> torch.Tensor:
-        """See `Head`."""
-
-    def losses(
-        self, channels: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, segments: Segments
-    ) -> torch.Tensor:
-        """[rows, members] from [tokens, channels, members] and masses [rows, members]: cross-entropies."""
-        return cross_entropy(self.aggregate(channels, segments), positive, negative)
-
-    def first_weights(self, hidden: int) -> torch.Tensor:
-        """[hidden, channels]: drawn by the seed alone."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return self.FIRST_SCALE * torch.randn(hidden, self.channels, generator=generator)
-
-    def set_course(self, checks: list[Check], best_step: int) -> None:
-        """Store how training went."""
-        self.checks_, self.best_step_ = checks, best_step
-
-    def fit(
-        self,
-        X: Ragged,  # noqa: N803
-        y: Any,
-        *,
-        sample_weight: Any = None,
-        groups: Sequence[str] | None = None,
-        validation: Validation | None = None,
-    ) -> Self:
-        """See `Head.fit`."""
-        del groups
-        fit_together([self], X, y, sample_weight=sample_weight, validation=validation)
-        return self
-
-    def check_parameters(self) -> None:
-        """See `Head`."""
-        super().check_parameters()
-        for name in ("learning_rate", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("steps", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
-        if self.stop_on not in ("auroc", "loss"):
-            raise ValueError(f"stop_on is 'auroc' or 'loss', got {self.stop_on!r}")
-
-    @property
-    def recipe(self) -> Hashable:
-        """Heads of the same recipe are trained as one."""
-        own = ("learning_rate", "weight_decay", "steps", "batch_size", "patience", "stop_on", "max_grad_norm")
-        return (self.shape, *(getattr(self, name) for name in own))
 
 
 def fit_together(
@@ -169,7 +95,8 @@ def fit_together(
             by_batch.setdefault(head.batch_size, []).append((head, mass))
     for batch_size, members in by_batch.items():
         trainer = _Trainer(members, X, scale, batch_size, device)
-        trainer.run(validation, progress)
+        with _threads(X.hidden * sum(head.channels for head, _ in members)):
+            trainer.run(validation, progress)
 
 
 class _Group:
@@ -183,7 +110,9 @@ class _Group:
         self.negative = torch.from_numpy(np.stack([m.negative for _, m in members], axis=1)).float()
         first = torch.stack([head.first_weights(hidden) for head in self.heads], dim=2)
         self.weight = torch.nn.Parameter(first.to(device))
-        self.bias = torch.nn.Parameter(torch.zeros(first.shape[1:], device=device))
+        odds = torch.log(self.positive.sum(dim=0) / self.negative.sum(dim=0)).tolist()
+        biases = [head.first_bias(value) for head, value in zip(self.heads, odds, strict=True)]
+        self.bias = torch.nn.Parameter(torch.stack(biases, dim=1).to(device))
         self.mean = torch.from_numpy(scale.mean).float().to(device)
         self.unit = torch.from_numpy(1 / (scale.deviation * math.sqrt(hidden))).float().to(device)
         self.step, self.looked = 0, 0
@@ -286,45 +215,52 @@ class _Trainer:
         if validation is not None:
             labels = ValidationLabels(*validation, [group.first.stop_on for group in self.groups])
         most = max(group.first.steps for group in self.groups)
-        for step, (batch, ends_epoch) in enumerate(self._batches(), start=1):
-            active = [group for group in self.groups if not group.done]
-            if not active:
-                break
-            self._step(active, batch)
-            if progress is not None:
-                progress(step, most)
-            due = [group for group in active if group.is_due(ends_epoch)]
-            if validation is not None and labels is not None and due:
-                self._look(due, validation[0], labels)
+        active, step = list(self.groups), 0
+        with closing(_ahead(self._pieces())) as pieces:
+            for piece in pieces:
+                self._learn(active, piece)
+                if not piece.ends_batch:
+                    continue
+                self._step(active)
+                step += 1
+                if validation is not None and labels is not None:
+                    self._look([g for g in active if g.is_due(piece.ends_epoch)], validation[0], labels)
+                active = [group for group in active if not group.done]
+                if progress is not None:
+                    progress(step if active else most, most)
+                if not active:
+                    break
         for group in self.groups:
             group.finish()
 
-    def _batches(self) -> Iterator[tuple[np.ndarray, bool]]:
+    def _pieces(self) -> Iterator["_Piece"]:
+        """Batches without end, each in as many blocks as memory asks for."""
         epoch = 0
         while True:
             order = np.random.default_rng(epoch).permutation(self.rows)
             for start in range(0, len(order), self.batch_size):
-                yield order[start : start + self.batch_size], start + self.batch_size >= len(order)
+                batch = order[start : start + self.batch_size]
+                read = 0
+                for block in self.x.blocks(block_tokens(self.x.hidden), [int(row) for row in batch]):
+                    read += len(block.rows)
+                    ends = read == len(batch)
+                    yield _Piece(batch, block, ends, ends and start + self.batch_size >= len(order))
             epoch += 1
 
-    def _step(self, active: Sequence[_Group], batch: np.ndarray) -> None:
-        """One step on a batch, whose gradient is put together from as many blocks as memory asks for."""
-        self.optimizer.zero_grad(set_to_none=True)
-        masses = [(g.positive[batch], g.negative[batch]) for g in active]
-        counts = [((p + n) > 0).sum(dim=0).clamp(min=1) for p, n in masses]
-        place = {int(row): i for i, row in enumerate(batch)}
-        for block in self.x.blocks(block_tokens(self.x.hidden), [int(row) for row in batch]):
-            of_block = [place[int(row)] for row in block.rows]
-            parts, segments = self._channels(active, block)
-            loss = torch.zeros((), device=self.device)
-            for group, channels, (positive, negative), count in zip(
-                active, parts, masses, counts, strict=True
-            ):
-                losses = group.first.losses(
-                    channels, positive[of_block].to(self.device), negative[of_block].to(self.device), segments
-                )
-                loss = loss + (losses.sum(dim=0) / count.to(self.device)).sum()
-            loss.backward()
+    def _learn(self, active: Sequence[_Group], piece: "_Piece") -> None:
+        """Add a block's part to the gradient of its batch."""
+        parts, segments = self._channels(active, piece.block)
+        loss = torch.zeros((), device=self.device)
+        for group, channels in zip(active, parts, strict=True):
+            count = ((group.positive[piece.batch] + group.negative[piece.batch]) > 0).sum(dim=0).clamp(min=1)
+            positive, negative = (
+                mass[piece.block.rows].to(self.device) for mass in (group.positive, group.negative)
+            )
+            losses = group.first.losses(channels, positive, negative, segments)
+            loss = loss + (losses.sum(dim=0) / count.to(self.device)).sum()
+        loss.backward()
+
+    def _step(self, active: Sequence[_Group]) -> None:
         # the optimizer keeps the settings of two tensors per group, in the groups' order
         for number, group in enumerate(self.groups):
             if group in active:
@@ -333,13 +269,14 @@ class _Trainer:
                     settings["lr"] = group.schedule()
                 group.step += 1
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _channels(self, active: Sequence[_Group], block: Block) -> tuple[list[torch.Tensor], Segments]:
         """For each group [tokens, channels, members], in one product for all of them."""
         folded = [group.folded() for group in active]
         weight = torch.cat([part for part, _ in folded], dim=1)
         bias = torch.cat([part for _, part in folded])
-        found = torch.addmm(bias, block.values.to(self.device), weight)
+        found = mapped(block.values.to(self.device), weight, bias)
         check_finite(found.detach(), block)
         widths = [len(part) for _, part in folded]
         return [
@@ -348,13 +285,56 @@ class _Trainer:
         ], Segments(block.offsets.to(self.device))
 
     @torch.no_grad()
-    def _look(self, active: Sequence[_Group], x: Ragged, labels: ValidationLabels) -> None:
-        logits = [np.empty((len(x), len(group.heads))) for group in active]
-        for block in x.blocks(block_tokens(x.hidden)):
-            parts, segments = self._channels(active, block)
-            for found, group, channels in zip(logits, active, parts, strict=True):
-                found[block.rows] = group.first.aggregate(channels, segments).double().cpu().numpy()
-        for found, group in zip(logits, active, strict=True):
+    def _look(self, due: Sequence[_Group], x: Ragged, labels: ValidationLabels) -> None:
+        """Show heads the validation set."""
+        if not due:
+            return
+        logits = [np.empty((len(x), len(group.heads))) for group in due]
+        try:
+            for block in x.blocks(block_tokens(x.hidden)):
+                parts, segments = self._channels(due, block)
+                for found, group, channels in zip(logits, due, parts, strict=True):
+                    found[block.rows] = group.first.aggregate(channels, segments).double().cpu().numpy()
+        except NotFiniteError as error:
+            raise NotFiniteError(error.row, of_validation=True) from error
+        for found, group in zip(logits, due, strict=True):
             group.looked = group.step
             for member, head in enumerate(group.heads):
                 group.look(member, labels.check(group.step, head, found[:, member]))
+
+
+class _Piece(NamedTuple):
+    """A block of a batch."""
+
+    batch: np.ndarray
+    """[rows], numbers of all rows of the batch."""
+
+    block: Block
+    ends_batch: bool
+    ends_epoch: bool
+
+
+def _ahead(pieces: Iterator[_Piece]) -> Generator[_Piece]:
+    """The same pieces; the next one is read while one is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(next, pieces)
+        while True:
+            piece = waiting.result()
+            waiting = reader.submit(next, pieces)
+            yield piece
+
+
+@contextmanager
+def _threads(products: int) -> Iterator[None]:
+    """One thread for small work, as many as before for the rest.
+
+    Args:
+        products: Multiplications per token.
+    """
+    before = torch.get_num_threads()
+    if products <= SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

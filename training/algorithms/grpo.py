@@ -4,23 +4,26 @@ The trainer is TRL's; in place of generating it is handed the logged conversatio
 tokens each, the agent's own marked (`training/algorithms/token_trajectories.py`).
 
 What is estimated. With rewards r_1..r_n of the conversations from one initial state, each token that the
-agent wrote in conversation i gets the advantage (r_i - mean(r)) / (sd(r) + 1e-4), sd with n - 1. A step
-follows the mean over the agent's tokens in it of advantage times gradient of the token's log-probability,
-minus `beta` times the gradient of the divergence from the reference. There is one inner iteration, so the
-ratio to the old policy is 1 and its clipping idle.
+agent wrote in conversation i gets the advantage A = (r_i - mean(r)) / (sd(r) + 1e-4), sd with n - 1. A step
+follows the gradient of the mean, over the agent's tokens in it, of min(q A, clip(q) A) less `beta` times the
+divergence from the reference. q is the token's probability now over that of the policy that talked. In the
+first step q is 1 and this is the on-policy policy gradient, because the checkpoint that is trained is the
+one that talked. Later q says how far the replayed conversations are from the policy's own, and clipping
+ends a token's pull once its probability has changed by a fifth (trainer_options epsilon, epsilon_high).
+Without it, replayed negative advantages push probabilities down without bound: on the
+miniature four passes made every logged reply, good ones too, e^3 times less likely.
 
-In the first step this is the on-policy policy gradient, because the checkpoint that is trained is the one
-that talked. From the second step on the conversations are those of an older policy, weighted as if they were
-the current one's: REINFORCE on replayed data, advantage-normalised, without importance weights. It is
-biased, and with many steps or a high learning rate negative advantages can push probabilities down without
-bound; few passes per iteration and `beta` keep it close. `grpo_online` draws new conversations in each step.
+The policy that talked is the reference where `reference` is `moving`, so its log-probabilities are at hand.
+With reference=base they are only in the first iteration; later q is held at 1, each step is taken as if
+the policy of that moment had talked, and `beta` and few passes alone keep the training close. `grpo_online`
+draws new conversations in each step instead.
 
-The loss is no measure of progress: without `beta` it stays near 0, because advantages sum to 0 in a group.
+The loss is no measure of progress: without `beta` it begins at 0, because advantages sum to 0 in a group.
 `reward` in the history is that of the log. Log-probabilities are those at temperature 1; if the rollouts had
 another, say so with trainer_options temperature=.
 
 Source: Shao et al. 2024, arXiv:2402.03300, sec. 4.1 (advantages, objective); Yu et al. 2025,
-arXiv:2503.14476, sec. 3.3 (mean over tokens); Le Roux et al. 2025, arXiv:2503.14286 (replay and its bias).
+arXiv:2503.14476, sec. 3.3 (mean over tokens); Le Roux et al. 2025, arXiv:2503.14286 (replay without ratios).
 """
 
 import logging
@@ -57,6 +60,9 @@ Rollout = Callable[[list[str], Any], dict[str, Any]]
 
 FIXED = ("generation_batch_size", "shuffle_dataset", "steps_per_generation", "use_vllm")
 """TRL's options that follow from where the conversations come from."""
+
+NEGLIGIBLE = 1e-9
+"""In place of a `beta` of 0: TRL computes the reference's log-probabilities only if they have a weight."""
 
 ADVICE = {
     "alone": "conversations of one initial state are compared; raise epochs",
@@ -130,7 +136,8 @@ def prepare(job: Job, rows: Sequence[Example]) -> Prepared:
     steps = math.ceil(len(order) / shape.groups)
     names = [group.name for group in order] + ["empty"] * (steps * shape.groups - len(order))
     replay = Replay(order, shape.generations, filler(tokenizer))
-    trainer = trainer_of(job, tokenizer, names, shape, replay)
+    at_hand = job.start is None or job.tuning.reference == "moving"
+    trainer = trainer_of(job, tokenizer, names, shape, replay, kind=ReplayTrainer if at_hand else GRPOTrainer)
     return Prepared(trainer, tokenizer, sum(used.values()), left_out)
 
 
@@ -139,6 +146,15 @@ def _nothing(job: Job, rows: int, left_out: Mapping[str, int]) -> str:
     most = max(left_out, key=lambda reason: left_out[reason], default="")
     advice = f"; {ADVICE[most]}" if most in ADVICE else ""
     return f"{job.examples}: of {rows} rows none is left to train on: {told}{advice}"
+
+
+class ReplayTrainer(GRPOTrainer):
+    """TRL's trainer for conversations that its reference policy held, which need not be its own any more."""
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        batch = super()._generate_and_score_completions(inputs)
+        batch["old_per_token_logps"] = batch["ref_per_token_logps"]
+        return batch
 
 
 class Replay:
@@ -199,6 +215,7 @@ def trainer_of(
     shape: Layout,
     rollout: Rollout,
     *,
+    kind: type[GRPOTrainer] = GRPOTrainer,
     save_every: int | None = None,
 ) -> GRPOTrainer:
     """The trainer.
@@ -210,6 +227,7 @@ def trainer_of(
             place and the name, see `place_of`.
         shape: Of the steps.
         rollout: Gives the conversations.
+        kind: Of the trainer.
         save_every: Steps after which the trainer keeps a checkpoint to resume from; if not given, as for the
             other algorithms.
 
@@ -232,7 +250,7 @@ def trainer_of(
         num_generations=shape.generations,
         shuffle_dataset=False,
         max_completion_length=job.tuning.max_length,
-        beta=job.tuning.beta,
+        beta=max(job.tuning.beta, NEGLIGIBLE) if kind is ReplayTrainer else job.tuning.beta,
         save_strategy="steps" if save_every or len(names) / shape.groups > LONG_RUN else "no",
         save_steps=save_every or LONG_RUN // 2,
         # TRL loads the reference of a full model itself
@@ -241,7 +259,7 @@ def trainer_of(
     model, adapter = load_policy(job)
     if full and job.tuning.reference == "base":
         model.config._name_or_path = job.base  # where TRL loads it from
-    trainer = GRPOTrainer(
+    trainer = kind(
         model=model,
         reward_funcs=rating,  # pyright: ignore[reportArgumentType]
         args=config,

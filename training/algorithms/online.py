@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from training.algorithms.fitting import Prepared, fit
@@ -193,8 +194,11 @@ class OnlineRollouts:
         folder = self.job.scratch / "policies"
         unfinished = folder / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        write_weights(trainer.accelerator.unwrap_model(trainer.model), self.job, unfinished, None)
-        self.tokenizer.save_pretrained(unfinished)
+        try:
+            write_weights(trainer.accelerator.unwrap_model(trainer.model), self.job, unfinished, None)
+            self.tokenizer.save_pretrained(unfinished)
+        except (OSError, SafetensorError) as error:
+            raise CannotTrain(f"{folder}: the policy of step {step} could not be written: {error}") from error
         digest = hashlib.sha256()
         for file in sorted(unfinished.glob("*.safetensors")):
             digest.update(file.read_bytes())

@@ -1,0 +1,348 @@
+"""Fits monitors on captured activations.
+
+    python probes/fit.py --data activations/stakes --layers 4,8 --heads mean,attention --out monitors
+    python probes/fit.py --data activations/stakes --where split=train --validation activations/stakes \
+        --validation-where split=test --layers 4,8,4+8 --heads all --tune true --out monitors
+
+Cross-validation by group chooses the layer of each head (with --tune its parameters too). The head is then
+fitted again, once per seed; a validation set says when training stops and sets the threshold. Each monitor is
+a folder with weights and a card; `fit.json` has all figures.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from probes import ranking
+from probes.cross_validation import Candidate, Layers, Tried, best_of, cross_validate
+from probes.files import StoreError, write_whole
+from probes.fit_data import LabelledRows, read_labelled
+from probes.fit_settings import Settings
+from probes.heads.base import Head, NotFiniteError, score_together
+from probes.heads.table import HEADS, PARITY, candidates, make_head
+from probes.heads.training import Progress, fit_together
+from probes.monitor import Monitor, MonitorCard, Threshold, parameters_of
+from probes.splits import folds, hold_out
+from scenarios.command_line import read_settings
+
+SUMMARY = "fit.json"
+GROUPS_OF_HEADS = {"all": tuple(HEADS), "parity": tuple(head.NAME for head in PARITY)}
+
+
+class Fitted(NamedTuple):
+    """What a fit made."""
+
+    tried: list[Tried]
+    """Cross-validation; empty without folds."""
+
+    monitors: list[Monitor]
+
+
+def fit(settings: Settings, *, progress: bool = False) -> Fitted:
+    """Choose, fit and save monitors.
+
+    Raises:
+        StoreError: Data sets that cannot be read, or are of different captures; a full disk.
+        ValueError: Heads, parameters or layers that do not exist; data that nothing can be fitted on.
+    """
+    names = _heads(settings)
+    fixed = _parameters(settings, names)
+    training, validation = _data(settings)
+    layer_sets = _layer_sets(settings, training)
+    wanted = [Candidate(name, layers, fixed[name]) for name in names for layers in layer_sets]
+    for candidate in wanted:
+        make_head(candidate.head, **candidate.parameters).check_parameters()
+    tried: list[Tried] = []
+    try:
+        if settings.folds:
+            tried = _choose(settings, training, wanted, progress)
+            wanted = _chosen(settings, tried)
+        monitors = _fit_chosen(settings, wanted, training, validation, progress)
+    except NotFiniteError as error:
+        of = validation if error.of_validation else training
+        raise ValueError(f"{of.ids[error.row]}: {error}") from error
+    for monitor in monitors:
+        monitor.save(settings.out / monitor.card.name)
+    _write_summary(settings, tried, monitors)
+    return Fitted(tried, monitors)
+
+
+def _heads(settings: Settings) -> list[str]:
+    names = [name for given in settings.heads for name in GROUPS_OF_HEADS.get(given, (given,))]
+    for name in names:
+        make_head(name)
+    return list(dict.fromkeys(names))
+
+
+def _parameters(settings: Settings, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """For each head what was given for it; `name` is for all that have it, `head.name` for one."""
+    given: dict[str, dict[str, Any]] = {
+        name: {"class_weight": settings.class_weight, "base_rate": settings.base_rate} for name in names
+    }
+    for option, value in settings.parameters.items():
+        head, _, parameter = option.rpartition(".")
+        if head and head not in given:
+            raise ValueError(
+                f"--parameters {option}: head {head!r} is not fitted; there are {', '.join(names)}"
+            )
+        takers = [head] if head else [name for name in names if option in make_head(name).get_params()]
+        if not takers:
+            raise ValueError(f"--parameters {option}: none of {', '.join(names)} has such a parameter")
+        for name in takers:
+            make_head(name, **{parameter or option: value})
+            given[name][parameter or option] = value
+    return given
+
+
+def _data(settings: Settings) -> tuple[LabelledRows, LabelledRows]:
+    rows = read_labelled(settings.data, settings.where)
+    if not settings.validation:
+        part = hold_out(rows.labels, rows.groups, settings.validation_share, settings.seed)
+        return rows.take(part.train), rows.take(part.test)
+    validation = read_labelled(settings.validation, settings.validation_where)
+    if differing := rows.spec.differences(validation.spec):
+        told = "; ".join(f"{name} {mine!r} and {theirs!r}" for name, (mine, theirs) in differing.items())
+        raise StoreError(f"data and validation are of different captures: {told}")
+    validation = validation.without(rows)
+    if not validation.keys:
+        raise ValueError("all conversations of the validation set are trained on; --where tells them apart")
+    return rows, validation
+
+
+def _layer_sets(settings: Settings, rows: LabelledRows) -> list[Layers]:
+    there = rows.entry.layers_of(rows.keys)
+    if settings.layers == ["all"]:
+        return [(number,) for number in there]
+    wanted = [tuple(int(number) for number in layers.split("+")) for layers in settings.layers]
+    if lacking := {number for layers in wanted for number in layers} - set(there):
+        raise StoreError(f"layer {min(lacking)} is not stored for all rows; there are {there}")
+    return wanted
+
+
+def _choose(
+    settings: Settings, rows: LabelledRows, wanted: Sequence[Candidate], progress: bool
+) -> list[Tried]:
+    tried = [
+        one._replace(parameters=parameters)
+        for one in wanted
+        for parameters in (
+            candidates(one.head, **one.parameters) if settings.tune else [dict(one.parameters)]
+        )
+    ]
+    parts = folds(rows.labels, rows.groups, settings.folds, settings.seed)
+    seeded = [
+        one._replace(parameters={**one.parameters, "seed": settings.seed})
+        if HEADS[one.head].SEEDED and "seed" not in one.parameters
+        else one
+        for one in tried
+    ]
+    return cross_validate(
+        rows,
+        seeded,
+        parts,
+        asked_fpr=settings.fpr,
+        device=settings.device,
+        progress=_bars("cross-validation", progress),
+    )
+
+
+def _chosen(settings: Settings, tried: Sequence[Tried]) -> list[Candidate]:
+    """The best candidate of each head, or of each head on each layer."""
+    if settings.keep == "best":
+        return [one.candidate for one in best_of(tried, settings.select).values()]
+    layer_sets = dict.fromkeys(one.candidate.layers for one in tried)
+    return [
+        one.candidate
+        for layers in layer_sets
+        for one in best_of([t for t in tried if t.candidate.layers == layers], settings.select).values()
+    ]
+
+
+def _fit_chosen(
+    settings: Settings,
+    chosen: Sequence[Candidate],
+    training: LabelledRows,
+    validation: LabelledRows,
+    progress: bool,
+) -> list[Monitor]:
+    """Heads of the same layers in the same reads."""
+    monitors: list[Monitor] = []
+    for layers in dict.fromkeys(candidate.layers for candidate in chosen):
+        heads = [
+            head
+            for candidate in chosen
+            if candidate.layers == layers
+            for head in _seeded(candidate, settings.seed, settings.seeds)
+        ]
+        x = validation.layers(layers)
+        fit_together(
+            heads,
+            training.layers(layers),
+            training.labels,
+            validation=(x, validation.labels),
+            pooled=training.pooled(layers),
+            device=settings.device,
+            progress=_bars("fit", progress)(layers),
+        )
+        try:
+            logits = score_together(heads, x, device=settings.device)
+        except NotFiniteError as error:
+            raise NotFiniteError(error.row, of_validation=True) from error
+        monitors += [
+            _monitor(settings, head, layers, training, validation, column)
+            for head, column in zip(heads, logits.T, strict=True)
+        ]
+    return monitors
+
+
+def _seeded(candidate: Candidate, first: int, count: int) -> list[Head]:
+    if not HEADS[candidate.head].SEEDED:
+        return [make_head(candidate.head, **candidate.parameters)]
+    return [
+        make_head(candidate.head, **{**candidate.parameters, "seed": seed})
+        for seed in range(first, first + count)
+    ]
+
+
+def _monitor(
+    settings: Settings,
+    head: Head,
+    layers: Layers,
+    training: LabelledRows,
+    validation: LabelledRows,
+    logits: Any,
+) -> Monitor:
+    flagged = ranking.largest_recall(validation.labels, logits, validation.groups, settings.fpr)
+    area = ranking.auroc(validation.labels, logits, validation.groups)
+    card = MonitorCard(
+        detects=settings.detects,
+        head=head.NAME,
+        parameters=parameters_of(head),
+        layers=list(layers),
+        hidden=head.n_features_in_,
+        spec=training.spec,
+        any_adapter=settings.any_adapter,
+        training=training.sources,
+        validation=validation.sources,
+        threshold=Threshold(
+            logit=flagged.logit,
+            asked_fpr=settings.fpr,
+            fpr=flagged.fpr,
+            recall=flagged.recall.value,
+            n_negative=flagged.n_negative,
+            n_positive=flagged.n_positive,
+        ),
+        metrics={
+            name: None if math.isnan(value) else value
+            for name, value in (
+                *_with_ends("auroc", area),
+                *_with_ends(f"recall_at_{100 * settings.fpr:g}pct_fpr", flagged.recall),
+            )
+        },
+    )
+    return Monitor(head, card)
+
+
+def _with_ends(name: str, found: ranking.Ranked) -> list[tuple[str, float]]:
+    return [(name, found.value), (f"{name}_low", found.low), (f"{name}_high", found.high)]
+
+
+def _bars(what: str, shown: bool) -> Callable[[Layers], Progress]:
+    """Progress bars, one for each set of layers."""
+
+    def bar(layers: Layers) -> Progress:
+        told = tqdm(desc=f"{what}, layer {'+'.join(map(str, layers))}", unit="step", disable=None)
+
+        def advance(step: int, of: int) -> None:
+            told.total = of
+            told.update(step - told.n)
+            if step == of:
+                told.close()
+
+        return advance
+
+    return bar if shown else lambda _: lambda _step, _of: None
+
+
+def _write_summary(settings: Settings, tried: Sequence[Tried], monitors: Sequence[Monitor]) -> None:
+    summary = {
+        "settings": settings.model_dump(mode="json"),
+        "cross_validation": [_row(one) for one in tried],
+        "monitors": [{"monitor": m.card.name, **m.card.metrics} for m in monitors],
+    }
+    write_whole(settings.out / SUMMARY, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+
+
+def _row(tried: Tried) -> dict[str, Any]:
+    candidate = tried.candidate
+    figures = (*_with_ends("auroc", tried.auroc), *_with_ends("recall", tried.recall))
+    return {
+        "head": candidate.head,
+        "layers": list(candidate.layers),
+        "parameters": dict(candidate.parameters),
+        **dict(figures),
+    }
+
+
+def _report(settings: Settings, done: Fitted) -> None:
+    rate = f"{100 * settings.fpr:g} % FPR"
+    if done.tried:
+        print(f"cross-validation in {settings.folds} folds by group")
+        print(f"{'head':<22} {'layer':<8} {'AUROC':<20} {'recall at ' + rate:<20} parameters")
+        for one in done.tried:
+            layers = "+".join(map(str, one.candidate.layers))
+            figures = f"{_interval(*one.auroc):<20} {_interval(*one.recall):<20}"
+            print(f"{one.candidate.head:<22} {layers:<8} {figures} {_told(one.candidate.parameters)}")
+    card = done.monitors[0].card
+    for title, data in (("fitted on", card.training), ("validated on", card.validation)):
+        if data is not None:
+            print(f"{title} {data.rows} conversations, {data.positive} positive, in {data.groups} groups")
+            for reason, count in data.excluded.items():
+                print(f"  left out: {count} ({reason})")
+    print(f"{'monitor':<38} {'AUROC':<20} {'recall at ' + rate:<20} {'threshold':>9} {'FPR':>6}")
+    for monitor in done.monitors:
+        metrics, threshold = monitor.card.metrics, monitor.card.threshold
+        found = list(metrics.values())
+        if threshold is not None:
+            print(
+                f"{monitor.card.name:<38} {_interval(*found[:3]):<20} {_interval(*found[3:]):<20} "
+                f"{threshold.logit:>9.3f} {threshold.fpr:>6.3f}"
+            )
+    if card.threshold is not None and card.threshold.n_negative * settings.fpr < 1:
+        print(
+            f"only {card.threshold.n_negative} negatives to set thresholds on: at {rate} none of them may be "
+            "flagged, and the rate elsewhere may be several times as high"
+        )
+    print(f"monitors and {SUMMARY} are in {settings.out}")
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "-"
+    if low is None or high is None or math.isnan(low):
+        return f"{value:.3f}"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _told(parameters: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in parameters.items() if value is not None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line. Exit status: 0 done, 1 something is wrong with the options or the data."""
+    try:
+        settings = read_settings(Settings, arguments, __doc__ or "")
+        done = fit(settings, progress=True)
+    except (StoreError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    _report(settings, done)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
