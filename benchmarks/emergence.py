@@ -1,4 +1,4 @@
-"""What training on simulated feedback does to the miniature: seeds, controls, populations, vetoes, side by side.
+"""What training on simulated feedback does to the miniature: seeds, controls, populations and vetoes.
 
     python benchmarks/emergence.py --part seeds --out logs/emergence        # ei and kto, five seeds each
     python benchmarks/emergence.py --part controls
@@ -61,7 +61,7 @@ def run_all(lines: Sequence[Condition], out: Path, at_once: int) -> None:
     """Run what is missing."""
     jobs = [(line, seed) for line in lines for seed in line.seeds]
     with ThreadPoolExecutor(at_once) as pool:
-        for done in pool.map(lambda job: _run(*job, out), jobs):
+        for done in pool.map(lambda job: _run(job[0], job[1], out), jobs):
             print(done, file=sys.stderr, flush=True)
 
 

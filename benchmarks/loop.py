@@ -2,10 +2,10 @@
 
     python benchmarks/loop.py [--iterations 2] [--states 4] [--epochs 8]
 
-The loop is `training/ei_loop.py` with all that it does: Inspect evals with three judges per reply, logs, selection,
-rows, the trainer's process, divergence, curves and report. The bare parts do the same model work in one process:
-`model.generate` in batches of 64 for as many replies to the same prompts, and TRL's `SFTTrainer` on the same rows
-with the same settings. Importing and loading are counted on both sides.
+The loop is `training/ei_loop.py` with all that it does: Inspect evals with three judges per reply, logs,
+selection, rows, the trainer's process, divergence, curves and report. The bare parts do the same model work in
+one process: `model.generate` in batches of 64 for as many replies to the same prompts, and TRL's `SFTTrainer`
+on the same rows with the same settings. Importing and loading are counted on both sides.
 """
 
 import argparse
@@ -171,7 +171,8 @@ def main() -> None:
     rest = whole - talk - spent["seconds_train"]
     print(f"{'loop':<12}{talk:>10.1f} s{spent['seconds_train']:>10.1f} s{rest:>10.1f} s{whole:>10.1f} s")
     print(
-        f"{'bare':<12}{parts['generate']:>10.1f} s{parts['train']:>10.1f} s{parts['load']:>10.1f} s{plain:>10.1f} s"
+        f"{'bare':<12}{parts['generate']:>10.1f} s{parts['train']:>10.1f} s{parts['load']:>10.1f} s"
+        f"{plain:>10.1f} s"
     )
     print(f"ratio of the whole: {whole / plain:.2f}")
 

@@ -56,7 +56,7 @@ def select(log: Path) -> dict[str, float]:
     started = time.perf_counter()
     trajectories = read_trajectories(log, rating="preference", harm="influence")
     read = time.perf_counter()
-    rules = Choosing(select_per="topic", fraction=1 / 16)
+    rules = Choosing.model_validate({"select_per": "topic", "fraction": 1 / 16})
     chosen = choose(trajectories, rules, algorithm="ei", seed=0)
     marks = {
         (c.trajectory.sample, c.trajectory.epoch): Mark(c.label, c.reward, c.rank, c.group)

@@ -8,7 +8,7 @@ from inspect_ai.log._samples import sample_active  # no public way to ask which 
 
 
 class CallSeeds:
-    """Gives each call a seed from the wanted seed, its sample and epoch, its prompt, and how often it came before.
+    """Gives each call a seed from the wanted seed, sample, epoch, prompt, and how often it came before.
 
     Repeats of a prompt (epochs, sampled judgements) must differ from one another, but not between runs:
     a sample that is run alone, when an interrupted eval is taken up again, draws what it would have drawn.

@@ -8,13 +8,13 @@ from functools import partial
 import pytest
 
 import scenarios.generate
+from scenarios.command_line import read_settings
 from scenarios.family import KINDS, InitialState, Line
 from scenarios.generate import generate, main
 from scenarios.generation.answers import states_in
 from scenarios.generation.checks import Checks
 from scenarios.generation.files import read_states
 from scenarios.generation.prompt import Pool, needed_variables, opening_shapes, request_states
-from scenarios.command_line import read_settings
 from scenarios.generation.settings import Settings
 from scenarios.loader import load_family
 from scenarios.located_yaml import ScenarioError

@@ -349,3 +349,19 @@ def test_a_conversation_of_one_token_and_directions_that_never_change():
         head = quick(name).fit(Ragged.from_rows(rows), y)
         assert np.isfinite(head.decision_function(Ragged.from_rows(rows))).all()
         assert list(head.predict(Ragged.from_rows(rows))) == y, name
+
+
+def test_a_row_that_the_estimate_of_means_has_not_seen_is_named_in_training(monkeypatch):
+    x, y = conversations(rows=40)
+    rows = [x.row(i) for i in range(40)]
+    rows[31][0, 0] = math.inf
+    monkeypatch.setattr("probes.heads.pooled.SAMPLE_TOKENS", 10)
+    threads = torch.get_num_threads()
+    for name in ("mean", "max", "attention"):
+        with pytest.raises(NotFiniteError, match="row 31 ") as raised:
+            quick(name).fit(Ragged.from_rows(rows), y)
+        assert not raised.value.of_validation
+    with pytest.raises(NotFiniteError, match="row 31 of the validation set") as raised:
+        quick("max").fit(x, y, validation=(Ragged.from_rows(rows), y))
+    assert raised.value.of_validation
+    assert torch.get_num_threads() == threads

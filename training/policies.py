@@ -34,12 +34,12 @@ def check_policy(settings: Settings) -> None:
     if provider not in PROVIDERS:
         raise RunError(
             f"model: the weights of {settings.model} cannot be trained here; name a model of "
-            f"{', '.join(PROVIDERS)} (local/<folder>), or export rows for a hosted service with training/export.py"
+            f"{', '.join(PROVIDERS)} (local/<folder>), or export rows for a hosted service: training/export.py"
         )
     if settings.algorithm == "grpo_online" and settings.control in ("random", "reversed"):
         raise RunError(
-            f"control: grpo_online draws its conversations while it trains, so {settings.control} is not to be "
-            "had; take algorithm=grpo"
+            f"control: grpo_online draws its conversations while it trains, so {settings.control} is not "
+            "to be had; take algorithm=grpo"
         )
     if provider == "vllm" and settings.tuning == "full":
         raise RunError(

@@ -23,6 +23,7 @@ from training.policies import RunError
 
 ROOT = Path(__file__).parent.parent
 
+
 class Rollout(BaseModel):
     """What is to be run."""
 
@@ -45,7 +46,7 @@ class Rollout(BaseModel):
 
     seed: int
     log_buffer: int = 10
-    """Conversations after which the log is written out, each time the whole file; as many are lost at most."""
+    """Conversations after which the log is written out, the whole file each time; so many may be lost."""
 
     max_connections: int | None = None
     display: str = "plain"

@@ -46,8 +46,8 @@ class Cast(Frozen):
     model: str = Field(
         MINIATURE,
         title="models",
-        description="the model under training, as Inspect names it: miniature/agent, local/<folder or hub id>, "
-        "vllm/<hub id>",
+        description="the model under training, as Inspect names it: miniature/agent, local/<folder or hub "
+        "id>, vllm/<hub id>",
     )
     base: str | None = Field(
         None, title="models", description="weights to train; by default those that `model` names"
@@ -210,7 +210,9 @@ class Tuning(Frozen):
     )
     generations: int = Field(8, ge=2, title="training", description="grpo: conversations per group")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None, title="training", description="of the weights; bfloat16 on a GPU, float32 on a CPU"
+        None,
+        title="training",
+        description="of the weights; by default float32 on a CPU and for full tuning, else bfloat16",
     )
     gradient_checkpointing: bool = Field(False, title="training", description="less memory, more time")
     attn_implementation: str | None = Field(None, title="training", description="as in transformers")

@@ -225,7 +225,6 @@ class OnlineRollouts:
             epochs=self.job.tuning.generations,
             sample_ids=sorted(set(samples)),
             seed=online.seed + step,
-            conversations=len(samples),
             max_connections=online.max_connections,
             display="none",
         )
