@@ -196,25 +196,24 @@ def test_an_unscored_conversation_gives_no_gradient(tmp_path: Path, base: Path) 
     group = [t for n, r in enumerate(replies) for t in trajectories(short(r, epoch=n, score=float(n)))]
     (odd,) = trajectories(short("today today today", score=0.0))
 
-    def after(name: str, last: TokenTrajectory | None) -> dict[str, torch.Tensor]:
+    def after(name: str, *last: TokenTrajectory | None) -> dict[str, torch.Tensor]:
         tuning = {"beta": 0.5, "reference": "base", "trainer_options": {"optim": "sgd"}, "batch_size": 4}
         job = job_of(tmp_path, base, [], name, start=start, tuning=tuning)
-        return stepped(job, [*group, last])
+        return stepped(job, [*group, *last])
 
-    empty, unscored, zero = (
-        after("empty", None),
-        after("unscored", odd._replace(reward=None)),
-        after("zero", odd),
-    )
+    three = after("three")
+    empty, unscored = after("empty", None), after("unscored", odd._replace(reward=None))
+    zero = after("zero", odd)
     before = load_file(start / "adapter_model.safetensors")
 
     def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
         return max(float((one[name] - other[name]).abs().max()) for name in one)
 
-    moved = apart(empty, before)
+    moved = apart(three, before)
     assert moved > 1e-4
-    assert apart(unscored, empty) < 1e-3 * moved  # rounding: the batch is padded further
-    assert apart(zero, empty) > 0.1 * moved
+    assert apart(empty, three) < 1e-3 * moved  # rounding: the batch is padded further
+    assert apart(unscored, three) < 1e-3 * moved
+    assert apart(zero, three) > 0.1 * moved
 
 
 def test_errors_say_what_was_left_out(tmp_path: Path, base: Path) -> None:
