@@ -4,8 +4,8 @@
 
 The loop is `training/ei_loop.py` with all that it does: Inspect evals with three judges per reply, logs,
 selection, rows, the trainer's process, divergence, curves and report. The bare parts do the same model work
-in one process: `model.generate` in batches of 64 for as many replies to the same prompts, and TRL's `SFTTrainer`
-on the same rows with the same settings. Importing and loading are counted on both sides.
+in one process: `model.generate` in batches of 64 for as many replies to the same prompts, and TRL's
+`SFTTrainer` on the same rows with the same settings. Importing and loading are counted on both sides.
 """
 
 import argparse

@@ -34,7 +34,7 @@ def check_policy(settings: Settings) -> None:
     if provider not in PROVIDERS:
         raise RunError(
             f"model: the weights of {settings.model} cannot be trained here; name a model of "
-            f"{', '.join(PROVIDERS)} (local/<folder>), or export rows for a hosted service (training/export.py)"
+            f"{', '.join(PROVIDERS)} (local/<folder>), or export rows to a hosted one (training/export.py)"
         )
     if settings.algorithm == "grpo_online" and settings.control in ("random", "reversed"):
         raise RunError(
