@@ -1,6 +1,6 @@
 """Trains a model on simulated users' feedback, round after round, and watches what that does to people.
 
-    python training/ei_loop.py                                    # the miniature, offline, four minutes
+    python training/ei_loop.py                                    # the miniature, offline, in minutes
     python training/ei_loop.py --algorithm kto --run logs/kto
     python training/ei_loop.py --config training/configs/therapy_8b.yaml --run logs/therapy \\
         --roles user=vllm/meta-llama/Llama-3.1-8B-Instruct judge=openai/gpt-4.1-mini
