@@ -203,7 +203,7 @@ class Tuning(Frozen):
     reference: Literal["moving", "base"] = Field(
         "moving",
         title="training",
-        description="reference policy of kto and dpo: the last iteration's, or the base",
+        description="reference policy of kto, dpo and grpo: the last iteration's, or the base",
     )
     target_ratio: float = Field(
         1.05, gt=0, title="training", description="kto: desirable to undesirable weight times count"

@@ -67,6 +67,14 @@ class Steps:
     def rollouts(self, at: Iteration) -> Path:
         """Log of the iteration's model with users of the train split."""
         s = self.settings
+        arguments = self._train_arguments(at)
+        rollout = self._rollout(at, at.rollouts, arguments, s.epochs, self._seed(at.number, "calls"))
+        self._must_be_there(rollout, at, at.checkpoint)
+        return roll_out(rollout, own_process=self.own_process)
+
+    def _train_arguments(self, at: Iteration) -> dict[str, Any]:
+        """The task's arguments for users of the train split."""
+        s = self.settings
         drawn = self._seed(at.number if s.fresh_states else 0, "states")
         arguments = {
             "split": "train",
@@ -77,9 +85,7 @@ class Steps:
         }
         if s.veto_mode != "none":
             arguments["veto_scored"] = VETO_FORMS[s.veto_mode]
-        rollout = self._rollout(at, at.rollouts, arguments, s.epochs, self._seed(at.number, "calls"))
-        self._must_be_there(rollout, at, at.checkpoint)
-        return roll_out(rollout, own_process=self.own_process)
+        return arguments
 
     def _rollout(
         self, at: Iteration, folder: Path, arguments: dict[str, Any], epochs: int, seed: int
@@ -222,8 +228,9 @@ class Steps:
         s = self.settings
         return {
             "task": s.task,
-            "task_args": s.task_args,
+            "task_args": s.task_args | {k: v for k, v in self._train_arguments(at).items() if v is not None},
             "model": s.model,
+            "max_connections": s.max_connections,
             "model_args": s.model_args,
             "model_base_url": s.model_base_url,
             "roles": s.roles,
