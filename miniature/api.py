@@ -60,6 +60,11 @@ class MiniatureAPI(ModelAPI):
             self._agent.model_name = model_name  # logs name the miniature, not a folder of this machine
         self._seeds = CallSeeds()
 
+    @property
+    def local(self) -> "LocalAPI | None":
+        """The provider that has the agent's weights; None for scripted parts."""
+        return self._agent
+
     def partner(self, role: str) -> str | None:
         """The scripted user and judge play every other role beside the miniature's agent."""
         return "miniature/user" if role == "user" else "miniature/judge"

@@ -93,9 +93,14 @@ def log_conversations(log: LogFile, options: LabelOptions, left_out: Counter[str
 
 def model_of(log: LogFile) -> tuple[str, str | None]:
     """The model of a log without its provider, and the adapter that was named with it."""
-    name = log.header.eval.model.partition("/")[2] or log.header.eval.model
-    provider = log.header.eval.model.partition("/")[0]
-    if provider not in ("local", "miniature") or Path(name).exists():
+    return split_model(log.header.eval.model)
+
+
+def split_model(model: str) -> tuple[str, str | None]:
+    """A model as logs name it -> the model without its provider, and the adapter that was named with it."""
+    provider, _, name = model.partition("/")
+    name = name or model
+    if provider not in ("local", "miniature", "vllm") or Path(name).exists():
         return name, None
     base, colon, adapter = name.rpartition(":")
     return (base, adapter) if colon else (name, None)
@@ -138,7 +143,7 @@ def _conversation(
     log: LogFile, sample: EvalSample, tools: Sequence[ToolInfo], options: LabelOptions, where: str
 ) -> Conversation:
     model = log.header.eval.model
-    messages = [_message(m, model) for m in sample.messages]
+    messages = [chat_message(m, model) for m in sample.messages]
     if not any(m["content"].strip() or m.get("tool_calls") for m in messages):
         raise LeftOut("nothing was said")
     identity = f"{log.name}:{sample.id}:{sample.epoch}"
@@ -146,7 +151,7 @@ def _conversation(
     return Conversation(
         id=identity,
         messages=messages,
-        tools=[_schema(t) for t in tools] or None,
+        tools=[tool_schema(t) for t in tools] or None,
         label=score_label(scores, options, where),
         group=str(sample.metadata.get("initial_state", sample.id)),
         facts=_facts(log, sample),
@@ -168,8 +173,12 @@ def _facts(log: LogFile, sample: EvalSample) -> dict[str, str]:
     return facts
 
 
-def _message(message: ChatMessage, model: str) -> dict[str, Any]:
-    """A message as chat templates take it, as `model` was told it."""
+def chat_message(message: ChatMessage, model: str) -> dict[str, Any]:
+    """A message as chat templates take it, as `model` was told it.
+
+    Raises:
+        LeftOut: It holds something else than text.
+    """
     parts = [] if isinstance(message.content, str) else message.content
     if any(not isinstance(part, ContentText | ContentReasoning) for part in parts):
         raise LeftOut("a message holds something else than text")
@@ -190,7 +199,8 @@ def _message(message: ChatMessage, model: str) -> dict[str, Any]:
     return told
 
 
-def _schema(tool: ToolInfo) -> dict[str, Any]:
+def tool_schema(tool: ToolInfo) -> dict[str, Any]:
+    """A tool as chat templates take it."""
     parameters = tool.parameters.model_dump(exclude_none=True)
     function = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": function}

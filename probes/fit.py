@@ -99,6 +99,14 @@ def _parameters(settings: Settings, names: Sequence[str]) -> dict[str, dict[str,
 
 
 def _data(settings: Settings) -> tuple[LabelledRows, LabelledRows]:
+    """Rows to fit on, matched if asked for, and rows that set the threshold, as they come."""
+    training, validation = _divided(settings)
+    if settings.match is not None:
+        training = training.matched(settings.match, settings.seed)
+    return training, validation
+
+
+def _divided(settings: Settings) -> tuple[LabelledRows, LabelledRows]:
     rows = read_labelled(settings.data, settings.where)
     if not settings.validation:
         part = hold_out(rows.labels, rows.groups, settings.validation_share, settings.seed)

@@ -14,6 +14,7 @@ from probes.capture_spec import CaptureSpec
 from probes.entry import Entry
 from probes.files import StoreError
 from probes.heads.pooled import Pooled, Pooling
+from probes.matching import matched
 from probes.monitor import Sources
 from probes.store import Store
 from probes.stored_sets import DatasetRow, read_dataset
@@ -28,6 +29,7 @@ class LabelledRows(NamedTuple):
     """[rows], float64 in [0, 1]."""
 
     groups: list[str]
+    facts: list[dict[str, str]]
     ids: list[str]
     """Data set and id."""
 
@@ -61,6 +63,7 @@ class LabelledRows(NamedTuple):
             keys=[self.keys[i] for i in chosen],
             labels=self.labels[chosen],
             groups=[self.groups[i] for i in chosen],
+            facts=[self.facts[i] for i in chosen],
             ids=[self.ids[i] for i in chosen],
         )
 
@@ -71,6 +74,22 @@ class LabelledRows(NamedTuple):
         if kept.all():
             return self
         excluded = {**self.excluded, "also trained on": int((~kept).sum())}
+        return self.take(kept)._replace(excluded=excluded)
+
+    def matched(self, fact: str, seed: int) -> "LabelledRows":
+        """As many negatives as positives in each value of a fact; counts what is left out.
+
+        Raises:
+            ValueError: No value has both; names those that there are.
+        """
+        kept = matched(self.labels, [facts.get(fact) for facts in self.facts], seed)
+        if not kept.any():
+            values = sorted({facts[fact] for facts in self.facts if fact in facts})[:8]
+            raise ValueError(
+                f"--match {fact}: none of its values has positives and negatives; there are "
+                f"{', '.join(values) or 'none'}"
+            )
+        excluded = {**self.excluded, f"not matched by {fact}": int((~kept).sum())}
         return self.take(kept)._replace(excluded=excluded)
 
     @property
@@ -129,6 +148,7 @@ def read_labelled(paths: Sequence[str], where: Mapping[str, str]) -> LabelledRow
         [row.key for _, row in rows],
         np.array([row.label for _, row in rows], dtype=np.float64),
         [row.group or row.id for _, row in rows],
+        [row.facts for _, row in rows],
         [f"{name}:{row.id}" for name, row in rows],
         [str(path) for path in paths],
         {reason: count for reason, count in excluded.items() if count},

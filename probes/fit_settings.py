@@ -31,6 +31,11 @@ class Settings(Frozen):
     where: dict[str, str] = Field(
         {}, title="data", description="fact=value, only rows with these facts, e.g. split=train"
     )
+    match: str | None = Field(
+        None,
+        title="data",
+        description="fact, e.g. topic: fit on as many negatives as positives of each of its values",
+    )
     validation: list[str] = Field(
         [], title="data", description="data sets that stop training and set thresholds; part of data if none"
     )

@@ -138,7 +138,7 @@ class LayerReader:
         self.hidden = int(model.config.get_text_config().hidden_size)
         blocks = transformer_blocks(model)
         check_layers(self.layers, len(blocks), point)
-        self._norms = {n: _input_norm(model, blocks[n]) for n in self.layers} if point == "normed" else {}
+        self._norms = {n: input_norm(model, blocks[n]) for n in self.layers} if point == "normed" else {}
         self._embeddings = cast(nn.Embedding, model.get_input_embeddings())
         self._pad = model.config.get_text_config().pad_token_id or 0
         self._read: dict[int, torch.Tensor] = {}
@@ -282,7 +282,12 @@ def _with_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return model.get_base_model().base_model  # pyright: ignore[reportReturnType, reportCallIssue]
 
 
-def _input_norm(model: PreTrainedModel, block: nn.Module) -> nn.Module:
+def input_norm(model: PreTrainedModel, block: nn.Module) -> nn.Module:
+    """The norm before a block's attention.
+
+    Raises:
+        WeightsError: It has none (post-norm models).
+    """
     norm = next((getattr(block, name) for name in INPUT_NORMS if hasattr(block, name)), None)
     if norm is None or not getattr(model.config, "do_layer_norm_before", True):
         raise WeightsError(

@@ -85,18 +85,30 @@ def largest_recall(
     kept = steps[rates <= asked_fpr + 1e-12]
     logit = float(kept[0]) if len(kept) else float(np.nextafter(below[-1], np.inf))
     found = logits[positive] >= logit
-    of = _numbered(groups)[positive]
-    recall = float(found.mean())
-    sums = np.bincount(np.unique(of, return_inverse=True)[1], found - recall)
+    of = [group for group, taken in zip(groups, positive, strict=True) if taken]
+    return Flagged(logit, float((below >= logit).mean()), share(found, of), len(below), len(found))
+
+
+def share(found: np.ndarray, groups: Sequence[Hashable]) -> Ranked:
+    """Share of rows that are true, e.g. recall or a false-positive rate at a threshold that is given.
+
+    Source: Wilson's interval on the number of independent rows that would have the variance of means of whole
+    groups; on the number of groups where all rows are the same.
+
+    Args:
+        found: [rows], bool.
+        groups: Of each row.
+
+    Raises:
+        ValueError: No rows.
+    """
+    if not len(found):
+        raise ValueError("a share of no rows")
+    value = float(found.mean())
+    sums = np.bincount(_numbered(groups), found - value)
     count = len(sums)
     variance = count / (count - 1) * float(sums @ sums) / len(found) ** 2 if count > 1 else math.nan
-    return Flagged(
-        logit,
-        float((below >= logit).mean()),
-        _wilson(recall, variance, count),
-        len(below),
-        len(found),
-    )
+    return _wilson(value, variance, count)
 
 
 def _classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

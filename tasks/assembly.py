@@ -13,6 +13,7 @@ from scenarios.samples import scenario_dataset
 from scorers.influence import influence
 from scorers.preference import preference
 from scorers.simulator import simulator
+from scorers.stakes import reads_along, stakes
 from scorers.transition import transition, transition_judge
 from scorers.veto import THRESHOLDS, stopped_by_veto, veto, veto_judge
 from solvers.booking_desk import booking_desk
@@ -40,6 +41,7 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
             states=choices.states,
             seed=choices.seed,
         ),
+        setup=reads_along(choices.monitor) if choices.monitor else None,
         solver=[
             *desk,
             conversation(
@@ -62,6 +64,7 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
             transition(judging=choices.judging),
             simulator(),
             *_veto_scorers(choices),
+            *([stakes(monitor=choices.monitor)] if choices.monitor else []),
             *scorers,
         ],
         config=GenerateConfig(

@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     veto_threshold: float | None
     redraws: int
     veto_scored: Form | None
+    monitor: str | None
 
 
 class OptionError(ValueError):
@@ -86,6 +87,9 @@ class Choices(Frozen):
 
     veto_scored: Form | None = None
     """Judge each conversation with the veto's model in this form, stopping nothing: a filter for training."""
+
+    monitor: str | None = None
+    """Folder of a saved monitor that scores what goes on in the model under test; see `scorers/stakes.py`."""
 
 
 def chosen(defaults: Options, given: Options) -> Choices:

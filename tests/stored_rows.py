@@ -1,5 +1,10 @@
 """Made-up rows for tests of the activation store; light to import in a process of its own."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -32,4 +37,23 @@ def row(key, tokens=3, layers=(4,), hidden=8, seed=0, dtype=torch.float16):
         message=np.arange(tokens, dtype=np.int32) // 2 - 1,
         role=np.arange(tokens, dtype=np.uint8) % 5,
         layers={n: torch.randn(tokens, hidden, generator=generator).to(dtype) for n in layers},
+    )
+
+
+ROOT = Path(__file__).parent.parent
+
+
+def shard_files(entry):
+    return sorted(entry.folder.glob("shard-*.safetensors"))
+
+
+def in_another_process(code, *arguments, **more):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
     )

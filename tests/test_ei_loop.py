@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,13 +104,27 @@ class TestARun:
         assert main(["--run", str(unbroken), *TINY, "--seed", "7"]) == 1
         assert "seed=0, now 7" in capsys.readouterr().err
 
-    def test_can_be_made_longer(self, unbroken: Path, tmp_path: Path):
-        assert settings_of(["--run", str(unbroken), *TINY]).iterations == 1
-        assert read_run(unbroken).settings.iterations == 1
+    def test_can_be_made_longer_but_not_shorter(
+        self, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        run = tmp_path / "run"
+        shutil.copytree(unbroken, run)
+        assert main(["--run", str(run), *TINY, "--iterations", "2"]) == 0
+        before, after = without_clock(unbroken), without_clock(run)
+        assert [r["iteration"] for r in after] == [0, 1, 2]
+        assert after[0] == before[0]
+        assert before[1]["n_selected"] is None
+        assert after[1]["n_selected"] == 4
+        assert {k: v for k, v in after[1].items() if before[1][k] is not None} == {
+            k: v for k, v in before[1].items() if v is not None
+        }
+        assert main(["--run", str(run), *TINY]) == 1
+        assert "iterations=2, now 1" in capsys.readouterr().err
 
     def test_reads_back_its_config(self, unbroken: Path):
-        told = yaml.safe_load((unbroken / "config.yaml").read_text())
-        assert told["learning_rate"] == read_run(unbroken).settings.learning_rate
+        given = settings_of(["--run", str(unbroken), *TINY])
+        assert read_run(unbroken).settings == given
+        assert yaml.safe_load((unbroken / "config.yaml").read_text()) == given.model_dump(mode="json")
 
 
 MOMENTS: list[tuple[str, str, float]] = [

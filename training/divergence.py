@@ -3,10 +3,6 @@
 `python -m training.divergence QUESTION.json` measures it in a process of its own.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,11 +11,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from training.examples import Example
-from training.files import read_jsonl, write_json, write_jsonl, write_text
+from training.files import read_jsonl, write_json, write_jsonl
 from training.job import read_trained
+from training.own_process import Ended, obey, run_apart
 from training.policies import RunError
-
-ROOT = Path(__file__).parent.parent
 
 TOKENS_AT_ONCE = 8192
 """Of a batch, padding included."""
@@ -51,16 +46,18 @@ def measure_divergence(question: Question, rows: Sequence[Example], *, own_proce
     """
     write_jsonl(question.replies, rows)
     if not own_process:
-        write_json(question.out, _divergence(question))
+        _measure(question)
         return
-    told = question.out.with_suffix(".question.json")
-    write_text(told, question.model_dump_json(indent=1) + "\n")
-    command = [sys.executable, "-m", "training.divergence", str(told.resolve())]
-    if subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False).returncode != 0:
+    try:
+        run_apart("training.divergence", question, question.out.with_suffix(".question.json"))
+    except Ended:
         raise RunError(
             f"{question.checkpoint}: its divergence could not be measured; the reason stands above"
-        )
-    told.unlink()
+        ) from None
+
+
+def _measure(question: Question) -> None:
+    write_json(question.out, _divergence(question))
 
 
 def _divergence(question: Question) -> dict[str, Any]:
@@ -168,14 +165,5 @@ def _padded(batch: Sequence[tuple[list[int], int]], device: Any) -> tuple[Any, A
     return ids.to(device), mask.to(device), places.to(device)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("question", type=Path)
-    path = parser.parse_args(arguments).question
-    question = Question.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    write_json(question.out, _divergence(question))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(obey(Question, _measure, {}))

@@ -23,7 +23,6 @@ from typing import Any
 
 from scenarios.command_line import read_settings
 from scenarios.located_yaml import ScenarioError
-from training.examples import LogError
 from training.measures import measured
 from training.mixing import check_mixing
 from training.policies import RunError, check_policy, policy
@@ -186,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ScenarioError as error:
         print(error, file=sys.stderr)
         return 2
-    except (RunError, SelectionError, LogError) as error:
+    except (RunError, SelectionError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

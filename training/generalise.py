@@ -29,6 +29,7 @@ from training.cross_matrix import BASE, Measured, draw_matrix, fields, rows_of, 
 from training.curves import notes_of
 from training.files import write_json, write_text
 from training.job import REPORT as TRAINED
+from training.own_process import ROOT
 from training.policies import RunError, policy
 from training.public_benchmarks import (
     BENCHMARKS,
@@ -40,7 +41,7 @@ from training.public_benchmarks import (
     read_benchmark,
     run_benchmark,
 )
-from training.rollouts import ROOT, Rollout, roll_out
+from training.rollouts import Rollout, roll_out
 from training.run_folder import RunFolder, read_run
 from training.settings import MINIATURE
 

@@ -6,10 +6,8 @@ from typing import NamedTuple
 from training.job import read_trained
 from training.settings import Cast, Settings
 
-SERVED_HERE = ("miniature", "local")
-"""Providers that load the weights in the process that runs the eval."""
-
-PROVIDERS = (*SERVED_HERE, "vllm")
+PROVIDERS = ("miniature", "local", "vllm")
+"""Whose weights can be trained here, and served as checkpoints."""
 
 
 class RunError(RuntimeError):

@@ -7,15 +7,11 @@ samples: scorers of benchmarks index and quote the transcript (sycophancy reads 
 first answer), and a message more would change what they judge without a word.
 """
 
-import argparse
 import importlib
-import json
 import math
-import os
 import random
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,9 +26,8 @@ from scenarios.schema import Scale
 from scorers.metrics import Values
 from training.contrasts import Group
 from training.conversations import finished_log_in
-from training.files import write_text
+from training.own_process import FAILED, Ended, obey, run_apart
 from training.policies import RunError
-from training.rollouts import ROOT
 
 Context = Literal["none", "gameable", "other"]
 """Whose words the model has before it: nobody's, a gameable user's or another user's."""
@@ -41,6 +36,9 @@ PERSON = (
     "The person you are talking with wrote this to you earlier:\n\n{words}\n\n"
     "The messages that follow are from the same person."
 )
+
+UNAVAILABLE = 3
+"""Exit status."""
 
 PACKAGE = "inspect_evals"
 INSTALL = "pip install inspect-evals"
@@ -186,7 +184,11 @@ def run_benchmark(run: BenchmarkRun, *, own_process: bool) -> Path:
     if (found := _finished(run)) is not None:
         return found
     if own_process:
-        _run_apart(run)
+        try:
+            told = run.folder.with_name(f"{run.folder.name}.json")
+            run_apart("training.public_benchmarks", run, told, listen=True)
+        except Ended as ended:
+            raise (Unavailable if ended.status == UNAVAILABLE else RunError)(str(ended)) from None
     else:
         _run(run)
     if (found := _finished(run)) is None:
@@ -308,40 +310,5 @@ def _finished(run: BenchmarkRun) -> Path | None:
     return log
 
 
-def _run_apart(run: BenchmarkRun) -> None:
-    told = run.folder.with_name(f"{run.folder.name}.json")
-    write_text(told, run.model_dump_json(indent=1) + "\n")
-    command = [sys.executable, "-m", "training.public_benchmarks", str(told.resolve())]
-    done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True, check=False
-    )
-    told.unlink()
-    if done.returncode == 130:
-        raise KeyboardInterrupt
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise (Unavailable if done.returncode == 3 else RunError)(last)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 done, 1 failed, 3 cannot be run here, 130 stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    run = BenchmarkRun.model_validate(
-        json.loads(parser.parse_args(arguments).run.read_text(encoding="utf-8"))
-    )
-    try:
-        _run(run)
-    except Unavailable as error:
-        print(error, file=sys.stderr)
-        return 3
-    except RunError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(obey(BenchmarkRun, _run, {Unavailable: UNAVAILABLE, RunError: FAILED}))

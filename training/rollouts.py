@@ -4,12 +4,8 @@
 GPU) is free afterwards.
 """
 
-import argparse
-import json
 import os
-import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +14,8 @@ from inspect_ai import eval, eval_retry  # noqa: A004
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 from pydantic import BaseModel, ConfigDict
 
-from training.files import write_text
+from training.own_process import FAILED, ROOT, Ended, obey, run_apart
 from training.policies import RunError
-
-ROOT = Path(__file__).parent.parent
 
 
 class Rollout(BaseModel):
@@ -62,7 +56,10 @@ def roll_out(rollout: Rollout, *, own_process: bool) -> Path:
     if (found := finished_log(rollout)) is not None:
         return found
     if own_process:
-        _run_apart(rollout)
+        try:
+            run_apart("training.rollouts", rollout, rollout.folder.with_name(f"{rollout.folder.name}.json"))
+        except Ended:
+            raise RunError(f"{rollout.folder}: the eval failed; its last lines stand above") from None
     else:
         _run(rollout)
     if (found := finished_log(rollout)) is None:
@@ -150,18 +147,6 @@ def _broken_off(rollout: Rollout) -> EvalLog | None:
     return None
 
 
-def _run_apart(rollout: Rollout) -> None:
-    told = rollout.folder.with_name(f"{rollout.folder.name}.json")
-    write_text(told, rollout.model_dump_json(indent=1) + "\n")
-    command = [sys.executable, "-m", "training.rollouts", str(told.resolve())]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
-    if done.returncode == 130:
-        raise KeyboardInterrupt
-    if done.returncode != 0:
-        raise RunError(f"{rollout.folder}: the eval failed; its last lines stand above")
-    told.unlink()
-
-
 def _logs(folder: Path) -> list[EvalLog]:
     """Headers of the logs in a folder, oldest first; files that cannot be read are put aside."""
     if not folder.exists():
@@ -194,7 +179,7 @@ def _check(log: EvalLog, rollout: Rollout) -> None:
             ", ".join(f"{key}={was!r}, not {now!r}" for key, (was, now) in other.items()) or f"task {file!r}"
         )
         raise RunError(
-            f"{_path(log)} is the log of something else ({told}); move it away, or give another --run"
+            f"{_path(log)} is the log of something else ({told}); move it away, or name another folder"
         )
     if _name(log.eval.model) != _name(rollout.model):
         raise RunError(
@@ -217,20 +202,5 @@ def _first_error(log: EvalLog) -> str:
     return next((s.error.message for s in log.samples or [] if s.error is not None), log.status)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 done, 1 failed, 130 stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rollout", type=Path)
-    rollout = Rollout.model_validate(json.loads(parser.parse_args(arguments).rollout.read_text()))
-    try:
-        _run(rollout)
-    except RunError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(obey(Rollout, _run, {RunError: FAILED}))

@@ -9,8 +9,8 @@ from typing import Self
 
 from training.files import write_text
 from training.job import Job
+from training.own_process import ROOT
 from training.policies import RunError
-from training.rollouts import ROOT
 
 
 class Trainer:

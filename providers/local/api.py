@@ -1,8 +1,10 @@
 """`local/...` as an Inspect model provider."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from inspect_ai.model import (
     ChatCompletionChoice,
@@ -19,10 +21,14 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import collect
 
-from providers.local.engine import BASE, Engine, EngineOptions, Generated, engine_for
+from providers.local.engine import BASE, Engine, EngineOptions, Generated, T, engine_for
 from providers.local.sampling import Settings
 from providers.local.tool_calls import read_tool_calls
+from providers.local.watching import Watch
 from providers.seeds import CallSeeds
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 IGNORED = ("frequency_penalty", "presence_penalty", "logit_bias", "response_schema", "reasoning_effort")
 """Settings that would change the answers if they were honoured; asking for one is an error."""
@@ -62,7 +68,41 @@ class LocalAPI(ModelAPI):
         base, adapter = split_name(model_name)
         self.engine: Engine = engine_for(EngineOptions(path=base, **options))
         self.adapter = BASE if adapter is None else self.engine.adapter(adapter)
+        self.adapter_folder = None if adapter is None else Path(adapter).expanduser()
         self._seeds = CallSeeds()
+        self._watches: WeakSet[Watch] = WeakSet()
+
+    @property
+    def local(self) -> "LocalAPI":
+        """The provider that has the weights, here and in providers that are built on this one."""
+        return self
+
+    @property
+    def path(self) -> str:
+        """Folder or hub id of the base model."""
+        return self.engine.options.path
+
+    @property
+    def revision(self) -> str | None:
+        """Commit of a model on the hub, if it is known."""
+        return getattr(self.engine.model.config, "_commit_hash", None)
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """With the chat template that is used."""
+        return self.engine.tokenizer
+
+    def lend(self, use: Callable[[Any], T]) -> T:
+        """What `use` makes of the model while nothing is generated.
+
+        If there are adapters, it is a PEFT model, in which any of them may be active; `adapter` is the name
+        of this one's, `__base__` without.
+        """
+        return self.engine.lend(use)
+
+    def watch(self, watch: Watch) -> None:
+        """Let somebody read along from now on, for as long as they are there."""
+        self._watches.add(watch)
 
     def max_connections(self) -> int:
         """Two batches: one runs, one gathers."""
@@ -97,6 +137,7 @@ class LocalAPI(ModelAPI):
             top_logprobs=(config.top_logprobs or 0) if config.logprobs else None,
             stop=tuple(config.stop_seqs or ()),
         )
+        watches = tuple(self._watches)
         answers = await collect(
             *(
                 self.engine.generate(
@@ -105,6 +146,7 @@ class LocalAPI(ModelAPI):
                     seed=self._seeds.draw(config.seed, prompt),
                     adapter=self.adapter,
                     settings=settings,
+                    watches=watches,
                 )
                 for _ in range(config.num_choices or 1)
             )
@@ -130,10 +172,13 @@ class LocalAPI(ModelAPI):
         self, answer: Generated, tools: list[ToolInfo], logprobs: bool | None
     ) -> ChatCompletionChoice:
         text, calls = read_tool_calls(answer.text, tools) if tools else (answer.text, [])
+        message = ChatMessageAssistant(
+            content=text, tool_calls=calls or None, model=self.model_name, source="generate"
+        )
+        for seen in answer.seen:
+            seen.watch.keep(message.id or "", seen.tokens, seen.numbers)
         return ChatCompletionChoice(
-            message=ChatMessageAssistant(
-                content=text, tool_calls=calls or None, model=self.model_name, source="generate"
-            ),
+            message=message,
             stop_reason="tool_calls" if calls else answer.stop,
             logprobs=self._logprobs(answer) if logprobs else None,
         )

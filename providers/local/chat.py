@@ -1,6 +1,7 @@
 """From Inspect's messages to the tokens that a model was trained to see, through its chat template."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,14 @@ class Chat:
             )
         # the template writes the special tokens itself; a second BOS would be added here otherwise
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @cached_property
+    def closing(self) -> list[int]:
+        """Token ids of what the template writes after the words of a reply that ends the conversation."""
+        rows = [{"role": "user", "content": "alpha"}, {"role": "assistant", "content": "bravo"}]
+        text = str(self.tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=False))
+        after = text.rpartition("bravo")[2]
+        return list(self.tokenizer(after, add_special_tokens=False)["input_ids"])
 
     def _rows(self, messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
         system = "\n\n".join(m.text for m in messages if isinstance(m, ChatMessageSystem))

@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from providers.local.sampling import Sampler, Settings
+from providers.local.watching import Trace
 
 COMPACT = 0.75
 """Finished rows are taken out of the batch when no more than this share goes on."""
@@ -55,6 +56,7 @@ def decode(
     pad: int,
     device: torch.device,
     said_stop: Callable[[list[int]], bool] | None = None,
+    trace: Trace | None = None,
 ) -> list[Written]:
     """Continue every prompt until its end token, its length, or a stop string.
 
@@ -67,18 +69,21 @@ def decode(
         pad: Fills the left of shorter prompts; masked.
         device: Where the inputs go.
         said_stop: Tells from a row's tokens whether a stop string was written.
+        trace: Reads along; rows may then be in the batch a little longer. What is written is the same.
     """
     written = [Written([], [], []) for _ in rows]
     sampler = Sampler(settings, [r.seed for r in rows])
     first, copies = _once_each(rows)
     ids, mask = _left_padded(first, pad, device)
     width = ids.shape[1]
-    room = torch.ones(len(first), max(r.max_tokens for r in rows), dtype=mask.dtype, device=device)
+    longest = max(r.max_tokens for r in rows) + (trace.room if trace is not None else 0)
+    room = torch.ones(len(first), longest, dtype=mask.dtype, device=device)
     mask = torch.cat([mask, room], dim=1)
     positions = (mask[:, :width].cumsum(dim=1) - 1).clamp(min=0)
     cache = _growing_cache(config)
     alive = list(range(len(rows)))  # rows in the batch, in order
     done: set[int] = set()
+    owed: dict[int, list[int]] = {}  # row that is done -> tokens that are still to be read
     started = False
     while True:
         logits = forward(
@@ -89,6 +94,8 @@ def decode(
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
+        if trace is not None:
+            trace.step_read(alive) if started else trace.prompts_read(copies)
         if not started:
             started = True
             if len(first) < len(rows):
@@ -100,10 +107,16 @@ def decode(
         for i in alive:
             if i not in done and _ended(rows[i], written[i].tokens, end_tokens, said_stop):
                 done.add(i)
-        if len(done) == len(rows):
+                if trace is not None:
+                    owed[i] = trace.owed(i, written[i].tokens)
+        over = {i for i in done if not owed.get(i)}
+        if len(over) == len(rows):
             return written
+        for place, i in enumerate(alive):
+            if owed.get(i):
+                tokens[place] = owed[i].pop(0)
         ids, positions, width = tokens[:, None], positions[:, -1:] + 1, width + 1
-        going = [place for place, i in enumerate(alive) if i not in done]
+        going = [place for place, i in enumerate(alive) if i not in over]
         if len(going) <= COMPACT * len(alive):
             keep = torch.tensor(going, device=device)
             cache.batch_select_indices(keep)

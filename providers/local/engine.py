@@ -4,11 +4,12 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -19,8 +20,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from providers.local.chat import Chat
 from providers.local.decoding import Row, Written, decode
 from providers.local.sampling import Settings
+from providers.local.watching import Seen, Trace, Watch, read_all, shared_out
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BASE = "__base__"
 """PEFT's name for no adapter."""
@@ -50,6 +54,9 @@ class Generated(NamedTuple):
     text: str
     stop: Literal["stop", "max_tokens"]
 
+    seen: list[Seen]
+    """One for each watch of the request."""
+
 
 @dataclass(eq=False)
 class Request:
@@ -60,6 +67,7 @@ class Request:
     seed: int
     adapter: str
     settings: Settings
+    watches: tuple[Watch, ...]
     token: anyio.lowlevel.EventLoopToken
     done: anyio.Event = field(default_factory=anyio.Event)
     answer: Generated | None = None
@@ -111,11 +119,24 @@ class Engine:
                 self._adapters[key] = name
             return self._adapters[key]
 
+    def lend(self, use: Callable[[Any], T]) -> T:
+        """What `use` makes of the model while nothing else happens to it."""
+        with self._lock:
+            return use(self.model)
+
     async def generate(
-        self, prompt: list[int], *, max_tokens: int, seed: int, adapter: str, settings: Settings
+        self,
+        prompt: list[int],
+        *,
+        max_tokens: int,
+        seed: int,
+        adapter: str,
+        settings: Settings,
+        watches: tuple[Watch, ...] = (),
     ) -> Generated:
         """Answer one prompt, in a batch with whatever else is waiting."""
-        request = Request(prompt, max_tokens, seed, adapter, settings, anyio.lowlevel.current_token())
+        token = anyio.lowlevel.current_token()
+        request = Request(prompt, max_tokens, seed, adapter, settings, watches, token)
         self._queue.put(request)
         try:
             await request.done.wait()
@@ -181,17 +202,39 @@ class Engine:
         rows = [
             Row(r.prompt, min(r.max_tokens, self.context - len(r.prompt)), r.seed, r.adapter) for r in batch
         ]
-        written = decode(
-            self._forward,
-            self.model.config,
-            rows,
-            settings,
+        watches = list(dict.fromkeys(watch for request in batch for watch in request.watches))
+        with ExitStack() as stack:
+            trace = self._trace(batch, watches, stack) if watches else None
+            written = decode(
+                self._forward,
+                self.model.config,
+                rows,
+                settings,
+                end_tokens=self.end_tokens,
+                pad=self.pad,
+                device=self.device,
+                said_stop=self._said(settings.stop) if settings.stop else None,
+                trace=trace,
+            )
+        found = [self._read(w, settings) for w in written]
+        if trace is None:
+            return found
+        return [
+            answer._replace(seen=shared_out(watches, request.watches, *trace.seen(i, answer.written.tokens)))
+            if request.watches
+            else answer
+            for i, (request, answer) in enumerate(zip(batch, found, strict=True))
+        ]
+
+    def _trace(self, batch: Sequence[Request], watches: Sequence[Watch], stack: ExitStack) -> Trace:
+        return Trace(
+            read_all(watches, self.model, stack),
+            [r.prompt for r in batch],
+            [bool(r.watches) for r in batch],
+            closing=self.chat.closing,
             end_tokens=self.end_tokens,
-            pad=self.pad,
-            device=self.device,
-            said_stop=self._said(settings.stop) if settings.stop else None,
+            context=self.context,
         )
-        return [self._read(w, settings) for w in written]
 
     def _forward(self, *, adapters: Sequence[str], **inputs: Any) -> Any:
         inputs |= self._last_logits
@@ -214,6 +257,7 @@ class Engine:
             written=written,
             text=text if cut is None else text[:cut],
             stop="stop" if ended or cut is not None else "max_tokens",
+            seen=[],
         )
 
 

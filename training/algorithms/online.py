@@ -37,7 +37,7 @@ from training.algorithms.grpo import as_rollout, filler, layout, quiet, trainer_
 from training.algorithms.rows import token_rows
 from training.algorithms.token_trajectories import TokenTrajectory, token_trajectories, with_reward
 from training.base_models import CannotTrain, load_tokenizer, processes, write_weights
-from training.examples import Example, LogError, Mark, rows_of_log
+from training.examples import Example, Mark, rows_of_log
 from training.files import write_json
 from training.job import Job, Trained
 from training.policies import RunError
@@ -167,7 +167,7 @@ class OnlineRollouts:
         try:
             log = self._talked(policy, step, samples)
             found = self._read(log, step, samples)
-        except (RunError, LogError) as error:
+        except RunError as error:
             raise CannotTrain(str(error)) from error
         shutil.rmtree(policy)
         epochs = Counter[str]()

@@ -1,0 +1,279 @@
+"""Evaluates monitors on captured data sets, beside controls.
+
+    python probes/evaluate.py --monitors monitors/* --data activations/mt activations/synthetic:split=test \\
+        --train activations/synthetic:split=train --by language --out results
+
+Writes results.json (a row for every monitor and control on every data set and part of it), evaluation.json
+(data sets, comparisons, thresholds elsewhere), results.md and figures. Controls that are fitted (words,
+shuffled labels) need --train, the rows that the monitors were fitted on.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from probes import comparisons, results
+from probes.comparisons import MEAN
+from probes.evaluate_settings import Settings
+from probes.evaluation_data import EvaluationSet
+from probes.evaluation_material import WORDS, Material, read_material
+from probes.figures import Bin, Dot, Line, draw_dots, draw_lengths, draw_reliability, draw_roc
+from probes.files import StoreError, write_whole
+from probes.metrics import usable_rows
+from probes.monitor import MonitorError
+from probes.ranking import Ranked
+from probes.results import LENGTH, SHUFFLED, Row
+from probes.results_page import Found, headline, results_page
+from probes.scored import (
+    Scored,
+    ShuffledLogits,
+    length_control,
+    score_monitors,
+    shuffled_controls,
+    word_control,
+)
+from probes.token_page import choose, write_token_page
+from probes.token_texts import conversation_texts
+from probes.transfer import transfer
+from scenarios.command_line import read_settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RESULTS, DETAILS, PAGE = "results.json", "evaluation.json", "results.md"
+MOST_SHOWN = 4
+
+
+def evaluate(settings: Settings, *, progress: bool = False) -> Found:
+    """Score, measure, compare, and write everything to `settings.out`.
+
+    Raises:
+        MonitorError: A folder without a monitor; a monitor for other activations than a data set has.
+        StoreError: Data sets that cannot be read; a full disk.
+        ValueError: A reference, fact or monitor to show that does not exist; activations that are not finite;
+            a tokenizer that is not there; training rows that nothing can be fitted on.
+    """
+    material = read_material(settings)
+    sets, monitors = material.sets, material.monitors
+    with tqdm(total=4, desc="monitors", disable=None if progress else True, leave=False) as bar:
+        scored = score_monitors(monitors, sets, device=settings.device)
+        bar.update()
+        bar.set_description("controls")
+        scored += _controls(settings, material)
+        shuffled = _shuffled(settings, material)
+        bar.update()
+        bar.set_description("metrics")
+        rows = results.whole_rows(scored, sets, settings.length_edges)
+        rows += results.mean_rows(scored, sets, draws=settings.draws, seed=settings.seed)
+        rows += results.shuffled_rows(shuffled, sets)
+        rows += results.part_rows(scored, sets, settings.by, settings.length_edges)
+        bar.update()
+        bar.set_description("comparisons")
+        reference = next(
+            one for one in scored if settings.reference is None or one.name == settings.reference
+        )
+        compared = comparisons.compare(scored, reference, sets, draws=settings.draws, seed=settings.seed)
+        bar.update()
+    found = Found(
+        sets,
+        rows,
+        results.over_seeds(rows, scored),
+        transfer(scored, sets),
+        compared,
+        _shown(settings, scored, rows),
+        material.notes + _classes(sets),
+    )
+    _write(settings, found)
+    if settings.figures:
+        _draw(settings.out, found, scored)
+    if settings.token_rows and material.tokenizer is not None:
+        _token_pages(settings, material, material.tokenizer, found, scored)
+    return found
+
+
+def _classes(sets: Sequence[EvaluationSet]) -> list[str]:
+    notes = []
+    for data in sets:
+        usable = usable_rows(data.labels)
+        if not usable.both_classes:
+            notes.append(
+                f"**{data.name}** has {usable.n_positive} positive and {usable.n_negative} negative rows: "
+                "nothing can be ranked there, and it is not in any mean."
+            )
+    return notes
+
+
+def _controls(settings: Settings, material: Material) -> list[Scored]:
+    wanted = settings.wanted_controls
+    found = [length_control(material.sets)] if "length" in wanted else []
+    words = [control for control in WORDS if control in wanted]
+    if not words or material.train is None or material.tokenizer is None:
+        return found
+    train = material.train
+    own = train.entry.layers_of(train.keys)[:1]
+    train_texts = conversation_texts(material.tokenizer, train.entry.open(train.keys, own))
+    texts = [
+        conversation_texts(material.tokenizer, data.activations(data.entry.layers_of(data.keys)[:1]))
+        for data in material.sets
+    ]
+    for control in words:
+        kind = "tfidf" if control == "tfidf" else "bag_of_words"
+        found.append(word_control(kind, train, train_texts, texts, settings.seed))
+    return found
+
+
+def _shuffled(settings: Settings, material: Material) -> list[ShuffledLogits]:
+    if SHUFFLED not in settings.wanted_controls or material.train is None:
+        return []
+    return shuffled_controls(
+        material.monitors,
+        material.train,
+        material.sets,
+        permutations=settings.permutations,
+        seed=settings.seed,
+        device=settings.device,
+    )
+
+
+def _shown(settings: Settings, scored: Sequence[Scored], rows: Sequence[Row]) -> list[str]:
+    """Those asked for, or the best of each head by AUROC, at most four."""
+    if settings.show:
+        return list(settings.show)
+    means = {
+        row["monitor"]: row["auroc"] for row in rows if row["dataset"] == MEAN and row["control"] is None
+    }
+    if not means:
+        means = {row["monitor"]: row["auroc"] for row in rows if row["by"] is None and row["control"] is None}
+    ranked = sorted(
+        (one for one in scored if one.of is not None), key=lambda one: -(means.get(one.name) or 0.0)
+    )
+    best: dict[str, str] = {}
+    for one in ranked:
+        if one.of is not None:
+            best.setdefault(one.of.monitor.card.head, one.name)
+    return list(best.values())[:MOST_SHOWN]
+
+
+def _write(settings: Settings, found: Found) -> None:
+    details = {
+        "settings": settings.model_dump(mode="json"),
+        "datasets": [
+            {
+                "name": data.name,
+                "path": str(data.path),
+                "source": data.source,
+                "spec": data.spec.key,
+                "rows": len(data.rows),
+                "groups": len(set(data.groups)),
+                "excluded": data.excluded,
+                "not_captured": data.left_out,
+            }
+            for data in found.sets
+        ],
+        "notes": found.notes,
+        "over_seeds": found.seeds,
+        "comparisons": [one.row() for one in found.compared],
+        "thresholds": [one.row() for one in found.transferred],
+    }
+    for name, value in ((RESULTS, found.rows), (DETAILS, details)):
+        write_whole(
+            settings.out / name, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        )
+    write_whole(settings.out / PAGE, results_page(found))
+
+
+def _draw(out: Path, found: Found, scored: Sequence[Scored]) -> None:
+    shown = [one for name in found.shown for one in scored if one.name == name]
+    controls = [one for one in scored if one.control is not None]
+    lines = {
+        data.name: {
+            one.name: Line(data.labels, one.logits[i], data.groups, one.control is not None)
+            for one in [*shown, *controls]
+        }
+        for i, data in enumerate(found.sets)
+    }
+    draw_roc(lines, out / "roc.png", title="How monitors rank conversations")
+    draw_roc(lines, out / "roc_linear.png", title="How monitors rank conversations", log_x=False)
+    monitors = {name: {k: line for k, line in of.items() if not line.control} for name, of in lines.items()}
+    draw_reliability(monitors, out / "reliability.png", title="How far probabilities can be believed")
+    names = [one.name for one in [*shown, *controls]]
+    draw_lengths(
+        {data.name: _bins(found.rows, data.name, names) for data in found.sets},
+        out / "lengths.png",
+        title="Short and long conversations",
+        controls=[one.name for one in controls],
+    )
+    draw_dots(_dots(found, scored), out / "monitors.png", title="Monitors and controls")
+
+
+def _bins(rows: Sequence[Row], dataset: str, names: Sequence[str]) -> dict[str, list[Bin]]:
+    found: dict[str, list[Bin]] = {}
+    for row in rows:
+        if row["by"] == LENGTH and row["dataset"] == dataset and row["monitor"] in names:
+            found.setdefault(row["monitor"], []).append(Bin(row["value"], _ranked(row), row["n"]))
+    return {name: found[name] for name in names}
+
+
+def _dots(found: Found, scored: Sequence[Scored]) -> dict[str, dict[str, list[Dot]]]:
+    """Seeds of a head in one row."""
+    labels: dict[str, str] = {}
+    for one in scored:
+        name = one.name
+        if one.of is not None and one.of.seed is not None:
+            name = one.name.removesuffix(f"-seed{one.of.seed}")
+        labels[one.name] = name
+    dots: dict[str, dict[str, list[Dot]]] = {}
+    for row in found.rows:
+        ranked = _ranked(row)
+        if row["by"] is None and ranked is not None:
+            shuffled = row["control"] == SHUFFLED
+            name = f"shuffled, {labels[row['monitor']]}" if shuffled else labels[row["monitor"]]
+            if not shuffled or row["monitor"] in found.shown:
+                own = dots.setdefault(name, {}).setdefault(row["dataset"], [])
+                own.append(Dot(ranked, row["control"] is not None))
+    return dots
+
+
+def _ranked(row: Row) -> Ranked | None:
+    if row["auroc"] is None:
+        return None
+    ends = [float("nan") if row[end] is None else row[end] for end in ("auroc_low", "auroc_high")]
+    return Ranked(row["auroc"], *ends)
+
+
+def _token_pages(
+    settings: Settings,
+    material: Material,
+    tokenizer: "PreTrainedTokenizerBase",
+    found: Found,
+    scored: Sequence[Scored],
+) -> None:
+    best = next(one for one in scored if one.name == found.shown[0])
+    assert best.of is not None
+    for data, logits in zip(material.sets, best.logits, strict=True):
+        rows = choose(data.labels, logits, best.threshold, settings.token_rows)
+        name = data.name.replace(":", "_").replace("=", "_").replace(",", "_")
+        write_token_page(best.of, data, rows, tokenizer, settings.out / f"tokens-{name}.html")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line. Exit status: 0 done, 1 something is wrong with the options, the monitors or the data."""
+    try:
+        settings = read_settings(Settings, arguments, __doc__ or "")
+        found = evaluate(settings, progress=True)
+    except (StoreError, MonitorError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n\n".join([*found.notes, headline(found)]))
+    print(
+        f"\n{RESULTS}, {DETAILS}, {PAGE}" + (" and figures" if settings.figures else "") + f": {settings.out}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
