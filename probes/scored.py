@@ -14,7 +14,7 @@ from probes.controls import Words, fit_lexical, shuffled_logits
 from probes.evaluation_data import EvaluationSet
 from probes.files import StoreError
 from probes.fit_data import LabelledRows
-from probes.heads.base import Head, NotFiniteError, score_together
+from probes.heads.base import DivergedError, Head, NotFiniteError, score_together
 from probes.heads.training import fit_together
 from probes.monitor import CARD, MismatchError, Monitor, MonitorError
 
@@ -148,7 +148,7 @@ def score_monitors(
                 found = score_together(heads, rows, device=device)
             except NotFiniteError as error:
                 raise ValueError(f"data set {data.name}, {data.rows[error.row].id}: {error}") from error
-            except FloatingPointError as error:
+            except DivergedError as error:
                 names = ", ".join(monitors[i].name for i in members)
                 raise ValueError(
                     f"data set {data.name}: scores beyond all bounds, of one of {names}"

@@ -45,6 +45,13 @@ class NotFiniteError(ValueError):
         self.row, self.of_validation = row, of_validation
 
 
+class DivergedError(ValueError):
+    """Scores that are not finite of activations that are: the weights of a head grew beyond all bounds."""
+
+    def __init__(self) -> None:
+        super().__init__("the weights of a head grew beyond all bounds; lower its learning rate")
+
+
 class Masses(NamedTuple):
     """How much each row counts as positive and as negative. A soft label splits a row between the two.
 
@@ -275,12 +282,12 @@ def mapped(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> to
 
 
 def check_finite(channels: torch.Tensor, block: Block) -> None:
-    """Raises NotFiniteError if the activations that `channels` were computed from are not finite."""
+    """Raises NotFiniteError if activations are not finite, DivergedError if only `channels` are not."""
     if bool(torch.isfinite(channels).all()):
         return
     broken = ~torch.isfinite(block.values).all(dim=1).cpu()
     if not broken.any():
-        raise FloatingPointError("the weights of a head grew beyond all bounds; lower its learning rate")
+        raise DivergedError
     token = int(broken.nonzero()[0])
     raise NotFiniteError(int(block.rows[int(torch.searchsorted(block.offsets, token, right=True)) - 1]))
 
