@@ -193,7 +193,8 @@ def _ends(name: str, value: ranking.Ranked | None) -> dict[str, float | None]:
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
-def _write(settings: Settings, found: Sequence[Warned]) -> None:
+def write(settings: Settings, found: Sequence[Warned]) -> None:
+    """Write `early_warning.json` and the picture."""
     from probes.early_warning_figure import draw
 
     told = {
@@ -275,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as e:
         print(e, file=sys.stderr)
         return 1
-    _write(settings, found)
+    write(settings, found)
     report(settings, found)
     return 0
 

@@ -123,7 +123,7 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
         panel.set_ylim(0, 1.005)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _axes(panels, "false-positive rate", "recall")
-    _save(figure, out)
+    save_picture(figure, out)
 
 
 def draw_reliability(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str) -> None:
@@ -158,7 +158,7 @@ def draw_reliability(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title
         panel.set_xlim(-0.02, 1.02)
         panel.set_ylim(-0.02, 1.02)
     _axes(panels, "probability that the monitor gives", "share of positives")
-    _save(figure, out)
+    save_picture(figure, out)
 
 
 def draw_lengths(
@@ -202,9 +202,9 @@ def draw_lengths(
         panel.set_xticks(range(len(bins)), [f"{one.name}\nn {one.rows}" for one in bins], fontsize=8)
         panel.set_xlim(-0.4, len(bins) - 0.6 if bins else 1)
         panel.set_ylim(0, 1.02)
-        _ends(panel, ends)
+        label_ends(panel, ends)
     _axes(panels, "tokens", "AUROC")
-    _save(figure, out)
+    save_picture(figure, out)
 
 
 def draw_dots(rows: Mapping[str, Mapping[str, Sequence[Dot]]], out: Path, *, title: str) -> None:
@@ -227,7 +227,7 @@ def draw_dots(rows: Mapping[str, Mapping[str, Sequence[Dot]]], out: Path, *, tit
     low = min([0.45, *(dot.low for dot in dots if not math.isnan(dot.low))])
     for number, column in enumerate(columns):
         panel = figure.add_subplot(grid[0, number])
-        _plain(panel, column)
+        plain_panel(panel, column)
         panel.grid(axis="x", color="#e9e9e9", linewidth=0.8)
         panel.axvline(0.5, color="#bbbbbb", linewidth=1.2, zorder=1)
         for place, of in enumerate(rows.values()):
@@ -251,7 +251,7 @@ def draw_dots(rows: Mapping[str, Mapping[str, Sequence[Dot]]], out: Path, *, tit
         fontsize=10,
         color=GREY,
     )
-    _save(figure, out)
+    save_picture(figure, out)
 
 
 def _styles(lines: Mapping[str, object], controls: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -294,7 +294,7 @@ def _grid(
         x = 0.75 + column * (PANEL + room + 0.45)
         y = height - 1.05 - PANEL - row * (PANEL + 0.85)
         panel = figure.add_axes((x / width, y / height, PANEL / width, PANEL / height))
-        _plain(panel, name)
+        plain_panel(panel, name)
         panel.grid(color="#efefef", linewidth=0.8)
         panels.append(panel)
     figure.text(0.2 / width, 1 - 0.36 / height, title, fontsize=14, fontweight="bold", color=INK)
@@ -302,7 +302,8 @@ def _grid(
     return figure, panels
 
 
-def _plain(panel: Axes, name: str) -> None:
+def plain_panel(panel: Axes, name: str) -> None:
+    """Title to the left, no box, quiet axes."""
     panel.set_title(name, loc="left", fontsize=11, color=INK, pad=7)
     panel.spines[["top", "right"]].set_visible(False)
     panel.spines[["left", "bottom"]].set_color("#bbbbbb")
@@ -326,7 +327,7 @@ def _key(panel: Axes, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
         panel.text(1.1, y, text, transform=panel.transAxes, va="center", color=style["color"], **LABEL)
 
 
-def _ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+def label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Names of lines to the right of their ends; labels keep apart."""
     bottom, top = panel.get_ylim()
     gap = (top - bottom) * LABEL_APART
@@ -356,7 +357,8 @@ def _percent(value: float) -> str:
     return f"{100 * value:g} %"
 
 
-def _save(figure: Figure, out: Path) -> None:
+def save_picture(figure: Figure, out: Path) -> None:
+    """A PNG file, written whole or not at all."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=DPI)
     write_whole(out, data.getvalue())
