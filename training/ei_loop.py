@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = settings_of(sys.argv[1:] if arguments is None else arguments)
         if settings.model == MINIATURE:
-            # two threads help a little, unless they spin long while they wait: on a busy machine that is slower
+            # two threads help a little, unless they spin long while they wait
             os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
             os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         train_in_rounds(settings)
