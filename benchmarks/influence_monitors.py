@@ -5,7 +5,7 @@
 Monitors are fitted on what the base model said to users of the therapy family's train topics, before any
 training, labelled by the judge. First table: the held-out topics in each iteration of a run of
 `training/ei_loop.py` (made with its defaults if RUN is not there), and when harm shows to the judge and to
-the monitor; then what the length of the conversations and their words alone tell. Second table: the base model in
+the monitor; then what length and words alone tell. Second table: the base model in
 every other family, at the same threshold, beside length.
 
 The miniature is a demonstration world: these numbers are no evidence about real models.
