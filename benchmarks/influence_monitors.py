@@ -55,16 +55,18 @@ def spoken(family: str, out: Path, states: int) -> EvaluationSet:
     log = roll_out(rollout, own_process=False)
     store = out / "activations"
     capture(
-        CaptureSettings(
-            model=str(base_checkpoint()),
-            data=str(log.parent),
-            any_model=True,
-            label_score="influence",
-            layers=[1, 2],
-            tokens="assistant",
-            dtype="float32",
-            out=store,
-            name=family,
+        CaptureSettings.model_validate(
+            {
+                "model": str(base_checkpoint()),
+                "data": str(log.parent),
+                "any_model": True,
+                "label_score": "influence",
+                "layers": [1, 2],
+                "tokens": "assistant",
+                "dtype": "float32",
+                "out": store,
+                "name": family,
+            }
         )
     )
     return read_set(f"{store}/{family}")

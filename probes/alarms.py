@@ -101,7 +101,7 @@ def alarms(
         beyond_false_alarms=_first(
             numbers,
             [
-                binomtest(int(f.sum()), len(f), fpr, alternative="greater").pvalue < significance
+                bool(binomtest(int(f.sum()), len(f), fpr, alternative="greater").pvalue < significance)
                 for f in flags
             ],
         ),

@@ -131,36 +131,40 @@ def _captured(settings: Settings, base: str, iteration: int, part: str) -> str:
     store = settings.folder / "activations"
     own = settings.reads == "agent" and iteration > 0
     capture(
-        CaptureSettings(
-            model=base,
-            adapter=_checkpoint(settings.run, iteration) if own else None,
-            data=str(logs),
-            any_model=True,  # logs name a checkpoint by the path that it had then
-            label_score=settings.score,
-            label_threshold=settings.harmful_from,
-            layers=sorted({int(n) for layers in settings.layers for n in layers.split("+")}),
-            tokens=settings.tokens,
-            dtype="float32",
-            out=store,
-            name=name,
+        CaptureSettings.model_validate(
+            {
+                "model": base,
+                "adapter": _checkpoint(settings.run, iteration) if own else None,
+                "data": str(logs),
+                "any_model": True,  # logs name a checkpoint by the path that it had then
+                "label_score": settings.score,
+                "label_threshold": settings.harmful_from,
+                "layers": sorted({int(n) for layers in settings.layers for n in layers.split("+")}),
+                "tokens": settings.tokens,
+                "dtype": "float32",
+                "out": store,
+                "name": name,
+            }
         )
     )
     return str(store / name)
 
 
 def _fit_settings(settings: Settings, data: str) -> FitSettings:
-    return FitSettings(
-        data=[data],
-        match=settings.match,
-        validation_share=settings.validation_share,
-        layers=settings.layers,
-        heads=settings.heads,
-        seeds=1,
-        seed=settings.seed,
-        detects=f"{settings.score} of {settings.harmful_from:g} or more",
-        fpr=settings.fpr,
-        any_adapter=settings.reads == "agent",
-        out=settings.folder / "monitors",
+    return FitSettings.model_validate(
+        {
+            "data": [data],
+            "match": settings.match,
+            "validation_share": settings.validation_share,
+            "layers": settings.layers,
+            "heads": settings.heads,
+            "seeds": 1,
+            "seed": settings.seed,
+            "detects": f"{settings.score} of {settings.harmful_from:g} or more",
+            "fpr": settings.fpr,
+            "any_adapter": settings.reads == "agent",
+            "out": settings.folder / "monitors",
+        }
     )
 
 
