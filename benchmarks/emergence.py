@@ -2,7 +2,7 @@
 
     python benchmarks/emergence.py --part seeds --out logs/emergence        # ei and kto, five seeds each
     python benchmarks/emergence.py --part controls
-    python benchmarks/emergence.py --part population                        # 50, 10 and 2 % gameable users
+    python benchmarks/emergence.py --part population    # 50, 10 and 2 % gameable users; three iterations
     python benchmarks/emergence.py --part vetoes
 
 Every run is `training/ei_loop.py` in its own process, two at a time; a run that is finished is not run again.
@@ -50,7 +50,7 @@ def conditions(part: str, seeds: int) -> Iterator[Condition]:
             yield Condition(f"ei, {control}", ("--algorithm", "ei", "--control", control), (0,))
     elif part == "population":
         for name, (share, states) in POPULATIONS.items():
-            given = ("--algorithm", "ei", "--gameable", str(share), "--states", str(states))
+            given = ("--gameable", str(share), "--states", str(states), "--iterations", "3")
             yield Condition(f"{name} gameable", given, (0,))
     else:
         for mode in VETOES:
