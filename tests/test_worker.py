@@ -319,6 +319,23 @@ def test_the_command_waits_for_a_job(base: Path, tmp_path: Path, monkeypatch: py
     assert isinstance(read_trained(job.out), Trained)
 
 
+def test_jobs_done_one_after_the_other_give_the_same_weights(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [job_of(base, tmp_path, name) for name in ("first", "second", "third")]
+    paths = [tmp_path / f"{job.out.name}.json" for job in jobs]
+    for job, path in zip(jobs, paths, strict=True):
+        path.write_text(job.model_dump_json())
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{paths[0]}\n{tmp_path / 'none.json'}\n{paths[2]}\n"))
+    assert worker.main(["--wait"]) == 1
+    assert jobs[0].out.exists()
+    assert not jobs[2].out.exists()  # what comes after a failure is not begun
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{paths[1]}\n{paths[2]}\n"))
+    assert worker.main(["--wait"]) == 0
+    one, two, three = (weights(job.out) for job in jobs)
+    assert all(torch.equal(one[k], two[k]) and torch.equal(one[k], three[k]) for k in one)
+
+
 def test_the_command_says_what_is_wrong(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

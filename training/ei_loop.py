@@ -85,13 +85,15 @@ def train_in_rounds(settings: Settings) -> list[dict[str, Any]]:
     with opened(settings) as folder:
         steps = Steps(folder)
         tracker = Tracker(settings, folder.path)
+        trainer = Trainer(settings.launcher, stays=not steps.own_process)
         try:
             for number in range(settings.iterations + 1):
-                row = _iterate(steps, folder.iteration(number), last=number == settings.iterations)
+                row = _iterate(steps, folder.iteration(number), trainer, last=number == settings.iterations)
                 folder.record(row)
                 tracker.log(row)
                 print(_told(row), flush=True)
         finally:
+            trainer.stop()
             tracker.close()
         _finish(folder)
         return folder.metrics
@@ -108,7 +110,7 @@ def _refuse_secrets(settings: Settings) -> None:
         )
 
 
-def _iterate(steps: Steps, at: Iteration, *, last: bool) -> dict[str, Any]:
+def _iterate(steps: Steps, at: Iteration, trainer: Trainer, *, last: bool) -> dict[str, Any]:
     s, folder = steps.settings, steps.folder
     heldout = steps.heldout(at)
     row: dict[str, Any] = {
@@ -118,27 +120,29 @@ def _iterate(steps: Steps, at: Iteration, *, last: bool) -> dict[str, Any]:
         **measured(heldout, s),
         "seconds_heldout": seconds_of(heldout),
     }
-    row |= _trained(steps, at, last=last)
+    row |= _trained(steps, at, trainer, last=last)
     steps.diverge(at, heldout)
     return row | {"kl_to_base": steps.divergence(at)}
 
 
-def _trained(steps: Steps, at: Iteration, *, last: bool) -> dict[str, Any]:
+def _trained(steps: Steps, at: Iteration, trainer: Trainer, *, last: bool) -> dict[str, Any]:
     """Rollouts, selection and training, with their part of the line; nulls in the last iteration."""
     if last:
         return dict.fromkeys(
             ("n_selected", "n_examples", "train_loss", "seconds_rollout", "seconds_train", "train")
         )
-    s = steps.settings
-    with Trainer(s.launcher) as trainer:
-        if not at.checkpoint.exists():
-            trainer.prepare()
-        log = steps.rollouts(at)
-        if not at.checkpoint.exists():
-            plan = steps.select(at, log)
-            print("\n".join(f"    {line}" for line in plan.lines()), flush=True)
-            steps.train(at, trainer)
-    return {**steps.trained(at), "seconds_rollout": seconds_of(log), "train": measured(log, s)}
+    if not at.checkpoint.exists():
+        trainer.prepare()
+    log = steps.rollouts(at)
+    if not at.checkpoint.exists():
+        plan = steps.select(at, log)
+        print("\n".join(f"    {line}" for line in plan.lines()), flush=True)
+        steps.train(at, trainer)
+    return {
+        **steps.trained(at),
+        "seconds_rollout": seconds_of(log),
+        "train": measured(log, steps.settings),
+    }
 
 
 def _told(row: dict[str, Any]) -> str:

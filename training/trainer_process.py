@@ -1,33 +1,39 @@
 """Starting the trainer (`training/worker.py`), a process of its own."""
 
+import contextlib
 import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Self
 
 from training.files import write_text
 from training.job import Job
 from training.own_process import ROOT
 from training.policies import RunError
 
+POLL = 0.05
+"""Seconds."""
+
 
 class Trainer:
-    """One trainer process. Started early it loads its libraries while the rollouts still run.
+    """The trainer process. Started early it loads its libraries while the rollouts still run.
 
     Args:
         launcher: Command put before `-m training.worker`, e.g. `torchrun --nproc_per_node 8`. With one, the
             process starts when there is a job, because only a plain process can wait for it.
+        stays: The same process does one job after the other; otherwise it ends with each, and its memory is
+            free.
     """
 
-    def __init__(self, launcher: str | None) -> None:
-        self.launcher = launcher
+    def __init__(self, launcher: str | None, *, stays: bool = False) -> None:
+        self.launcher, self.stays = launcher, stays
         self._waiting: subprocess.Popen[str] | None = None
 
     def prepare(self) -> None:
-        """Start the process, which waits for its job."""
-        if self.launcher is None:
+        """Start the process, which waits for its job; nothing if it is there."""
+        if self.launcher is None and self._waiting is None:
             self._waiting = self._start("--wait")
 
     def train(self, job: Job, told: Path) -> None:
@@ -41,20 +47,39 @@ class Trainer:
             RunError: The process ended without a checkpoint.
         """
         write_text(told, job.model_dump_json(indent=1) + "\n")
-        waited = self._waiting is not None
-        process = self._waiting = self._waiting or self._start(str(told.resolve()))
         try:
-            process.communicate(f"{told.resolve()}\n" if waited else None)
+            status = self._waited_for(job, told) if self._waiting else self._started_for(told)
         except KeyboardInterrupt:
             self.stop()
             raise
-        self._waiting = None
         if not job.out.exists():
             raise RunError(
-                f"training ended with exit status {process.returncode} and no checkpoint; the reason stands "
+                f"training ended with exit status {status} and no checkpoint; the reason stands "
                 f"above. The job is {told}; the same command tries it again"
             )
         told.unlink()
+
+    def _started_for(self, told: Path) -> int:
+        self._waiting = self._start(str(told.resolve()))
+        status = self._waiting.wait()
+        self._waiting = None
+        return status
+
+    def _waited_for(self, job: Job, told: Path) -> int | None:
+        """Exit status; None if the process stays for the next job."""
+        process = self._waiting
+        assert process is not None
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and is found so below
+            process.stdin.write(f"{told.resolve()}\n")
+            process.stdin.flush()
+        while process.poll() is None and not job.out.exists():
+            time.sleep(POLL)
+        if self.stays and process.poll() is None:
+            return None
+        self._waiting = None
+        process.communicate()  # ends its input
+        return process.returncode
 
     def stop(self) -> None:
         """End the process if there is one."""
@@ -62,12 +87,6 @@ class Trainer:
             self._waiting.terminate()
             self._waiting.wait()
             self._waiting = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _start(self, argument: str) -> subprocess.Popen[str]:
         front = shlex.split(self.launcher) if self.launcher else [sys.executable]

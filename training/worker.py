@@ -1,7 +1,7 @@
 """The trainer, a process of its own: `python -m training.worker JOB.json`.
 
-With `--wait` it loads its libraries first and then reads the path of the job, one line, from its standard
-input; at the end of input it ends without work. Several processes: put `torchrun --nproc_per_node N` or
+With `--wait` it loads its libraries first and then reads paths of jobs, one per line, from its standard
+input, until that ends or a job fails. Several processes: put `torchrun --nproc_per_node N` or
 `accelerate launch` in place of `python`.
 """
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("job", nargs="?", type=Path, help="file with the job, see training/job.py")
-    parser.add_argument("--wait", action="store_true", help="read the job's path from standard input")
+    parser.add_argument("--wait", action="store_true", help="read the paths of jobs from standard input")
     given = parser.parse_args(arguments)
     if given.wait == (given.job is not None):
         parser.error("give a job, or --wait")
@@ -63,9 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--wait is for one process; give the job, whose path every process reads")
     if not sys.stderr.isatty():
         _be_quiet()
-    path = _awaited() if given.wait else given.job
-    if path is None:
-        return 0
+    if given.job is not None:
+        return _do(given.job)
+    _load_libraries()
+    statuses = (_do(Path(line.strip())) for line in sys.stdin if line.strip())
+    return next((status for status in statuses if status), 0)
+
+
+def _do(path: Path) -> int:
+    """Exit status of one job."""
     try:
         job = Job.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
@@ -91,12 +97,9 @@ def _rows(path: Path) -> list[Example]:
     return rows
 
 
-def _awaited() -> Path | None:
-    """Path of the job, once the libraries are loaded."""
+def _load_libraries() -> None:
     for module in ("torch", "transformers", "peft", "trl", *list(MODULES.values())[:3]):
         importlib.import_module(module)
-    line = sys.stdin.readline().strip()
-    return Path(line) if line else None
 
 
 def _be_quiet() -> None:
