@@ -27,8 +27,8 @@ from scorers.intervals import mean_interval
 ROOT = Path(__file__).parent.parent
 
 VETOES = ("none", "binary", "constitutional", "five_point", "negative", "five_point_negative")
-POPULATIONS = {"50 %": (0.5, 2), "10 %": (0.1, 10), "2 %": (0.02, 50)}
-"""Share of gameable users -> initial states per topic: twelve gameable ones in each."""
+POPULATIONS = {"50 %": (0.5, 2), "10 %": (0.1, 10), "2 %": (0.02, 25)}
+"""Share of gameable users, and initial states per topic: twelve gameable ones a round, of 2 % six."""
 
 
 class Condition(NamedTuple):

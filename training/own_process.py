@@ -38,7 +38,7 @@ def run_apart(module: str, order: BaseModel, told: Path, *, listen: bool = False
 
     Args:
         module: Dotted name.
-        order: What is to be done; written to `told` for the process, and gone when it is done.
+        order: What is to be done; written to `told` for the process, and gone afterwards.
         told: JSON file.
         listen: Keep stderr for the reason of a failure instead of showing it.
 
@@ -54,11 +54,11 @@ def run_apart(module: str, order: BaseModel, told: Path, *, listen: bool = False
         text=True,
         check=False,
     )
+    told.unlink(missing_ok=True)
     if done.returncode == STOPPED:
         raise KeyboardInterrupt
     if done.returncode != 0:
         raise Ended(done.returncode, (done.stderr or "").strip().rpartition("\n")[2])
-    told.unlink()
 
 
 def obey(
