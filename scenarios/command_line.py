@@ -25,7 +25,8 @@ def read_settings(model: type[Settings], arguments: Sequence[str] | None, descri
     """Settings from `--config FILE` and, before it, from the command line.
 
     Every field of `model` is an option; its description is the help, its `title` the group it is shown in.
-    A field whose type names a list takes several values, one that names a dict takes `key=value` pairs.
+    A field whose type names a list takes several values, one that names a dict takes `key=value` pairs; `none`
+    is no value where a field can do without.
 
     Raises:
         ScenarioError: An option that does not exist (names the nearest one) or cannot be used.
@@ -52,7 +53,8 @@ def read_settings(model: type[Settings], arguments: Sequence[str] | None, descri
         if name not in model.model_fields:
             raise located.error((name,), f"unknown key; {_nearest(model, str(name))}")
     pairs = {name: _pairs(name, given[name]) for name in given if _names(model.model_fields[name], dict)}
-    nothing = {name: None for name, value in given.items() if value == "none"}
+    optional = {name for name, field in model.model_fields.items() if _names(field, type(None))}
+    nothing = {name: None for name, value in given.items() if value == "none" and name in optional}
     return validated(model, located._replace(data=located.data | given | pairs | nothing))
 
 

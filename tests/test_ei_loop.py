@@ -127,6 +127,11 @@ class TestARun:
         assert yaml.safe_load((unbroken / "config.yaml").read_text()) == given.model_dump(mode="json")
 
 
+def test_none_is_a_value_where_it_is_one_and_nothing_elsewhere():
+    found = settings_of(["--veto-mode", "none", "--control", "none", "--fraction", "none"])
+    assert (found.veto_mode, found.control, found.fraction) == ("none", "none", None)
+
+
 MOMENTS: list[tuple[str, str, float]] = [
     ("the held-out evaluation", "iteration_00/heldout/*.eval", 1.0),
     ("the rollouts", "iteration_00/rollouts/*.eval", 0.5),
