@@ -25,8 +25,8 @@ def read_settings(model: type[Settings], arguments: Sequence[str] | None, descri
     """Settings from `--config FILE` and, before it, from the command line.
 
     Every field of `model` is an option; its description is the help, its `title` the group it is shown in.
-    A field whose type names a list takes several values, one that names a dict takes `key=value` pairs; `none`
-    is no value where a field can do without.
+    A field whose type names a list takes several values, one that names a dict takes `key=value` pairs.
+    `none` is no value where a field can do without.
 
     Raises:
         ScenarioError: An option that does not exist (names the nearest one) or cannot be used.
