@@ -2,9 +2,9 @@
 
     python benchmarks/selecting.py [--sizes 1000 3000 10000] [--turns 1]
 
-The logs are made first, with the miniature's agent replaced by a scripted one, so that writing them is quick;
-what is selected from them is read as in the loop: sample summaries, selection per topic, and the rows of what
-was selected with everything that the agent saw. Each size is measured in a process of its own.
+The logs are made first, of some conversations of the miniature that stand in them again and again. What is
+selected from them is read as in the loop: sample summaries, selection per topic, and the rows of what was
+selected with everything that the agent saw. Each size is measured in a process of its own.
 """
 
 import argparse
@@ -17,31 +17,40 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-TOPICS = 12
-
 SECONDS = ("summaries_s", "selection_s", "rows_s", "total_s")
 
 
-def make_log(folder: Path, conversations: int, turns: int) -> Path:
-    """A log of the therapy task whose every role is scripted."""
+def roll_out_once(folder: Path, turns: int) -> Path:
+    """A log of the therapy task on the miniature: 96 conversations."""
     from training.rollouts import Rollout, roll_out
 
-    states = 64
-    epochs = -(-conversations // (TOPICS * states))
     return roll_out(
         Rollout(
             folder=folder,
             task="tasks/therapy.py",
-            task_args={"states": states, "turns": turns, "seed": 0},
-            model="miniature/user",
-            roles={"user": "miniature/user", "judge": "miniature/judge"},
-            epochs=epochs,
+            task_args={"states": 8, "turns": turns, "seed": 0},
+            model="miniature/agent",
             seed=0,
-            log_buffer=500,
+            max_connections=96,
             display="none",
         ),
         own_process=True,
     )
+
+
+def repeated(log: Path, conversations: int, folder: Path) -> Path:
+    """A log in which the conversations of another stand again and again, under other ids."""
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    whole = read_eval_log(str(log))
+    once = whole.samples or []
+    whole.samples = [
+        once[i % len(once)].model_copy(update={"id": f"{once[i % len(once)].id}-{i}", "uuid": f"u{i}"})
+        for i in range(conversations)
+    ]
+    out = folder / f"{conversations}.eval"
+    write_eval_log(whole, str(out))
+    return out
 
 
 def select(log: Path) -> dict[str, float]:
@@ -93,8 +102,9 @@ def main() -> None:
         f"{'conversations':>14}{'selected':>10}{'summaries':>12}{'choosing':>12}{'rows':>10}{'total':>10}{'peak':>10}"
     )
     with tempfile.TemporaryDirectory() as folder:
+        once = roll_out_once(Path(folder) / "once", given.turns)
         for size in given.sizes:
-            log = make_log(Path(folder) / str(size), size, given.turns)
+            log = repeated(once, size, Path(folder))
             told = subprocess.run(
                 [sys.executable, __file__, "--log", str(log)], check=True, capture_output=True, text=True
             )
