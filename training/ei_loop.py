@@ -184,9 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = settings_of(sys.argv[1:] if arguments is None else arguments)
         if settings.model == MINIATURE:
-            # two threads help a little, unless they spin long while they wait
-            os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
-            os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+            os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads are slower for a model this small
         train_in_rounds(settings)
     except ScenarioError as error:
         print(error, file=sys.stderr)
