@@ -160,7 +160,8 @@ def test_the_loop_trains_on_two_nodes_through_a_job_of_its_own(slurm, tmp_path, 
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "7")
     monkeypatch.setenv("SLURM_NODEID", "5")
     trainer = Trainer("bash training/slurm/submit.sh --nodes=2 training/slurm/train.sbatch")
-    trainer.train(job, tmp_path / "job.json")
+    trainer.begin(job, tmp_path / "job.json")
+    trainer.finish()
     done = read_trained(job.out)
     assert (done.processes, done.examples, done.steps) == (2, 4, 1)
     assert (job.out / "adapter_model.safetensors").exists()
@@ -173,8 +174,9 @@ def test_a_failed_job_is_told_with_its_last_words(slurm, tmp_path, capfd, monkey
     job = Job(
         base="b", examples=tmp_path / "e", out=tmp_path / "o", scratch=tmp_path, tuning=Tuning(), seed=0
     )
+    trainer.begin(job, tmp_path / "job.json")
     with pytest.raises(RunError, match="exit status 1 and no checkpoint"):
-        trainer.train(job, tmp_path / "job.json")
+        trainer.finish()
     assert "it went wrong here" in capfd.readouterr().err
 
 

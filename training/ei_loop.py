@@ -5,9 +5,10 @@
     python training/ei_loop.py --config training/configs/therapy_8b.yaml --run logs/therapy \\
         --roles user=vllm/meta-llama/Llama-3.1-8B-Instruct judge=openai/gpt-4.1-mini
 
-Each iteration evaluates the model on held-out users, lets it talk with users of the train split, selects
-conversations by the rating that the user would give, and fine-tunes on what the model said in them. The run
-folder (see `training/run_folder.py`) holds everything; the same command again goes on where it was stopped.
+Each iteration lets the model talk with users of the train split, selects conversations by the rating that
+the user would give, fine-tunes on what the model said in them, and evaluates the model, as it was before, on
+held-out users. The run folder (see `training/run_folder.py`) holds everything; the same command again goes on
+where it was stopped.
 
 Without --config and --model the miniature is trained with the settings in `training/configs/miniature/`.
 
@@ -112,36 +113,43 @@ def _refuse_secrets(settings: Settings) -> None:
 
 def _iterate(steps: Steps, at: Iteration, trainer: Trainer, *, last: bool) -> dict[str, Any]:
     s, folder = steps.settings, steps.folder
+    log = None if last else _begin_training(steps, at, trainer)
     heldout = steps.heldout(at)
-    row: dict[str, Any] = {
+    steps.diverge(at, heldout)
+    steps.finish_training(at, trainer)
+    return {
         "iteration": at.number,
         "split": "heldout",
         "checkpoint": policy(s, folder.path, folder.checkpoint_before(at.number)).checkpoint,
         **measured(heldout, s),
         "seconds_heldout": seconds_of(heldout),
+        **_trained(steps, at, log),
+        "kl_to_base": steps.divergence(at),
     }
-    row |= _trained(steps, at, trainer, last=last)
-    steps.diverge(at, heldout)
-    return row | {"kl_to_base": steps.divergence(at)}
 
 
-def _trained(steps: Steps, at: Iteration, trainer: Trainer, *, last: bool) -> dict[str, Any]:
-    """Rollouts, selection and training, with their part of the line; nulls in the last iteration."""
-    if last:
-        return dict.fromkeys(
-            ("n_selected", "n_examples", "train_loss", "seconds_rollout", "seconds_train", "train")
-        )
+def _begin_training(steps: Steps, at: Iteration, trainer: Trainer) -> Path:
+    """Roll out and, unless the iteration's checkpoint is there, start to train on what is selected."""
     if not at.checkpoint.exists():
         trainer.prepare()
     log = steps.rollouts(at)
     if not at.checkpoint.exists():
         plan = steps.select(at, log)
         print("\n".join(f"    {line}" for line in plan.lines()), flush=True)
-        steps.train(at, trainer)
+        steps.begin_training(at, trainer)
+    return log
+
+
+def _trained(steps: Steps, at: Iteration, rollouts: Path | None) -> dict[str, Any]:
+    """The part of the line on rollouts, selection and training; nulls in the last iteration."""
+    if rollouts is None:
+        return dict.fromkeys(
+            ("n_selected", "n_examples", "train_loss", "seconds_rollout", "seconds_train", "train")
+        )
     return {
         **steps.trained(at),
-        "seconds_rollout": seconds_of(log),
-        "train": measured(log, steps.settings),
+        "seconds_rollout": seconds_of(rollouts),
+        "train": measured(rollouts, steps.settings),
     }
 
 

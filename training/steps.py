@@ -11,7 +11,7 @@ from typing import Any
 from training.divergence import Question, measure_divergence
 from training.examples import Example, Mark, rows_of_log
 from training.files import write_json, write_jsonl
-from training.job import Job, Trained, read_trained
+from training.job import Job, read_trained
 from training.mixing import StaticData
 from training.plan import Plan, plan_of
 from training.policies import RunError, base_weights, policy
@@ -147,8 +147,12 @@ class Steps:
         earlier = [self.folder.iteration(number).examples for number in range(at.number)]
         return data.draw(rows, seed=s.seed, iteration=at.number, used=data.used(earlier))
 
-    def train(self, at: Iteration, trainer: Trainer) -> Trained:
-        """Fine-tune on the selected rows."""
+    def begin_training(self, at: Iteration, trainer: Trainer) -> None:
+        """Fine-tune on the selected rows.
+
+        Beside a trainer that stays, this iteration's model can be measured meanwhile; any other is waited
+        for, since it needs the memory that measuring would take.
+        """
         s = self.settings
         job = Job(
             base=self.base,
@@ -164,9 +168,14 @@ class Steps:
             run_name=f"{self.folder.path.name}-{at.number:02d}",
             online=self._online(at) if s.algorithm == "grpo_online" else None,
         )
-        trainer.train(job, at.folder / "job.json")
+        trainer.begin(job, at.folder / "job.json")
+        if not trainer.stays:
+            self.finish_training(at, trainer)
+
+    def finish_training(self, at: Iteration, trainer: Trainer) -> None:
+        """Wait until the checkpoint is there; nothing if no training was begun."""
+        trainer.finish()
         shutil.rmtree(at.scratch, ignore_errors=True)
-        return read_trained(at.checkpoint)
 
     def tuning(self, at: Iteration) -> Tuning:
         """The iteration's training settings, the learning rate's decay applied."""

@@ -28,65 +28,66 @@ class Trainer:
     """
 
     def __init__(self, launcher: str | None, *, stays: bool = False) -> None:
-        self.launcher, self.stays = launcher, stays
-        self._waiting: subprocess.Popen[str] | None = None
+        self.launcher, self.stays = launcher, stays and launcher is None
+        self._process: subprocess.Popen[str] | None = None
+        self._begun: tuple[Job, Path] | None = None
 
     def prepare(self) -> None:
         """Start the process, which waits for its job; nothing if it is there."""
-        if self.launcher is None and self._waiting is None:
-            self._waiting = self._start("--wait")
+        if self.launcher is None and self._process is None:
+            self._process = self._start("--wait")
 
-    def train(self, job: Job, told: Path) -> None:
-        """Run a job to its end.
+    def begin(self, job: Job, told: Path) -> None:
+        """Hand over a job. It is done when `finish` has returned; one that is begun must be finished.
 
         Args:
             job: What is to be done.
             told: Where the job is written for the process.
+        """
+        write_text(told, job.model_dump_json(indent=1) + "\n")
+        self._begun = (job, told)
+        if self.launcher is not None:
+            self._process = self._start(str(told.resolve()))
+            return
+        self.prepare()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and `finish` finds it so
+            self._process.stdin.write(f"{told.resolve()}\n")
+            self._process.stdin.flush()
+
+    def finish(self) -> None:
+        """Wait for the end of the job that was begun, if one was.
 
         Raises:
             RunError: The process ended without a checkpoint.
         """
-        write_text(told, job.model_dump_json(indent=1) + "\n")
+        if self._begun is None or self._process is None:
+            return
+        (job, told), process = self._begun, self._process
         try:
-            status = self._waited_for(job, told) if self._waiting else self._started_for(told)
+            while self.stays and process.poll() is None and not job.out.exists():
+                time.sleep(POLL)
+            if not self.stays or process.poll() is not None:
+                process.communicate()  # ends its input
+                self._process = None
         except KeyboardInterrupt:
             self.stop()
             raise
         if not job.out.exists():
             raise RunError(
-                f"training ended with exit status {status} and no checkpoint; the reason stands "
+                f"training ended with exit status {process.returncode} and no checkpoint; the reason stands "
                 f"above. The job is {told}; the same command tries it again"
             )
         told.unlink()
-
-    def _started_for(self, told: Path) -> int:
-        self._waiting = self._start(str(told.resolve()))
-        status = self._waiting.wait()
-        self._waiting = None
-        return status
-
-    def _waited_for(self, job: Job, told: Path) -> int | None:
-        """Exit status; None if the process stays for the next job."""
-        process = self._waiting
-        assert process is not None
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and is found so below
-            process.stdin.write(f"{told.resolve()}\n")
-            process.stdin.flush()
-        while process.poll() is None and not job.out.exists():
-            time.sleep(POLL)
-        if self.stays and process.poll() is None:
-            return None
-        self._waiting = None
-        process.communicate()  # ends its input
-        return process.returncode
+        self._begun = None
 
     def stop(self) -> None:
         """End the process if there is one."""
-        if self._waiting is not None:
-            self._waiting.terminate()
-            self._waiting.wait()
-            self._waiting = None
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
 
     def _start(self, argument: str) -> subprocess.Popen[str]:
         front = shlex.split(self.launcher) if self.launcher else [sys.executable]

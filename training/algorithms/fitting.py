@@ -21,6 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from training.algorithms.scored_places import only_labelled_places
 from training.base_models import CannotTrain, common_arguments, processes, save
 from training.files import write_text
 from training.job import Job, Trained
@@ -109,7 +110,8 @@ def fit(prepared: Prepared, job: Job) -> Trained:
     begun = time.perf_counter()
     with trainer.accelerator.main_process_first():
         resumed = last_whole(job)
-    trainer.train(resume_from_checkpoint=resumed)
+    with only_labelled_places():
+        trainer.train(resume_from_checkpoint=resumed)
     seconds = time.perf_counter() - begun
     history = [_finite(entry) for entry in trainer.state.log_history]
     counted = (prepared.examples, prepared.left_out)
