@@ -89,11 +89,15 @@ def conversation(
             play.stopped = "error"
             raise
         finally:
-            # once, at the end: the store checks itself again at every access
-            dialogue = state.store_as(Dialogue)
-            dialogue.turns, dialogue.state = play.turns, play.at
-            dialogue.stopped, dialogue.cast = play.stopped, roles
-            dialogue.vetoed = play.vetoed
+            # once, at the end, and whole: the store checks everything again at every access
+            Dialogue(
+                store=state.store,
+                turns=play.turns,
+                vetoed=play.vetoed,
+                state=play.at,
+                stopped=play.stopped,
+                cast=roles,
+            )
         return state
 
     return solve

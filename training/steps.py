@@ -37,10 +37,10 @@ class Steps:
 
     Args:
         folder: Where everything lies.
-        display: Inspect's display during rollouts.
+        display: Inspect's display during rollouts; `log` shows nothing and, unlike `none`, draws nothing.
     """
 
-    def __init__(self, folder: RunFolder, display: str = "none") -> None:
+    def __init__(self, folder: RunFolder, display: str = "log") -> None:
         self.folder = folder
         self.settings: Settings = folder.settings
         self.display = display
