@@ -5,10 +5,12 @@
 The loop is `training/ei_loop.py` with all that it does: Inspect evals with three judges per reply, logs,
 selection, rows, the trainer's process, divergence, curves and report. The bare parts do the same model work
 in one process: `model.generate` in batches of 64 for as many replies to the same prompts, and TRL's
-`SFTTrainer` on the same rows with the same settings. Importing and loading are counted on both sides.
+`SFTTrainer` on the same rows with the same settings, as it is and with the loop's one change to it
+(`training/algorithms/scored_places.py`). Importing and loading are counted on both sides.
 """
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -52,12 +54,11 @@ def bare(work: Path) -> None:
     """Generate and train with nothing around it; prints the seconds of each as JSON."""
     started = time.perf_counter()
     import torch
-    from datasets import Dataset
-    from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
 
+    from training.algorithms.scored_places import only_labelled_places
+
+    importlib.import_module("trl.trainer.sft_trainer")
     told = json.loads(work.read_text(encoding="utf-8"))
     tokenizer: Any = AutoTokenizer.from_pretrained(told["base"])
     tokenizer.padding_side = "left"
@@ -78,11 +79,36 @@ def bare(work: Path) -> None:
         with torch.inference_mode():
             model.generate(**batch, max_new_tokens=300, do_sample=True, top_k=0)
     generated = time.perf_counter()
+    started_training = time.perf_counter()
+    _train(told, tokenizer, work.parent / "as_it_is")
+    trained = time.perf_counter()
+    with only_labelled_places():
+        _train(told, tokenizer, work.parent / "labelled")
+    done = time.perf_counter()
+    print(
+        json.dumps(
+            {
+                "load": loaded - started,
+                "generate": generated - loaded,
+                "train": trained - started_training,
+                "train, labelled places": done - trained,
+            }
+        )
+    )
+
+
+def _train(told: dict[str, Any], tokenizer: Any, out: Path) -> None:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
     for number, rows in enumerate(told["rows"]):
         trainer = SFTTrainer(
             model=AutoModelForCausalLM.from_pretrained(told["base"]),
             args=SFTConfig(
-                output_dir=f"{work.parent}/bare-{number}",
+                output_dir=f"{out}-{number}",
                 max_length=1024,
                 use_cpu=True,
                 bf16=False,
@@ -98,8 +124,6 @@ def bare(work: Path) -> None:
             peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         )
         trainer.train()
-    done = time.perf_counter()
-    print(json.dumps({"load": loaded - started, "generate": generated - loaded, "train": done - generated}))
 
 
 def main() -> None:
@@ -166,15 +190,19 @@ def main() -> None:
         m["n_conversations"] + ((m["train"] or {}).get("n_conversations") or 0) for m in metrics
     )
     print(f"{conversations} conversations, {len(prompts)} replies, {sum(map(len, rows))} rows trained on")
-    print(f"{'':<12}{'generate':>12}{'train':>12}{'rest':>12}{'whole':>12}")
+    print(f"{'':<26}{'generate':>12}{'train':>12}{'whole':>12}{'loop / bare':>14}")
     talk = spent["seconds_rollout"] + spent["seconds_heldout"]
-    rest = whole - talk - spent["seconds_train"]
-    print(f"{'loop':<12}{talk:>10.1f} s{spent['seconds_train']:>10.1f} s{rest:>10.1f} s{whole:>10.1f} s")
-    print(
-        f"{'bare':<12}{parts['generate']:>10.1f} s{parts['train']:>10.1f} s{parts['load']:>10.1f} s"
-        f"{plain:>10.1f} s"
-    )
-    print(f"ratio of the whole: {whole / plain:.2f}")
+    print(f"{'loop (part of it at once)':<26}{_seconds(talk, spent['seconds_train'], whole)}")
+    for name, kind, other in (
+        ("bare", "train", "train, labelled places"),
+        ("bare, labelled places", "train, labelled places", "train"),
+    ):
+        total = plain - parts[other]
+        print(f"{name:<26}{_seconds(parts['generate'], parts[kind], total)}{whole / total:>14.2f}")
+
+
+def _seconds(*spans: float) -> str:
+    return "".join(f"{span:>10.1f} s" for span in spans)
 
 
 if __name__ == "__main__":
