@@ -112,6 +112,34 @@ def auroc_statistic(labels: np.ndarray, logits: np.ndarray) -> Statistic:
     return auroc
 
 
+def auroc_within_statistic(labels: np.ndarray, logits: np.ndarray, bins: Sequence[np.ndarray]) -> Statistic:
+    """AUROC of rows in the same bin: the mean over bins, each weighing as many as it has pairs of classes.
+
+    Args:
+        labels: [rows].
+        logits: [rows].
+        bins: [rows] each, bool.
+    """
+    usable = usable_rows(np.asarray(labels, dtype=np.float64)).rows
+    parts = []
+    for inside in bins:
+        rows = np.flatnonzero(inside & usable)
+        positive = (labels[rows] > 0.5).astype(np.float64)
+        parts.append((rows, positive, auroc_statistic(labels[rows], logits[rows])))
+
+    def within(counts: np.ndarray) -> np.ndarray:
+        right, pairs = np.zeros(len(counts)), np.zeros(len(counts))
+        for rows, positive, auroc in parts:
+            own = counts[:, rows]
+            here = (own @ positive) * (own @ (1 - positive))
+            right += np.where(here > 0, here * np.nan_to_num(auroc(own)), 0.0)
+            pairs += here
+        with np.errstate(invalid="ignore"):
+            return right / pairs
+
+    return within
+
+
 def recall_statistic(labels: np.ndarray, logits: np.ndarray, asked_fpr: float = ASKED_FPR) -> Statistic:
     """The largest recall with at most so many false positives; each draw has a threshold of its own.
 

@@ -67,7 +67,9 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         shuffled = _shuffled(settings, material)
         bar.update()
         bar.set_description("metrics")
-        rows = results.whole_rows(scored, sets, settings.length_edges)
+        rows = results.whole_rows(
+            scored, sets, settings.length_edges, draws=settings.draws, seed=settings.seed
+        )
         rows += results.mean_rows(scored, sets, draws=settings.draws, seed=settings.seed)
         rows += results.shuffled_rows(shuffled, sets)
         rows += results.part_rows(scored, sets, settings.by, settings.length_edges)

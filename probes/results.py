@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probes.bootstrap import Part, auroc_statistic, recall_statistic, resampled
+from probes.bootstrap import Part, auroc_statistic, auroc_within_statistic, recall_statistic, resampled
 from probes.comparisons import MEAN
 from probes.controls import shuffled_auroc
 from probes.evaluation_data import EvaluationSet, length_bins
@@ -32,11 +32,18 @@ there is one permutation.
 """
 
 
-def whole_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], edges: Sequence[int]) -> list[Row]:
+def whole_rows(
+    scored: Sequence[Scored],
+    sets: Sequence[EvaluationSet],
+    edges: Sequence[int],
+    *,
+    draws: int,
+    seed: int,
+) -> list[Row]:
     """On whole data sets.
 
     `auroc_within_length` compares conversations of the same length bin alone: the mean of the bins' AUROCs,
-    each weighing as many as it has pairs of a positive and a negative row.
+    each weighing as many as it has pairs of a positive and a negative row. Its interval is bootstrapped.
     """
     rows: list[Row] = []
     for number, data in enumerate(sets):
@@ -44,7 +51,9 @@ def whole_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], edges: S
         bins = list(length_bins(data.lengths, edges).values())
         for one in scored:
             row = _row(one, data, labels, one.logits[number], groups)
-            row["auroc_within_length"] = _within(labels, one.logits[number], bins)
+            within = auroc_within_statistic(labels, one.logits[number], bins)
+            found = resampled([Part(within, groups)], draws=draws, seed=seed)
+            row |= {name: _finite(v) for name, v in _ends("auroc_within_length", *found[:3]).items()}
             row["n_excluded"] += sum(data.excluded.values())
             rows.append(row)
     return rows
@@ -194,18 +203,6 @@ def _permuted(data: EvaluationSet, logits: np.ndarray) -> np.ndarray:
     """[permutations], AUROC of each."""
     once = np.ones((1, len(data.rows)))
     return np.array([float(auroc_statistic(data.labels, own)(once)[0]) for own in logits])
-
-
-def _within(labels: np.ndarray, logits: np.ndarray, bins: Sequence[np.ndarray]) -> float | None:
-    total = pairs = 0.0
-    for inside in bins:
-        usable = usable_rows(labels[inside])
-        weight = usable.n_positive * usable.n_negative
-        if weight:
-            once = np.ones((1, int(inside.sum())))
-            total += weight * float(auroc_statistic(labels[inside], logits[inside])(once)[0])
-            pairs += weight
-    return total / pairs if pairs else None
 
 
 def _parts(

@@ -210,7 +210,7 @@ def _more(found: Found) -> str:
                 [
                     row["monitor"],
                     row["dataset"],
-                    *(NOTHING if row[name] is None else f"{row[name]:.3f}" for name in MORE),
+                    *(interval(row[name], row.get(f"{name}_low"), row.get(f"{name}_high")) for name in MORE),
                 ]
                 for row in rows
             ],

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from probes.bootstrap import (
     Part,
     auroc_statistic,
+    auroc_within_statistic,
     difference,
     mean_statistic,
     recall_statistic,
@@ -184,6 +185,20 @@ def test_a_row_that_counts_twice_is_the_row_written_twice(times):
         assert math.isnan(found)
     else:
         assert found == pytest.approx(roc_auc_score(repeated, scores))
+
+
+def test_the_auroc_within_bins_by_hand():
+    # first bin: 1 positive above 1 of 2 negatives; second: 2 positives above its 1 negative; third: one class
+    labels = np.array([1, 0, 0, 1, 1, 0, 0, 0.5])
+    logits = np.array([2.0, 1, 3, 5, 6, 4, 9, 0])
+    bins = [np.arange(8) < 3, (np.arange(8) >= 3) & (np.arange(8) < 6), np.arange(8) >= 6]
+    within = auroc_within_statistic(labels, logits, bins)
+    once = np.ones(8)
+    twice = np.where(np.arange(8) == 2, 2.0, 1.0)  # the negative that lies above its positive
+    without = np.where(np.arange(8) >= 3, 0.0, 1.0) * [0, 1, 1, 1, 1, 1, 1, 1]
+    found = within(np.array([once, twice, without]))
+    assert found[:2] == pytest.approx([(1 + 2) / (2 + 2), (1 + 2) / (3 + 2)])
+    assert math.isnan(found[2])
 
 
 def test_the_bootstrap_agrees_with_the_formula():
