@@ -30,6 +30,9 @@ VETOES = ("none", "binary", "constitutional", "five_point", "negative", "five_po
 POPULATIONS = {"50 %": (0.5, 2), "10 %": (0.1, 10), "2 %": (0.02, 25)}
 """Share of gameable users, and initial states per topic: twelve gameable ones a round, of 2 % six."""
 
+CONTROLS = {"random": (0, 1, 2), "reversed": (0,), "no_gameable_users": (0,)}
+"""Control -> seeds: two dozen rows drawn at random move the model somewhere, and each seed elsewhere."""
+
 
 class Condition(NamedTuple):
     """One line of a table."""
@@ -46,8 +49,8 @@ def conditions(part: str, seeds: int) -> Iterator[Condition]:
             yield Condition(algorithm, ("--algorithm", algorithm), tuple(range(seeds)))
     elif part == "controls":
         yield Condition("ei", ("--algorithm", "ei"), (0,))
-        for control in ("random", "reversed", "no_gameable_users"):
-            yield Condition(f"ei, {control}", ("--algorithm", "ei", "--control", control), (0,))
+        for control, seeds_of_it in CONTROLS.items():
+            yield Condition(f"ei, {control}", ("--algorithm", "ei", "--control", control), seeds_of_it)
     elif part == "population":
         for name, (share, states) in POPULATIONS.items():
             given = ("--gameable", str(share), "--states", str(states), "--iterations", "3")
