@@ -1,6 +1,7 @@
 """Activations of whole rows: one pass for all layers, up to the last one, without head and cache."""
 
 import inspect
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -268,7 +269,9 @@ def _with_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
             f"{folder}: prompts that are learned do not lie in the weights; name a LoRA adapter"
         )
     try:
-        model = PeftModel.from_pretrained(base, str(folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of one library to another
+            model = PeftModel.from_pretrained(base, str(folder))
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{folder}: the adapter does not fit {base.name_or_path}: {error}") from error
     with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:

@@ -4,6 +4,7 @@
 """
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,10 @@ class _Models:
         if self.adapter:
             from peft import PeftModel
 
-            self.moved: Any = PeftModel.from_pretrained(self.base, str(question.checkpoint)).eval()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of one library to another
+                moved = PeftModel.from_pretrained(self.base, str(question.checkpoint))
+            self.moved: Any = moved.eval()
         else:
             self.moved = AutoModelForCausalLM.from_pretrained(str(question.checkpoint), **where).eval()
         self.device = next(self.moved.parameters()).device

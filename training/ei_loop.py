@@ -18,7 +18,6 @@ Exit status: 0 done, 1 failed, 2 wrong options, 130 stopped.
 import errno
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -190,8 +189,6 @@ def _finish(folder: RunFolder) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    # one library warning another
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
     try:
         settings = settings_of(sys.argv[1:] if arguments is None else arguments)
         if settings.model == MINIATURE:

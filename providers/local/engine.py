@@ -3,6 +3,7 @@
 import inspect
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -111,10 +112,12 @@ class Engine:
             key = str(folder)
             if key not in self._adapters:
                 name = f"adapter_{len(self._adapters)}"
-                if isinstance(self.model, PeftModel):
-                    self.model.load_adapter(key, adapter_name=name)
-                else:
-                    self.model = PeftModel.from_pretrained(self.model, key, adapter_name=name)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # of one library to another
+                    if isinstance(self.model, PeftModel):
+                        self.model.load_adapter(key, adapter_name=name)
+                    else:
+                        self.model = PeftModel.from_pretrained(self.model, key, adapter_name=name)
                 self.model.eval()
                 self._adapters[key] = name
             return self._adapters[key]
