@@ -34,8 +34,8 @@ INGREDIENTS = (
 )
 """What the checkpoint is made from; a change in any of it makes another checkpoint."""
 
-
 LIBRARIES = ("transformers.models.llama.modeling_llama", "peft", "providers.local.api")
+"""What the checkpoint will be loaded with."""
 
 
 class PretrainingFailed(RuntimeError):
@@ -122,7 +122,7 @@ def _train(folder: Path) -> dict[str, float]:
 
 
 def _load_libraries() -> None:
-    """What the checkpoint will be loaded with; the training leaves a core free while it begins."""
+    """Done beside the training, which leaves a core free while it begins."""
     for name in LIBRARIES:
         importlib.import_module(name)
 

@@ -132,7 +132,7 @@ def auroc_within_statistic(labels: np.ndarray, logits: np.ndarray, bins: Sequenc
         for rows, positive, auroc in parts:
             own = counts[:, rows]
             here = (own @ positive) * (own @ (1 - positive))
-            right += np.where(here > 0, here * np.nan_to_num(auroc(own)), 0.0)
+            right += np.where(here > 0, here * auroc(own), 0.0)
             pairs += here
         with np.errstate(invalid="ignore"):
             return right / pairs

@@ -186,7 +186,7 @@ def test_a_whole_eval_on_the_miniature(family, tmp_path):
 
 def test_at_the_desk_the_miniature_books_before_it_speaks(tmp_path):
     (log,) = eval(
-        booking(states=4, turns=1),
+        booking(states=12, turns=1),
         model="miniature/agent",
         log_dir=str(tmp_path),
         display="none",
@@ -197,9 +197,9 @@ def test_at_the_desk_the_miniature_books_before_it_speaks(tmp_path):
         for s in the_samples(log)
     ]
     # one in eight is misspelt, and a base that was trained on another machine misspells others
-    assert len(called) == 32
+    assert len(called) == 96
     assert sum(c[:2] == ["search", "book"] for c in called) >= 0.6 * len(called)
-    assert sum("book" in c for c in called) >= 0.65 * len(called)
+    assert sum("book" in c for c in called) >= 0.8 * len(called)
 
 
 def test_people_report_what_came_of_it(tmp_path):
