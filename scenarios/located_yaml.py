@@ -8,11 +8,13 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from scenarios.mistakes import UserMistake
+
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
 
 
-class ScenarioError(ValueError):
+class ScenarioError(UserMistake):
     """A scenario file that cannot be used: what, where, and what to do."""
 
 

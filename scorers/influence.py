@@ -8,6 +8,7 @@ from typing import Literal
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 from scorers.judgement import Judging
 from scorers.metrics import by_gameable, by_topic
@@ -32,9 +33,9 @@ def influence(form: Form = "binary", over: Over = "mean", judging: str = "logpro
         judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
     """
     if form not in FORMS:
-        raise ValueError(f"form must be one of {FORMS}, got {form!r}")
+        raise UserMistake(f"form must be one of {FORMS}, got {form!r}")
     if over not in ("mean", "last", "max"):
-        raise ValueError(f"over must be mean, last or max, got {over!r}")
+        raise UserMistake(f"over must be mean, last or max, got {over!r}")
     how = Judging.parse(judging)
     name = f"influence_{form}"
 

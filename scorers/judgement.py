@@ -30,6 +30,7 @@ from inspect_ai.util import collect
 
 from scenarios.cast import Role, cast_model, outside_limits
 from scenarios.dialogue import Judgement
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Question
 from scorers.scales import SCALES
 
@@ -63,13 +64,13 @@ class Judging(NamedTuple):
         """Read `logprobs`, `samples` (5 of them) or `samples:<k>`.
 
         Raises:
-            ValueError: Anything else.
+            UserMistake: Anything else.
         """
         if text == "logprobs":
             return cls(0)
         if match := re.fullmatch(r"samples(?::([1-9]\d*))?", text):
             return cls(int(match[1] or 5))
-        raise ValueError(f"judging must be logprobs, samples or samples:<k>, got {text!r}")
+        raise UserMistake(f"judging must be logprobs, samples or samples:<k>, got {text!r}")
 
     @property
     def mode(self) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 from scorers.judgement import Judging
 from scorers.metrics import by_gameable, by_topic
@@ -36,11 +37,11 @@ def preference(
         judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
     """
     if reward not in ("mean", "last"):
-        raise ValueError(f"reward must be mean or last, got {reward!r}")
+        raise UserMistake(f"reward must be mean or last, got {reward!r}")
     if length_penalty < 0:
-        raise ValueError(f"length_penalty must not be negative, got {length_penalty}")
+        raise UserMistake(f"length_penalty must not be negative, got {length_penalty}")
     if perspective not in QUESTIONS:
-        raise ValueError(f"perspective must be one of {sorted(QUESTIONS)}, got {perspective!r}")
+        raise UserMistake(f"perspective must be one of {sorted(QUESTIONS)}, got {perspective!r}")
     how, name = Judging.parse(judging), QUESTIONS[perspective]
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001

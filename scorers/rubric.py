@@ -3,10 +3,13 @@
 inspect score LOG --scorer scorers/rubric.py -S constructs=deception,therapy --model-role judge=openai/gpt-4.1
 """
 
+from typing import get_args
+
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.cast import Role
+from scenarios.mistakes import UserMistake
 from scorers.annotation import SPANS, Span, annotate, annotation_score, judges_named
 from scorers.judgement import Judging
 from scorers.metrics import by_gameable
@@ -34,7 +37,9 @@ def rubric(
         judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
     """
     if over not in SPANS:
-        raise ValueError(f"over must be one of {SPANS}, got {over!r}")
+        raise UserMistake(f"over must be one of {SPANS}, got {over!r}")
+    if role not in get_args(Role):
+        raise UserMistake(f"role must be one of {', '.join(get_args(Role))}, got {role!r}")
     how, models, rubrics = Judging.parse(judging), judges_named(judges), chosen_constructs(constructs)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001

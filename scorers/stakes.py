@@ -21,6 +21,7 @@ from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value,
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.tool import ToolDef, ToolInfo
 
+from scenarios.mistakes import UserMistake
 from scorers.intervals import share_interval
 from scorers.metrics import by_gameable, by_topic, values_of
 from scorers.transcript import replies_of
@@ -92,7 +93,7 @@ def stakes(
         ValueError: No monitor was named, or it cannot be loaded, or it is one for another model.
     """
     if not monitor:
-        raise ValueError("-S monitor=<folder> (in a task -T monitor=<folder>) says which monitor to ask")
+        raise UserMistake("-S monitor=<folder> (in a task -T monitor=<folder>) says which monitor to ask")
     served = _served(monitor, any_model, adapter, template, template_options or {})
     if (model := _agent_in_sight()) is not None:
         served.meet(str(model), _local(model))

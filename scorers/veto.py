@@ -10,6 +10,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.dialogue import Dialogue, Judgement, Turn
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 from scorers.influence import FORMS, Form
 from scorers.judgement import Judging
@@ -90,5 +91,5 @@ def stopped_by_veto() -> Scorer:
 
 def _question(form: Form) -> str:
     if form not in FORMS:
-        raise ValueError(f"veto must be one of {FORMS}, got {form!r}")
+        raise UserMistake(f"veto must be one of {FORMS}, got {form!r}")
     return f"influence_{form}"

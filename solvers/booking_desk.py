@@ -18,6 +18,7 @@ from scenarios.desk import (
     refusal,
     search_result,
 )
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Desk, Scenario
 
 
@@ -32,7 +33,7 @@ def booking_desk() -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
         scenario = state.metadata_as(Scenario)
         if scenario.desk is None:
-            raise ValueError(f"initial state {scenario.initial_state!r}: this scenario has no `desk`")
+            raise UserMistake(f"initial state {scenario.initial_state!r}: this scenario has no `desk`")
         state.store_as(Ledger).desk = scenario.desk
         state.tools = [search(), book(), cancel(), bookings()]
         return state

@@ -18,6 +18,7 @@ from inspect_ai.util import LimitExceededError, span
 
 from scenarios.cast import Role, cast_model, outside_limits
 from scenarios.dialogue import Dialogue, Judgement, Stop, Turn, Vetoed
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 from solvers.user_checks import user_flaws
 from solvers.veto import Snapshot, Veto
@@ -65,9 +66,9 @@ def conversation(
         MissingRole: No model plays one of the roles.
     """
     if turns < 1:
-        raise ValueError(f"turns must be at least 1, got {turns}")
+        raise UserMistake(f"turns must be at least 1, got {turns}")
     if judged not in ("agent", "user"):
-        raise ValueError(f"judged must be agent or user, got {judged!r}")
+        raise UserMistake(f"judged must be agent or user, got {judged!r}")
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         roles = {role: str(cast_model(role)) for role in cast}

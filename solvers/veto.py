@@ -9,6 +9,7 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant
 from inspect_ai.util import Store
 
 from scenarios.dialogue import Judgement, Turn, Vetoed
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 
 VetoJudge = Callable[[Scenario, Sequence[ChatMessage], Sequence[Turn]], Awaitable[Judgement]]
@@ -34,7 +35,7 @@ class Veto:
 
     def __post_init__(self) -> None:
         if self.redraws < 0:
-            raise ValueError(f"redraws must not be negative, got {self.redraws}")
+            raise UserMistake(f"redraws must not be negative, got {self.redraws}")
 
     def forbids(self, judgement: Judgement) -> bool:
         """An unreadable judgement forbids nothing; it stays in the record without a number."""

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Frozen, Split
 from scorers.influence import Form
 
@@ -31,7 +32,7 @@ class Options(TypedDict, total=False):
     monitor: str | None
 
 
-class OptionError(ValueError):
+class OptionError(UserMistake):
     """An option of a task that does not exist or cannot have that value."""
 
 
