@@ -1,0 +1,135 @@
+"""A reply as it is learnt: exactly what the model writes after its prompt, up to the token that ends its turn."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from providers.chat.reading import ReplyReader, without_ends
+from providers.chat.replies import Frame, frame_of
+from providers.chat.template import Row, Tools
+from providers.chat.words import shown
+
+
+class Completion(NamedTuple):
+    """A prompt and what a model wrote after it, as text."""
+
+    prompt: str
+    written: str | None
+    """The end of the turn included; None if the template cannot write what the model did."""
+
+    words: tuple[int, int] | None = None
+    """Where in `written` the message's own characters begin, and where what ends its turn begins."""
+
+
+def complete(
+    reader: ReplyReader, messages: Sequence[Mapping[str, Any]], reply: Mapping[str, Any], tools: Tools
+) -> Completion:
+    """The prompt for a conversation and a reply to it, as the model saw and wrote them.
+
+    Words stay as they were generated, where a template would trim them. What a template has its models write
+    before words (a channel, the end of a thought that the prompt opened) is the model's own; an empty thought that it
+    puts before replies is not. Thoughts and calls are in the template's form, which is read back: what does not come
+    back as it was is not written at all.
+
+    Args:
+        reader: For the model's template.
+        messages: What the model was given, as rows (`messages.py`).
+        reply: The message that it generated, as a row.
+        tools: What it was offered, as schemas.
+
+    Raises:
+        ChatTemplateError: The template refuses the messages.
+    """
+    template = reader.template
+    rows = template.placed(messages)
+    prompt = template.render(rows, tools, prompted=True)
+    frame = frame_of(reader.replies, rows, tools)
+    row = template.row(reply)
+    last = "tool" if rows and rows[-1]["role"] == "tool" else "user"
+    if not row.get("tool_calls") and not row.get("reasoning_content"):
+        written, begin = _words(row["content"], frame)
+        return Completion(prompt, written, (begin, begin + len(row["content"])))
+    written = reader.replies.reply_text(last, row, tools)
+    if written is not None and _comes_back(reader, written, row, reply, last, tools):
+        return Completion(prompt, *_ended(reader, written, rows, row, tools))
+    if not row.get("tool_calls"):
+        written = _thought_in_line(reader, row, frame)
+        if written is not None and _comes_back(reader, written, row, reply, last, tools):
+            return Completion(prompt, written, (0, len(without_ends(written, template))))
+    return Completion(prompt, None)
+
+
+def started(reader: ReplyReader, messages: Sequence[Mapping[str, Any]], tools: Tools = None) -> str:
+    """The prompt for going on with the last message, which is the assistant's.
+
+    Raises:
+        ChatTemplateError: The template refuses the messages.
+    """
+    template = reader.template
+    rows = template.placed(messages[:-1])
+    prompt = template.render(rows, tools, prompted=True)
+    content = template.row(messages[-1])["content"]
+    frame = frame_of(reader.replies, rows, tools)
+    return prompt + _words(content, frame)[0][: -len(frame.end) or None]
+
+
+def _words(content: str, frame: Frame) -> tuple[str, int]:
+    lead = "" if not frame.lead.strip() and content.startswith(frame.lead) else frame.lead
+    return lead + content + frame.end, len(lead)
+
+
+def _ended(
+    reader: ReplyReader, written: str, rows: Sequence[Row], row: Row, tools: Tools
+) -> tuple[str, tuple[int, int]]:
+    """With what ends the turn, which some templates leave to whoever speaks next."""
+    template, frame = reader.template, frame_of(reader.replies, rows, tools)
+    words = row["content"].strip()
+    at = written.rfind(words) + len(words) if words else 0
+    if row.get("tool_calls") and reader.calls is not None:
+        at = max(at, reader.calls.end(written, tools))
+    tail = written[at:]
+    for end in (frame.end.strip(), *template.ends):
+        if end and end in tail:
+            return written[: at + tail.index(end) + len(end)], (0, at)
+    if any(token in tail for token in template.special):
+        return written.rstrip(), (0, at)
+    return written[:at] + reader.replies.ending(tail, [*rows, row], tools), (0, at)
+
+
+def _thought_in_line(reader: ReplyReader, row: Row, frame: Frame) -> str | None:
+    """As models write it whose template takes thoughts out: mark, thought, mark, words."""
+    form = reader.replies.thoughts
+    template = str(reader.template.tokenizer.get_chat_template(reader.template.template))
+    if form.closing not in template:
+        return None
+    before = form.before if frame.opened is None else ""
+    between = form.between if frame.lead in form.between else form.between + frame.lead
+    return f"{before}{row['reasoning_content']}{between}{row['content']}{frame.end}"
+
+
+def _comes_back(
+    reader: ReplyReader, written: str, row: Row, reply: Mapping[str, Any], last: str, tools: Tools
+) -> bool:
+    """What is read from the text is the message: nothing left out, added, or in another order."""
+    template = reader.template
+    if any(end in without_ends(written, template) for end in template.ends):
+        return False
+    # the words that spell control strings stay marked, so that they are read as words
+    read = reader.read(reader.unended(written), last=last, tools=tools if row.get("tool_calls") else None)
+    calls = [(c["function"]["name"], c["function"]["arguments"]) for c in reply.get("tool_calls") or []]
+    said, thought = str(reply["content"] or "").strip(), str(reply.get("reasoning_content") or "").strip()
+    if shown(read.text).strip() != said or shown(read.reasoning or "").strip() != thought:
+        return False
+    if [(c.name, _shown_in(c.arguments)) for c in read.calls] != calls:
+        return False
+    if not (said and calls):
+        return True
+    spoken = written.find(row["content"].strip())
+    return 0 <= spoken < written.find(calls[0][0], spoken + len(row["content"].strip()))
+
+
+def _shown_in(value: Any) -> Any:
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, dict):
+        return {key: _shown_in(item) for key, item in value.items()}
+    return [_shown_in(item) for item in value] if isinstance(value, list) else value

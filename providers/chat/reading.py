@@ -1,0 +1,229 @@
+"""What a model wrote, as a message: words, thoughts, calls of tools, and how it ended."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from providers.chat.calls import Call, CallFormat, call_formats
+from providers.chat.errors import ChatTemplateError
+from providers.chat.replies import TAGS, Frame, Replies, Thoughts
+from providers.chat.template import PROBE_TOOL, ChatTemplate, Row, Tools
+from providers.chat.words import shown
+
+PROBES: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
+    ("", ({"seat": "7ä, left", "count": 3},)),
+    ("One moment.", ({"seat": "7ä, left", "count": 3},)),
+    ("", ({"seat": "7ä", "count": 1}, {"seat": "8", "count": 2})),
+)
+"""Replies that a call format must read back: words, and the arguments of each call."""
+
+
+class Reply(NamedTuple):
+    """One generation as a message."""
+
+    text: str
+    """What is said: what people and judges get."""
+
+    reasoning: str | None
+    """What was thought before or between; None if nothing was."""
+
+    calls: list[Call]
+    cut_thought: bool = False
+    """The generation ended before a thought did, so nothing was said."""
+
+
+class ReplyReader:
+    """Reads generations of models with one chat template.
+
+    Args:
+        replies: The form of the template's replies.
+    """
+
+    def __init__(self, replies: Replies) -> None:
+        self.replies = replies
+        self.template: ChatTemplate = replies.template
+
+    def read(self, text: str, *, last: str = "user", tools: Tools = None) -> Reply:
+        """A generation as a message.
+
+        Args:
+            text: What was generated, control tokens included, without the token that ended it.
+            last: Role of the message that it answers, `user` or `tool`.
+            tools: What was offered; calls are read only then.
+        """
+        frame = self.replies.frame(last, tools=bool(tools))
+        thoughts, rest, cut = self._thoughts(text, frame)
+        if cut:
+            return Reply("", thoughts, [], cut_thought=True)
+        calls = list[Call]()
+        if tools and self.calls is not None:
+            rest, calls = self.calls.read(rest, tools)
+        words = self._words(rest, frame, trimmed=bool(calls) or thoughts is not None)
+        return Reply(words, thoughts, calls)
+
+    def unended(self, text: str) -> str:
+        """A reply without the token that ends its turn, as a generation comes."""
+        bare = text.rstrip()
+        for end in (self.replies.frame().end.strip(), *self.template.ends):
+            if end and bare.endswith(end):
+                return bare[: -len(end)]
+        return text
+
+    @cached_property
+    def calls(self) -> CallFormat | None:
+        """The form in which calls are written, found by reading known ones back; None if none reads them."""
+        return self._call_format()[0]
+
+    @cached_property
+    def calls_problem(self) -> str | None:
+        """Why models with this template cannot be offered tools; None if they can."""
+        return self._call_format()[1]
+
+    # -- thoughts ---------------------------------------------------------------------------------
+
+    def _thoughts(self, text: str, frame: Frame) -> tuple[str | None, str, bool]:
+        """What was thought, what follows, and whether a thought was cut."""
+        form = self.replies.thoughts
+        found, rest, opened = list[str](), text, frame.opened is not None
+        while True:
+            begin = None if opened else self._opening(rest, form)
+            if not opened and begin is None:
+                break
+            marks, body = (form, rest) if begin is None else (begin[0], rest[begin[1] :])
+            if opened and marks.opening and body.lstrip().startswith(marks.opening):
+                # the prompt has opened the thought, and the model opens it again
+                body = body.lstrip()[len(marks.opening) :]
+            thought, closed, after = body.partition(marks.closing)
+            found.append(thought.strip())
+            if not closed:
+                return "\n".join(filter(None, found)) or None, "", True
+            rest, opened = self._after_thought(after, marks), False
+        if not found and any(c in rest for _, c in TAGS):
+            # some models leave the opening mark out
+            return self._without_opening(rest)
+        return "\n".join(filter(None, found)) or None, rest, False
+
+    def _opening(self, text: str, form: Thoughts) -> tuple[Thoughts, int] | None:
+        """The mark with which the text begins, and where it ends."""
+        blank = len(text) - len(text.lstrip())
+        others = [Thoughts(o, c, o, c, False) for o, c in TAGS]
+        for marks in [form, *others]:
+            if marks.opening and text.startswith(marks.opening, blank):
+                return marks, blank + len(marks.opening)
+        return None
+
+    def _after_thought(self, text: str, marks: Thoughts) -> str:
+        """The text without what stands between a thought and the words."""
+        follows = marks.between.partition(marks.closing)[2]
+        if text.startswith(follows):
+            return text[len(follows) :].lstrip("\n")
+        start = follows.removesuffix(self.replies.frame().lead)
+        return text.removeprefix(start).lstrip("\n")
+
+    @staticmethod
+    def _without_opening(text: str) -> tuple[str | None, str, bool]:
+        places = [(text.index(c), c) for _, c in TAGS if c in text]
+        at, closing = min(places)
+        return text[:at].strip() or None, text[at + len(closing) :].lstrip("\n"), False
+
+    # -- words ------------------------------------------------------------------------------------
+
+    def _words(self, text: str, frame: Frame, *, trimmed: bool) -> str:
+        """The words, without what the template puts around them and without control tokens."""
+        if (lead := self._lead(frame)) is not None:
+            text = lead.sub("\n", lead.sub("", text, count=1) if lead.match(text) else text)
+        text = _without_end(text, frame.tail, self.template.special)
+        for token in sorted(self.template.special, key=len, reverse=True):
+            text = text.replace(token, "")
+        return text.strip() if trimmed else text
+
+    def _lead(self, frame: Frame) -> re.Pattern[str] | None:
+        """What a model writes before its words: as the template does, whatever channel it names."""
+        lead = frame.lead if frame.opened is None else ""
+        if not lead:
+            return None
+        if not any(token in lead for token in self.template.special):
+            return re.compile(rf"\A{re.escape(lead)}")
+        parts = re.split(f"({'|'.join(re.escape(s) for s in sorted(self.template.special, key=len, reverse=True))})", lead)
+        told = "".join(
+            re.escape(part) if part in self.template.special or not part.strip() else r"[^<>\n]{0,40}?" for part in parts
+        )
+        form = self.replies.thoughts
+        start = form.between.partition(form.closing)[2].removesuffix(frame.lead)
+        again = rf"(?:{re.escape(form.closing)})?\s*{re.escape(start)}{told}" if start else told
+        return re.compile(rf"\A\s*{told}|{again}")
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    def _call_format(self) -> tuple[CallFormat | None, str | None]:
+        if not hasattr(self, "_chosen"):
+            self._chosen = self._choose()
+        return self._chosen
+
+    def _choose(self) -> tuple[CallFormat | None, str | None]:
+        source = self.template.source
+        written = [(words, given, self._written(words, given)) for words, given in PROBES]
+        if written[0][2] is None:
+            return None, f"the chat template of {source} does not write calls of tools"
+        for form in call_formats():
+            if self._reads(form, *written[0]):
+                return form, None
+        return None, (
+            f"calls as the chat template of {source} writes them cannot be read back: "
+            f"{shown(written[0][2] or '')[:80]!r}"
+        )
+
+    def _written(self, words: str, given: Sequence[dict[str, Any]]) -> str | None:
+        """A reply with calls as the template has the model write it; None if it leaves some out."""
+        calls = [
+            {"type": "function", "id": f"callnr12{i}", "function": {"name": "reserve", "arguments": arguments}}
+            for i, arguments in enumerate(given)
+        ]
+        row: Row = self.template.row({"role": "assistant", "content": words, "tool_calls": calls})
+        text = self.replies.reply_text("user", row, [PROBE_TOOL])
+        return self.unended(text) if text is not None and "reserve" in text else None
+
+    @staticmethod
+    def _reads(form: CallFormat, words: str, given: Sequence[dict[str, Any]], text: str | None) -> bool:
+        if text is None:
+            return False
+        _, calls = form.read(text, [PROBE_TOOL])
+        return [(c.name, c.arguments) for c in calls] == [("reserve", arguments) for arguments in given]
+
+
+def call_id(prompt: Sequence[int], written: Sequence[int], number: int) -> str:
+    """An id for a call that brought none: nine letters and digits, as all templates take them, the same in a rerun."""
+    told = f"{list(prompt[-64:])}:{len(prompt)}:{list(written)}:{number}"
+    return hashlib.sha256(told.encode()).hexdigest()[:9]
+
+
+def _without_end(text: str, tail: str, special: frozenset[str]) -> str:
+    """The text without a beginning of what the template writes after the words, if that holds a control token."""
+    for length in range(min(len(tail), len(text)), 0, -1):
+        if text.endswith(tail[:length]) and any(token in tail[:length] for token in special):
+            return text[:-length]
+    return text
+
+
+def without_ends(text: str, template: ChatTemplate) -> str:
+    """A reply without the control tokens at its end."""
+    while True:
+        bare = text.rstrip()
+        token = next((t for t in {*template.special, *template.ends} if bare.endswith(t)), None)
+        if token is None:
+            return text
+        text = bare[: -len(token)]
+
+
+def reader_for(template: ChatTemplate) -> ReplyReader:
+    """The reader for a template.
+
+    Raises:
+        ChatTemplateError: The template cannot be used: see `Replies`.
+    """
+    return ReplyReader(Replies(template))
+
+
+__all__ = ["ChatTemplateError", "Reply", "ReplyReader", "call_id", "reader_for"]
