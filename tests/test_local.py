@@ -16,8 +16,8 @@ from inspect_ai.tool import ToolInfo
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from providers.chat.errors import ChatTemplateError
 from providers.local.api import split_name
-from providers.local.chat import ChatTemplateError
 from providers.local.sampling import Sampler, Settings
 from tests.tiny_models import TEMPLATE, tiny_adapter, tiny_model
 
@@ -51,6 +51,10 @@ def ask(model: Model, prompts: list[str] | list[list], **config) -> list[ModelOu
         return [found[i] for i in range(len(prompts))]
 
     return anyio.run(run)
+
+
+def speech_of(folder):
+    return get_model(f"local/{folder}").api.speech  # pyright: ignore
 
 
 def texts(outputs):
@@ -189,42 +193,42 @@ def test_adapters_answer_as_if_each_were_loaded_alone(base, adapters):
 
 def test_a_last_message_of_the_assistant_is_continued(base):
     api = get_model(f"local/{base}").api
-    started = api.engine.chat.tokens([ChatMessageUser(content="hello"), ChatMessageAssistant(content="you")])  # pyright: ignore
+    started = api.speech.prompt([ChatMessageUser(content="hello"), ChatMessageAssistant(content="you")]).tokens  # pyright: ignore
     assert api.engine.tokenizer.decode(started).endswith("assistant\nyou")  # pyright: ignore
 
 
 class TestChatTemplates:
     def test_none(self, tmp_path):
-        with pytest.raises(ChatTemplateError, match="has no chat template; give one with -M chat_template="):
-            get_model(f"local/{tiny_model(tmp_path / 'm', template=None)}")
+        with pytest.raises(ChatTemplateError, match="has no chat template; name a file with one"):
+            speech_of(tiny_model(tmp_path / "m", template=None))
 
     def test_one_that_drops_a_role(self, tmp_path):
         template = TEMPLATE.replace(
             "{%- for m in messages -%}", "{%- for m in messages if m['role'] != 'assistant' -%}"
         )
         with pytest.raises(ChatTemplateError, match=r"drops messages of \['assistant'\]"):
-            get_model(f"local/{tiny_model(tmp_path / 'm', template=template)}")
+            speech_of(tiny_model(tmp_path / "m", template=template))
 
     def test_one_without_a_prompt_for_the_answer(self, tmp_path):
         template = TEMPLATE.split("{%- if add_generation_prompt -%}")[0]
         template = template.replace(" and not add_generation_prompt", " and false")
         with pytest.raises(ChatTemplateError, match="ignores add_generation_prompt"):
-            get_model(f"local/{tiny_model(tmp_path / 'm', template=template)}")
+            speech_of(tiny_model(tmp_path / "m", template=template))
 
     def test_one_that_takes_no_system_message_gets_it_with_the_first_user_message(self, tmp_path):
         template = (
             "{%- if messages[0]['role'] == 'system' -%}{{- raise_exception('no system') -}}{%- endif -%}"
             + TEMPLATE
         )
-        chat = get_model(f"local/{tiny_model(tmp_path / 'm', template=template)}").api.engine.chat  # pyright: ignore
-        tokens = chat.tokens([ChatMessageSystem(content="how"), ChatMessageUser(content="hello")])
-        assert "user\nhow\n\nhello" in chat.tokenizer.decode(tokens)
+        speech = speech_of(tiny_model(tmp_path / "m", template=template))
+        prompt = speech.prompt([ChatMessageSystem(content="how"), ChatMessageUser(content="hello")])
+        assert "user\nhow\n\nhello" in speech.tokenizer.decode(prompt.tokens)
 
     def test_another_one_from_a_file(self, tmp_path):
         path = tmp_path / "template.jinja"
         path.write_text(TEMPLATE.replace("'\n' +", "':\n' +", 1))
         model = get_model(f"local/{tiny_model(tmp_path / 'm', template=None)}", chat_template=str(path))
-        assert model.api.engine.chat.tokens([ChatMessageUser(content="hello")])  # pyright: ignore
+        assert model.api.speech.prompt([ChatMessageUser(content="hello")]).tokens  # pyright: ignore
 
 
 def test_what_is_not_honoured_is_refused(base, tmp_path):

@@ -146,9 +146,12 @@ class ReplyReader:
             return None
         if not any(token in lead for token in self.template.special):
             return re.compile(rf"\A{re.escape(lead)}")
-        parts = re.split(f"({'|'.join(re.escape(s) for s in sorted(self.template.special, key=len, reverse=True))})", lead)
+        parts = re.split(
+            f"({'|'.join(re.escape(s) for s in sorted(self.template.special, key=len, reverse=True))})", lead
+        )
         told = "".join(
-            re.escape(part) if part in self.template.special or not part.strip() else r"[^<>\n]{0,40}?" for part in parts
+            re.escape(part) if part in self.template.special or not part.strip() else r"[^<>\n]{0,40}?"
+            for part in parts
         )
         form = self.replies.thoughts
         start = form.between.partition(form.closing)[2].removesuffix(frame.lead)
@@ -178,7 +181,11 @@ class ReplyReader:
     def _written(self, words: str, given: Sequence[dict[str, Any]]) -> str | None:
         """A reply with calls as the template has the model write it; None if it leaves some out."""
         calls = [
-            {"type": "function", "id": f"callnr12{i}", "function": {"name": "reserve", "arguments": arguments}}
+            {
+                "type": "function",
+                "id": f"callnr12{i}",
+                "function": {"name": "reserve", "arguments": arguments},
+            }
             for i, arguments in enumerate(given)
         ]
         row: Row = self.template.row({"role": "assistant", "content": words, "tool_calls": calls})

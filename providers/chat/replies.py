@@ -82,7 +82,7 @@ class Replies:
         template: The template.
 
     Raises:
-        ChatTemplateError: It drops the words of somebody, or its prompt does not lead to a reply.
+        ChatTemplateError: It drops the words of somebody, or its prompt is no more than the end of the question.
     """
 
     def __init__(self, template: ChatTemplate) -> None:
@@ -95,7 +95,7 @@ class Replies:
         """What stands around a reply to a message of this role (`user` or `tool`), with or without tools.
 
         Raises:
-            ChatTemplateError: The prompt and the reply do not fit together.
+            ChatTemplateError: The template refuses such a conversation.
         """
         key = (last if last == "tool" else "user", tools)
         if key not in self._frames:
@@ -187,7 +187,13 @@ class Replies:
         if last == "tool":
             # some models go on in the turn that they called in, though templates show it as a new one
             lead = lead.removeprefix(self._added_header()) if prompt in head else lead
-        return Frame(lead, opened, self.ending(tail, [*rows, {"role": "assistant", "content": WORDS}], given), tail, head)
+        return Frame(
+            lead,
+            opened,
+            self.ending(tail, [*rows, {"role": "assistant", "content": WORDS}], given),
+            tail,
+            head,
+        )
 
     def _added_header(self) -> str:
         """What `add_generation_prompt` adds after a question."""
@@ -207,12 +213,8 @@ class Replies:
             return self.thoughts.between, opener
         bare = _without_block(head, self.thoughts)
         if not bare.startswith(header):
-            if header.startswith(bare) or _shared_end(header, bare, self.template.special) is not None:
-                return "", None
-            raise ChatTemplateError(
-                f"the chat template of {self.template.source} writes the prompt in another way when a reply follows "
-                f"it: {header[-40:]!r} without it, {bare[:40]!r} with it"
-            )
+            # the template writes the prompt in another way once a reply follows it; the model sees the prompt
+            return "", None
         rest = bare[len(header) :]
         return (rest.removeprefix(marks.rpartition(self.thoughts.closing)[2]) if marks else rest), None
 
@@ -267,7 +269,9 @@ class Replies:
         try:
             prompt = _after_asked(template.render(self._rows("user"), prompted=True))
             reply = _after_asked(template.render([*self._rows("user"), row]))
-            bare = _after_asked(template.render([*self._rows("user"), {"role": "assistant", "content": WORDS}]))
+            bare = _after_asked(
+                template.render([*self._rows("user"), {"role": "assistant", "content": WORDS}])
+            )
         except ChatTemplateError:
             return None
         head, found, rest = reply.partition(THOUGHT)
@@ -355,16 +359,6 @@ def _first_mark(between: str, special: frozenset[str]) -> str:
         return first
     at, _, token = min(places)
     return between[: at + len(token)].strip() or first
-
-
-def _shared_end(header: str, head: str, special: frozenset[str]) -> int | None:
-    """Where, in what stands before the words, that ends which ends the prompt as well; None if nothing does.
-
-    Some templates put instructions between question and prompt that are gone when a reply follows.
-    """
-    pairs = zip(reversed(header), reversed(head), strict=False)
-    length = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(header), len(head)))
-    return len(head) if any(token in head[len(head) - length :] for token in special) else None
 
 
 def _common(one: str, other: str) -> int:

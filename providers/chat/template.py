@@ -169,12 +169,16 @@ class ChatTemplate:
     def special(self) -> frozenset[str]:
         """Strings of special tokens, which never belong to words."""
         added = self.tokenizer.added_tokens_decoder.values()
-        return frozenset({*map(str, self.tokenizer.all_special_tokens), *(t.content for t in added if t.special)})
+        return frozenset(
+            {*map(str, self.tokenizer.all_special_tokens), *(t.content for t in added if t.special)}
+        )
 
     @cached_property
     def switch(self) -> str | None:
         """The variable that turns thoughts on and off, if the template has one."""
-        return next((name for name in SWITCHES if self._thinking(name, True) != self._thinking(name, False)), None)
+        return next(
+            (name for name in SWITCHES if self._thinking(name, True) != self._thinking(name, False)), None
+        )
 
     def _thinking(self, name: str, on: bool) -> str | None:
         rows = [{"role": "system", "content": "delta"}, {"role": "user", "content": "alpha"}]
@@ -200,7 +204,9 @@ class ChatTemplate:
     @cached_property
     def wants_parts(self) -> bool:
         """Content must be a list of parts (templates of models that take images as well)."""
-        text = self._or_none(lambda: self._rendered([{"role": "user", "content": "alpha"}], self._no_tools, True))
+        text = self._or_none(
+            lambda: self._rendered([{"role": "user", "content": "alpha"}], self._no_tools, True)
+        )
         if text is not None and "alpha" in text:
             return False
         parts = [{"role": "user", "content": [{"type": "text", "text": "alpha"}]}]

@@ -1,15 +1,21 @@
 """`local/...` as an Inspect model provider."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+import anyio
+import anyio.to_thread
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
     ChatMessageAssistant,
+    Content,
+    ContentReasoning,
+    ContentText,
     GenerateConfig,
     Logprob,
     Logprobs,
@@ -18,13 +24,18 @@ from inspect_ai.model import (
     ModelUsage,
     TopLogprob,
 )
-from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from inspect_ai.util import collect
 
-from providers.local.engine import BASE, Engine, EngineOptions, Generated, T, engine_for
+from providers.chat.calls import Call
+from providers.chat.reading import Reply, call_id
+from providers.chat.token_record import KEY, TokenLog
+from providers.local.adapters import check_adapter
+from providers.local.engine import Engine, EngineOptions, Generated, T, engine_for
 from providers.local.sampling import Settings
-from providers.local.tool_calls import read_tool_calls
+from providers.local.speech import THOUGHT_TOKENS, Prompt, Speech, SpeechOptions
 from providers.local.watching import Watch
+from providers.local.weights import check_base
 from providers.seeds import CallSeeds
 
 if TYPE_CHECKING:
@@ -38,7 +49,8 @@ class LocalAPI(ModelAPI):
     """A transformers model in this process: `local/<folder or hub id>[:<LoRA adapter folder>]`.
 
     Models with the same base and options share one copy of the weights, whatever roles they play, and
-    their requests are run in common batches. The base of an adapter is not loaded again.
+    their requests are run in common batches. The base of an adapter is not loaded again. Nothing is loaded
+    before the first call: a log can be judged again when the weights that spoke in it are gone.
 
     Options (`-M name=value`, or `model_args` of a role):
         batch_size: Conversations per batch, 64.
@@ -47,10 +59,17 @@ class LocalAPI(ModelAPI):
         dtype: By default as stored, float32 on the CPU.
         revision: Of a hub model. `attn_implementation`: as in transformers.
         chat_template: File with a Jinja template to use instead of the model's own.
+        thinking: `true` or `false` turns thoughts on or off, where the template has a switch for it.
+        template_options: Other variables of the template, e.g. `{reasoning_effort: low}`.
+        date: The day that templates are told who ask for it, e.g. `2026-01-31`; by default the day on which
+            the model is loaded. The log records it.
+
+    Thoughts are parts of the message of their own: they stay in the log, and are neither said nor judged. They
+    may take `--reasoning-tokens` tokens (2048) beside the `--max-tokens` of the answer. The token ids of each
+    generation are in its log (`providers/chat/token_record.py`).
 
     Raises:
-        ValueError: An unknown option; no usable chat template.
-        FileNotFoundError: The adapter folder holds none.
+        ValueError: An unknown option.
     """
 
     def __init__(
@@ -62,25 +81,76 @@ class LocalAPI(ModelAPI):
         **options: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
-        if unknown := sorted(set(options) - set(EngineOptions._fields)):
-            known = sorted(set(EngineOptions._fields) - {"path"})
-            raise ValueError(f"local/ takes no option {', '.join(unknown)}; it takes {', '.join(known)}")
+        known = {*EngineOptions._fields, *SpeechOptions._fields} - {"path"}
+        if unknown := sorted(set(options) - known):
+            raise ValueError(
+                f"local/ takes no option {', '.join(unknown)}; it takes {', '.join(sorted(known))}"
+            )
         base, adapter = split_name(model_name)
-        self.engine: Engine = engine_for(EngineOptions(path=base, **options))
-        self.adapter = BASE if adapter is None else self.engine.adapter(adapter)
+        loaded = {name: value for name, value in options.items() if name in EngineOptions._fields}
+        self.options = EngineOptions(path=base, **loaded)
+        self._said = SpeechOptions(**{k: v for k, v in options.items() if k in SpeechOptions._fields})
+        self._speech: Speech | None = None
         self.adapter_folder = None if adapter is None else Path(adapter).expanduser()
+        self._loaded: tuple[Engine, str] | None = None
+        self._loading = threading.Lock()
+        self._first_call = anyio.Lock()
         self._seeds = CallSeeds()
         self._watches: WeakSet[Watch] = WeakSet()
+        self._tokens = TokenLog()
 
     @property
     def local(self) -> "LocalAPI":
         """The provider that has the weights, here and in providers that are built on this one."""
         return self
 
+    def check(self) -> None:
+        """Raise what can be seen of the first call's troubles without a network and without loading anything.
+
+        Raises:
+            FileNotFoundError: No model, or no adapter, in its folder.
+            AdapterError: An adapter that cannot be read.
+        """
+        check_base(self.options.path)
+        if self.adapter_folder is not None:
+            check_adapter(self.adapter_folder)
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the model; loaded now if it is not yet."""
+        return self._load()[0]
+
+    @property
+    def adapter(self) -> str:
+        """Name of the adapter in the engine, `__base__` without; loaded now if it is not yet."""
+        return self._load()[1]
+
+    @property
+    def speech(self) -> Speech:
+        """How the model is spoken to and read; it is loaded now if it is not yet."""
+        engine = self.engine
+        if self._speech is None:
+            self._speech = Speech(engine.tokenizer, engine.end_tokens, self._said, self.options.path)
+        return self._speech
+
+    def _load(self) -> tuple[Engine, str]:
+        with self._loading:
+            if self._loaded is None:
+                folder = None if self.adapter_folder is None else str(self.adapter_folder)
+                self._loaded = engine_for(self.options, folder)
+            return self._loaded
+
+    async def _ready(self) -> Engine:
+        """Load while other conversations go on; whoever comes meanwhile waits for the same load."""
+        if self._loaded is None:
+            async with self._first_call:
+                await anyio.to_thread.run_sync(self._load, abandon_on_cancel=True)
+        return self.engine
+
     @property
     def path(self) -> str:
         """Folder or hub id of the base model."""
-        return self.engine.options.path
+        return self.options.path
 
     @property
     def revision(self) -> str | None:
@@ -90,7 +160,7 @@ class LocalAPI(ModelAPI):
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """With the chat template that is used."""
-        return self.engine.tokenizer
+        return self.speech.tokenizer
 
     def lend(self, use: Callable[[Any], T]) -> T:
         """What `use` makes of the model while nothing is generated.
@@ -106,11 +176,11 @@ class LocalAPI(ModelAPI):
 
     def max_connections(self) -> int:
         """Two batches: one runs, one gathers."""
-        return 2 * self.engine.options.batch_size
+        return 2 * self.options.batch_size
 
     def connection_key(self) -> str:
         """One pool for each copy of the weights."""
-        return self.engine.options.path
+        return self.options.path
 
     def max_tokens(self) -> int | None:
         """A bound for calls that name none: the answer must end some time."""
@@ -123,13 +193,16 @@ class LocalAPI(ModelAPI):
 
         Raises:
             ValueError: A setting that this provider does not honour, a forced tool call among them.
+            FileNotFoundError: At the first call: no model, or no adapter, in its folder.
+            AdapterError: At the first call: the adapter does not fit the base.
         """
         _refuse(tool_choice, config)
         offered = [] if tool_choice == "none" else tools
+        await self._ready()
         started = time.monotonic()
-        prompt = self.engine.chat.tokens(input, offered)
-        if len(prompt) >= self.engine.context:
-            return self._overflow(len(prompt))
+        prompt = self.speech.prompt(input, offered)
+        if len(prompt.tokens) >= self.engine.context:
+            return self._overflow(len(prompt.tokens))
         settings = Settings(
             temperature=1.0 if config.temperature is None else config.temperature,
             top_p=1.0 if config.top_p is None else config.top_p,
@@ -137,29 +210,55 @@ class LocalAPI(ModelAPI):
             top_logprobs=(config.top_logprobs or 0) if config.logprobs else None,
             stop=tuple(config.stop_seqs or ()),
         )
-        watches = tuple(self._watches)
         answers = await collect(
-            *(
-                self.engine.generate(
-                    prompt,
-                    max_tokens=config.max_tokens or 2048,
-                    seed=self._seeds.draw(config.seed, prompt),
-                    adapter=self.adapter,
-                    settings=settings,
-                    watches=watches,
-                )
-                for _ in range(config.num_choices or 1)
-            )
+            *(self._answer(prompt, config, settings) for _ in range(config.num_choices or 1))
         )
+        choices = [self._choice(prompt, a, settings, config.logprobs) for a in answers]
         written = sum(len(a.written.tokens) for a in answers)
         return ModelOutput(
             model=self.model_name,
-            choices=[self._choice(a, offered, config.logprobs) for a in answers],
+            choices=choices,
             usage=ModelUsage(
-                input_tokens=len(prompt), output_tokens=written, total_tokens=len(prompt) + written
+                input_tokens=len(prompt.tokens),
+                output_tokens=written,
+                total_tokens=len(prompt.tokens) + written,
+                reasoning_tokens=sum(self.speech.thought_tokens(prompt, a.written.tokens) for a in answers)
+                or None,
             ),
             time=time.monotonic() - started,
+            metadata=self._record(input, prompt, choices, answers),
         )
+
+    async def _answer(self, prompt: Prompt, config: GenerateConfig, settings: Settings) -> Generated:
+        thought = THOUGHT_TOKENS if config.reasoning_tokens is None else config.reasoning_tokens
+        budget = self.speech.budget(prompt, config.max_tokens or 2048, thought)
+        return await self.engine.generate(
+            prompt.tokens,
+            max_tokens=budget.most,
+            seed=self._seeds.draw(config.seed, prompt.tokens),
+            adapter=self.adapter,
+            settings=settings,
+            watches=tuple(self._watches),
+            closing=self.speech.closing,
+            over=budget,
+        )
+
+    def _record(
+        self,
+        messages: Sequence[ChatMessage],
+        prompt: Prompt,
+        choices: Sequence[ChatCompletionChoice],
+        answers: Sequence[Generated],
+    ) -> dict[str, Any]:
+        """What the log keeps of a generation beside its words."""
+        earlier = [m.id or "" for m in messages if isinstance(m, ChatMessageAssistant)]
+        return {
+            KEY: [
+                self._tokens.record(c.message.id or "", prompt.tokens, a.written.tokens, earlier)
+                for c, a in zip(choices, answers, strict=True)
+            ],
+            "clock": self.speech.template.clock.isoformat(),
+        }
 
     def _overflow(self, length: int) -> ModelOutput:
         return ModelOutput.from_content(
@@ -169,17 +268,20 @@ class LocalAPI(ModelAPI):
         )
 
     def _choice(
-        self, answer: Generated, tools: list[ToolInfo], logprobs: bool | None
+        self, prompt: Prompt, answer: Generated, settings: Settings, logprobs: bool | None
     ) -> ChatCompletionChoice:
-        text, calls = read_tool_calls(answer.text, tools) if tools else (answer.text, [])
+        tokens = answer.written.tokens
+        reply = self.speech.read(prompt, tokens[:-1] if answer.end is not None else tokens, settings.stop)
+        calls = [_tool_call(c, call_id(prompt.tokens, tokens, n)) for n, c in enumerate(reply.calls)]
         message = ChatMessageAssistant(
-            content=text, tool_calls=calls or None, model=self.model_name, source="generate"
+            content=_content(reply), tool_calls=calls or None, model=self.model_name, source="generate"
         )
         for seen in answer.seen:
             seen.watch.keep(message.id or "", seen.tokens, seen.numbers)
+        stop = "max_tokens" if reply.cut_thought else answer.stop
         return ChatCompletionChoice(
             message=message,
-            stop_reason="tool_calls" if calls else answer.stop,
+            stop_reason="tool_calls" if calls else stop,
             logprobs=self._logprobs(answer) if logprobs else None,
         )
 
@@ -195,6 +297,18 @@ class LocalAPI(ModelAPI):
                 for token, logprob, top in zip(*answer.written, strict=True)
             ]
         )
+
+
+def _content(reply: Reply) -> str | list[Content]:
+    if reply.reasoning is None:
+        return reply.text
+    return [ContentReasoning(reasoning=reply.reasoning), ContentText(text=reply.text)]
+
+
+def _tool_call(call: Call, identity: str) -> ToolCall:
+    if call.problem is not None:
+        return ToolCall(id=identity, function="unreadable", arguments={}, parse_error=call.problem)
+    return ToolCall(id=call.id or identity, function=call.name, arguments=call.arguments)
 
 
 def split_name(name: str) -> tuple[str, str | None]:

@@ -6,12 +6,12 @@ that is most of the time (benchmarks/rollouts.py shows the difference).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
+from providers.local.caches import growing_cache, keeps_positions, select_rows, side_by_side
 from providers.local.sampling import Sampler, Settings
 from providers.local.watching import Trace
 
@@ -26,6 +26,8 @@ class Row(NamedTuple):
     max_tokens: int
     seed: int
     adapter: str
+    over: Callable[[list[int]], bool] | None = None
+    """Tells from the tokens so far that the row is over, asked after each."""
 
 
 class Written(NamedTuple):
@@ -45,9 +47,23 @@ Forward = Callable[..., Any]
 """The model: `(adapters=..., **inputs)` gives an output with `.logits`."""
 
 
+class Batching(NamedTuple):
+    """How a model takes a batch. `providers.local.batching` finds it out."""
+
+    way: Literal["padded", "joined", "singly"]
+    """`padded`: prompts go through it in one pass, the shorter ones padded on the left. `joined`: a pass for
+    each length, without padding, and one batch from then on. `singly`: see `providers.local.singly`."""
+
+    cache_name: str = "past_key_values"
+    """Under which it takes its cache."""
+
+    takes_positions: bool = True
+
+
 @torch.inference_mode()
 def decode(
     forward: Forward,
+    batching: Batching,
     config: Any,
     rows: Sequence[Row],
     settings: Settings,
@@ -62,6 +78,7 @@ def decode(
 
     Args:
         forward: The model.
+        batching: How it takes a batch, `padded` or `joined`.
         config: Its configuration, from which the cache is built.
         rows: The prompts.
         settings: Sampling, the same for all.
@@ -73,39 +90,17 @@ def decode(
     """
     written = [Written([], [], []) for _ in rows]
     sampler = Sampler(settings, [r.seed for r in rows])
-    first, copies = _once_each(rows)
-    ids, mask = _left_padded(first, pad, device)
-    width = ids.shape[1]
-    longest = max(r.max_tokens for r in rows) + (trace.room if trace is not None else 0)
-    room = torch.ones(len(first), longest, dtype=mask.dtype, device=device)
-    mask = torch.cat([mask, room], dim=1)
-    positions = (mask[:, :width].cumsum(dim=1) - 1).clamp(min=0)
-    cache = _growing_cache(config)
+    batch = _Batch(forward, batching, config, pad, device)
+    logits = batch.read_prompts(rows, trace)
     alive = list(range(len(rows)))  # rows in the batch, in order
     done: set[int] = set()
     owed: dict[int, list[int]] = {}  # row that is done -> tokens that are still to be read
-    started = False
     while True:
-        logits = forward(
-            adapters=[rows[i].adapter for i in alive] if started else [r.adapter for r in first],
-            input_ids=ids,
-            attention_mask=mask[:, :width],
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
-        if trace is not None:
-            trace.step_read(alive) if started else trace.prompts_read(copies)
-        if not started:
-            started = True
-            if len(first) < len(rows):
-                spread = torch.tensor(copies, device=device)
-                cache.batch_select_indices(spread)
-                logits, positions, mask = logits[spread], positions[spread], mask[spread]
         tokens = sampler.draw(logits, alive)
-        _note(written, alive, tokens, logits, settings, done)
+        going_on = [(place, written[i]) for place, i in enumerate(alive) if i not in done]
+        note(going_on, tokens, logits, settings)
         for i in alive:
-            if i not in done and _ended(rows[i], written[i].tokens, end_tokens, said_stop):
+            if i not in done and ended(rows[i], written[i].tokens, end_tokens, said_stop):
                 done.add(i)
                 if trace is not None:
                     owed[i] = trace.owed(i, written[i].tokens)
@@ -115,13 +110,94 @@ def decode(
         for place, i in enumerate(alive):
             if owed.get(i):
                 tokens[place] = owed[i].pop(0)
-        ids, positions, width = tokens[:, None], positions[:, -1:] + 1, width + 1
         going = [place for place, i in enumerate(alive) if i not in over]
         if len(going) <= COMPACT * len(alive):
-            keep = torch.tensor(going, device=device)
-            cache.batch_select_indices(keep)
-            ids, positions, mask = ids[keep], positions[keep], mask[keep]
+            tokens = tokens[batch.keep(going)]
             alive = [alive[place] for place in going]
+        logits = batch.step(tokens, [rows[i].adapter for i in alive])
+        if trace is not None:
+            trace.step_read(alive)
+
+
+class _Batch:
+    """The rows that go through the model together, and what it remembers of them."""
+
+    def __init__(
+        self, forward: Forward, batching: Batching, config: Any, pad: int, device: torch.device
+    ) -> None:
+        self._forward, self._batching, self._config = forward, batching, config
+        self._pad, self._device = pad, device
+        self._cache: DynamicCache
+        self._mask: torch.Tensor
+        """Shape (row, position), with room for all that is to come."""
+
+        self._positions: torch.Tensor
+        """Of the last token of each row, shape (row, 1)."""
+
+        self._width: int
+        """Positions that were filled, padding included."""
+
+    def read_prompts(self, rows: Sequence[Row], trace: Trace | None) -> torch.Tensor:
+        """Logits after each row's prompt, shape (row, vocabulary). Equal prompts are read once."""
+        first, copies = _once_each(rows)
+        passes = _equal_lengths(first) if self._batching.way == "joined" else [list(range(len(first)))]
+        read = [self._read(first, places, copies, trace) for places in passes]
+        order = [place for places in passes for place in places]
+        ordered = [first[place] for place in order]
+        longest = max(r.max_tokens for r in rows) + (trace.room if trace is not None else 0)
+        _, mask = _left_padded(ordered, self._pad, self._device)
+        self._width = mask.shape[1]
+        self._mask = torch.cat([mask, mask.new_ones(len(first), longest)], dim=1)
+        self._positions = torch.tensor([[len(r.prompt) - 1] for r in ordered], device=self._device)
+        self._cache = side_by_side([cache for cache, _ in read])
+        logits = torch.cat([logits for _, logits in read]) if len(read) > 1 else read[0][1]
+        at = {place: row for row, place in enumerate(order)}
+        spread = [at[place] for place in copies]
+        return logits if spread == list(range(len(first))) else logits[self.keep(spread)]
+
+    def step(self, tokens: torch.Tensor, adapters: Sequence[str]) -> torch.Tensor:
+        """Logits after one more token of each row, shape (row, vocabulary)."""
+        self._width += 1
+        self._positions = self._positions + 1
+        return self._run(
+            tokens[:, None], self._mask[:, : self._width], self._positions, self._cache, adapters
+        )
+
+    def keep(self, places: Sequence[int]) -> torch.Tensor:
+        """Go on with these rows, in this order, some of them several times; their places as a tensor."""
+        rows = torch.tensor(places, device=self._device)
+        select_rows(self._cache, rows)
+        self._mask, self._positions = self._mask[rows], self._positions[rows]
+        return rows
+
+    def _read(
+        self, first: Sequence[Row], places: Sequence[int], copies: Sequence[int], trace: Trace | None
+    ) -> tuple[DynamicCache, torch.Tensor]:
+        """One pass over some of the prompts."""
+        rows = [first[place] for place in places]
+        ids, mask = _left_padded(rows, self._pad, self._device)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        cache = growing_cache(self._config)
+        logits = self._run(ids, mask, positions, cache, [r.adapter for r in rows])
+        if trace is not None:
+            at = {place: row for row, place in enumerate(places)}
+            trace.prompts_read([at.get(place) for place in copies])
+        return cache, logits
+
+    def _run(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        positions: torch.Tensor,
+        cache: DynamicCache,
+        adapters: Sequence[str],
+    ) -> torch.Tensor:
+        inputs: dict[str, Any] = {self._batching.cache_name: cache}
+        if self._batching.takes_positions:
+            inputs["position_ids"] = positions
+        if keeps_positions(cache):
+            inputs["attention_mask"] = mask
+        return self._forward(adapters=adapters, input_ids=ids, use_cache=True, **inputs).logits[:, -1]
 
 
 def _once_each(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
@@ -139,6 +215,14 @@ def _once_each(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
     return first, [places[row.adapter, tuple(row.prompt)] for row in rows]
 
 
+def _equal_lengths(rows: Sequence[Row]) -> list[list[int]]:
+    """Places of the rows, those with prompts of one length together."""
+    found: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        found.setdefault(len(row.prompt), []).append(place)
+    return list(found.values())
+
+
 def _left_padded(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and mask, shape (row, longest prompt)."""
     longest = max(len(r.prompt) for r in rows)
@@ -150,14 +234,17 @@ def _left_padded(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[t
     return ids.to(device), mask.to(device)
 
 
-def _note(
-    written: Sequence[Written],
-    alive: Sequence[int],
-    tokens: torch.Tensor,
-    logits: torch.Tensor,
-    settings: Settings,
-    done: set[int],
+def note(
+    writing: Sequence[tuple[int, Written]], tokens: torch.Tensor, logits: torch.Tensor, settings: Settings
 ) -> None:
+    """Write down the next tokens, with log-probabilities if they are asked for.
+
+    Args:
+        writing: Place in the batch, and what came after that row's prompt until now.
+        tokens: Shape (row,).
+        logits: From which they were drawn, shape (row, vocabulary).
+        settings: Of the batch.
+    """
     chosen: list[float] = []
     top: list[list[tuple[int, float]]] = []
     if settings.top_logprobs is not None:
@@ -168,67 +255,21 @@ def _note(
             list(zip(t, p, strict=True))
             for t, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
-    for place, (i, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
-        if i in done:
-            continue
-        written[i].tokens.append(token)
+    ids = tokens.tolist()
+    for place, written in writing:
+        written.tokens.append(ids[place])
         if settings.top_logprobs is not None:
-            written[i].chosen.append(chosen[place])
-            written[i].top.append(top[place])
+            written.chosen.append(chosen[place])
+            written.top.append(top[place])
 
 
-def _ended(
+def ended(
     row: Row, tokens: list[int], end_tokens: Sequence[int], said_stop: Callable[[list[int]], bool] | None
 ) -> bool:
+    """Whether a row's last token was its last."""
     return (
         tokens[-1] in end_tokens
         or len(tokens) >= row.max_tokens
+        or (row.over is not None and row.over(tokens))
         or (said_stop is not None and said_stop(tokens))
     )
-
-
-class _GrowingLayer(DynamicLayer):
-    """A cache layer with room ahead, so that a step writes its own keys and values and copies no others."""
-
-    ROOM = 128
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._buffers: list[torch.Tensor] = []
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append; returns all keys and values, shape (row, head, position, width)."""
-        del args, kwargs
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        old = self.get_seq_length()
-        new = old + key_states.shape[-2]
-        if not self._buffers or self._buffers[0].shape[-2] < new:
-            held = (self.keys, self.values) if old else (None, None)
-            self._buffers = [
-                self._moved(h, s, new) for h, s in zip(held, (key_states, value_states), strict=True)
-            ]
-        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, old:new] = states
-        self.keys, self.values = (buffer[:, :, :new] for buffer in self._buffers)
-        return self.keys, self.values
-
-    def _moved(self, held: torch.Tensor | None, states: torch.Tensor, length: int) -> torch.Tensor:
-        buffer = states.new_empty(*states.shape[:2], length + self.ROOM, states.shape[-1])
-        if held is not None:
-            buffer[:, :, : held.shape[-2]] = held
-        return buffer
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows."""
-        super().batch_select_indices(indices)
-        self._buffers = []
-
-
-def _growing_cache(config: Any) -> DynamicCache:
-    """The model's own kind of cache, its plain layers with room to grow."""
-    cache = DynamicCache(config=config)
-    cache.layers = [_GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache

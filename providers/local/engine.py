@@ -3,7 +3,6 @@
 import inspect
 import logging
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,19 +15,26 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 
-from providers.local.chat import Chat
+from providers.local.adapters import (
+    BASE,
+    changes_base,
+    check_adapter,
+    load_adapter,
+    mixes,
+    speaking,
+)
+from providers.local.batching import batching_of
 from providers.local.decoding import Row, Written, decode
 from providers.local.sampling import Settings
+from providers.local.singly import decode_singly
 from providers.local.watching import Seen, Trace, Watch, read_all, shared_out
+from providers.local.weights import check_base, load_model
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-BASE = "__base__"
-"""PEFT's name for no adapter."""
 
 
 class EngineOptions(NamedTuple):
@@ -40,7 +46,6 @@ class EngineOptions(NamedTuple):
     device: str | None = None
     device_map: str | None = None
     attn_implementation: str | None = None
-    chat_template: str | None = None
     batch_size: int = 64
     window: float = 0.02
     """Seconds without a new request after which a batch that is not full is run."""
@@ -52,8 +57,9 @@ class Generated(NamedTuple):
     written: Written
     """Its tokens, the end token included, with log-probabilities if they were asked for."""
 
-    text: str
     stop: Literal["stop", "max_tokens"]
+    end: int | None
+    """The token that ended it; None if none did."""
 
     seen: list[Seen]
     """One for each watch of the request."""
@@ -69,6 +75,10 @@ class Request:
     adapter: str
     settings: Settings
     watches: tuple[Watch, ...]
+    closing: Sequence[int]
+    """What the template writes after a reply."""
+
+    over: Callable[[list[int]], bool] | None
     token: anyio.lowlevel.EventLoopToken
     done: anyio.Event = field(default_factory=anyio.Event)
     answer: Generated | None = None
@@ -83,18 +93,31 @@ class Engine:
         self.options = options
         self.device = _device(options.device)
         tokenizer = AutoTokenizer.from_pretrained(options.path, revision=options.revision)
-        self.chat = Chat(tokenizer, options.chat_template, options.path)
         self.tokenizer = tokenizer
-        self.model: Any = _load(options, self.device).eval()
+        self.model: Any = load_model(
+            options.path,
+            self.device,
+            revision=options.revision,
+            dtype=options.dtype,
+            device_map=options.device_map,
+            attn_implementation=options.attn_implementation,
+        )
         self.context = _context(self.model.config)
         self.end_tokens = _end_tokens(self.model, tokenizer)
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_tokens[0]
         takes = inspect.signature(self.model.forward).parameters
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        # `generate` must not add settings of the checkpoint's own to those that are asked for
+        self.model.generation_config = GenerationConfig(pad_token_id=self.pad)
         self._adapters: dict[str, str] = {}
+        self._tried = 0
+        self._mixes = True
+        """Whether rows of different adapters may be in one batch."""
+
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Request] = SimpleQueue()
         self._waiting: list[Request] = []
+        self._batching = batching_of(self.model, self._forward, self._whole_generate, self.device)
         threading.Thread(target=self._run_forever, name=f"local {options.path}", daemon=True).start()
 
     def adapter(self, path: str) -> str:
@@ -102,24 +125,18 @@ class Engine:
 
         Raises:
             FileNotFoundError: The folder holds no adapter.
+            AdapterError: It cannot be read, or does not fit the base.
         """
         folder = Path(path).expanduser().resolve()
-        if not (folder / "adapter_config.json").exists():
-            raise FileNotFoundError(f"{folder} holds no LoRA adapter (no adapter_config.json)")
-        from peft import PeftModel
-
         with self._lock:
             key = str(folder)
             if key not in self._adapters:
-                name = f"adapter_{len(self._adapters)}"
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", FutureWarning)  # of one library to another
-                    if isinstance(self.model, PeftModel):
-                        self.model.load_adapter(key, adapter_name=name)
-                    else:
-                        self.model = PeftModel.from_pretrained(self.model, key, adapter_name=name)
-                self.model.eval()
+                check_adapter(folder)
+                name = f"adapter_{self._tried}"
+                self._tried += 1
+                self.model = load_adapter(self.model, folder, name)
                 self._adapters[key] = name
+                self._mixes = self._mixes and mixes(self.model, list(self._adapters.values()), self.device)
             return self._adapters[key]
 
     def lend(self, use: Callable[[Any], T]) -> T:
@@ -136,10 +153,23 @@ class Engine:
         adapter: str,
         settings: Settings,
         watches: tuple[Watch, ...] = (),
+        closing: Sequence[int] = (),
+        over: Callable[[list[int]], bool] | None = None,
     ) -> Generated:
-        """Answer one prompt, in a batch with whatever else is waiting."""
+        """Answer one prompt, in a batch with whatever else is waiting.
+
+        Args:
+            prompt: Token ids.
+            max_tokens: Most that are generated.
+            seed: Of this row's draws.
+            adapter: Name of the adapter, `BASE` without.
+            settings: Sampling.
+            watches: Who reads along.
+            closing: What the template writes after a reply, for those who read along.
+            over: Tells from the tokens so far that the answer is over, asked after each.
+        """
         token = anyio.lowlevel.current_token()
-        request = Request(prompt, max_tokens, seed, adapter, settings, watches, token)
+        request = Request(prompt, max_tokens, seed, adapter, settings, watches, closing, over, token)
         self._queue.put(request)
         try:
             await request.done.wait()
@@ -190,6 +220,20 @@ class Engine:
         return batch
 
     def _answers(self, batch: Sequence[Request]) -> list[Generated]:
+        if self._mixes:
+            return self._halved(batch)
+        parts: dict[str, list[int]] = {}
+        for place, request in enumerate(batch):
+            parts.setdefault(request.adapter, []).append(place)
+        found = {
+            place: answer
+            for places in parts.values()
+            for place, answer in zip(places, self._halved([batch[p] for p in places]), strict=True)
+        }
+        return [found[place] for place in range(len(batch))]
+
+    def _halved(self, batch: Sequence[Request]) -> list[Generated]:
+        """In one batch, or in as many as memory takes."""
         try:
             return self._generate(batch)
         except torch.OutOfMemoryError:
@@ -198,27 +242,18 @@ class Engine:
             torch.cuda.empty_cache()
             half = len(batch) // 2
             logger.warning("out of memory with %d conversations at once; trying %d", len(batch), half)
-            return [*self._answers(batch[:half]), *self._answers(batch[half:])]
+            return [*self._halved(batch[:half]), *self._halved(batch[half:])]
 
     def _generate(self, batch: Sequence[Request]) -> list[Generated]:
         settings = batch[0].settings
         rows = [
-            Row(r.prompt, min(r.max_tokens, self.context - len(r.prompt)), r.seed, r.adapter) for r in batch
+            Row(r.prompt, min(r.max_tokens, self.context - len(r.prompt)), r.seed, r.adapter, r.over)
+            for r in batch
         ]
         watches = list(dict.fromkeys(watch for request in batch for watch in request.watches))
         with ExitStack() as stack:
             trace = self._trace(batch, watches, stack) if watches else None
-            written = decode(
-                self._forward,
-                self.model.config,
-                rows,
-                settings,
-                end_tokens=self.end_tokens,
-                pad=self.pad,
-                device=self.device,
-                said_stop=self._said(settings.stop) if settings.stop else None,
-                trace=trace,
-            )
+            written = self._decode(rows, settings, trace, stack)
         found = [self._read(w, settings) for w in written]
         if trace is None:
             return found
@@ -234,46 +269,89 @@ class Engine:
             read_all(watches, self.model, stack),
             [r.prompt for r in batch],
             [bool(r.watches) for r in batch],
-            closing=self.chat.closing,
+            closing=[r.closing for r in batch],
             end_tokens=self.end_tokens,
             context=self.context,
         )
 
+    def _decode(
+        self, rows: Sequence[Row], settings: Settings, trace: Trace | None, stack: ExitStack
+    ) -> list[Written]:
+        common: dict[str, Any] = {
+            "end_tokens": self.end_tokens,
+            "pad": self.pad,
+            "device": self.device,
+            "said_stop": self._said(settings.stop) if settings.stop else None,
+            "trace": trace,
+        }
+        if self._batching.way == "singly":
+            return decode_singly(self._whole_generate, rows, settings, **common)
+        adapters = {row.adapter for row in rows}
+        forward = self._mixed_forward
+        if len(adapters) == 1:
+            stack.enter_context(speaking(self.model, adapters.pop()))
+            forward = self._forward
+        return decode(forward, self._batching, self.model.config, rows, settings, **common)
+
     def _forward(self, *, adapters: Sequence[str], **inputs: Any) -> Any:
-        inputs |= self._last_logits
-        if not self._adapters:
-            return self.model(**inputs)
-        if len(set(adapters)) == 1 and adapters[0] != BASE:
-            self.model.set_adapter(adapters[0])
-            return self.model(**inputs)
-        return self.model(**inputs, adapter_names=list(adapters))
+        """Of whoever speaks."""
+        del adapters
+        return self.model(**inputs, **self._last_logits)
+
+    def _mixed_forward(self, *, adapters: Sequence[str], **inputs: Any) -> Any:
+        return self.model(**inputs, **self._last_logits, adapter_names=list(adapters))
+
+    def _whole_generate(self, *, adapter: str, **inputs: Any) -> Any:
+        with speaking(self.model, adapter):
+            return self.model.generate(**inputs)
 
     def _said(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
         return lambda tokens: any(s in self.tokenizer.decode(tokens, skip_special_tokens=True) for s in stop)
 
     def _read(self, written: Written, settings: Settings) -> Generated:
-        ended = bool(written.tokens) and written.tokens[-1] in self.end_tokens
-        body = written.tokens[:-1] if ended else written.tokens
-        text = self.tokenizer.decode(body, skip_special_tokens=True)
-        cut = min((at for s in settings.stop if (at := text.find(s)) >= 0), default=None)
+        last = written.tokens[-1] if written.tokens else None
+        end = last if last in self.end_tokens else None
+        said = settings.stop and self._said(settings.stop)(written.tokens)
         return Generated(
-            written=written,
-            text=text if cut is None else text[:cut],
-            stop="stop" if ended or cut is not None else "max_tokens",
-            seen=[],
+            written=written, stop="stop" if end is not None or said else "max_tokens", end=end, seen=[]
         )
 
 
-_engines: dict[EngineOptions, Engine] = {}
+_engines: dict[tuple[EngineOptions, str | None], Engine] = {}
 _engines_lock = threading.Lock()
 
 
-def engine_for(options: EngineOptions) -> Engine:
-    """The engine with these options, loaded on first use and then shared by every model that asks for it."""
+def engine_for(options: EngineOptions, adapter: str | None = None) -> tuple[Engine, str]:
+    """The engine that runs a model, and the model's name in it.
+
+    It is loaded on first use and then shared by every model with these options. An adapter that changes the
+    base's own weights gets an engine to itself.
+
+    Args:
+        options: See there.
+        adapter: Folder of a LoRA adapter.
+
+    Raises:
+        FileNotFoundError: No model or no adapter there.
+        AdapterError: The adapter cannot be read, or does not fit.
+        ChatTemplateError: No usable chat template.
+    """
+    own, change = None, None
+    if adapter is not None:
+        folder = Path(adapter).expanduser().resolve()
+        check_adapter(folder)
+        change = changes_base(folder)
+        own = None if change is None else str(folder)
     with _engines_lock:
-        if options not in _engines:
-            _engines[options] = Engine(options)
-        return _engines[options]
+        if (options, own) not in _engines:
+            check_base(options.path)
+            if own is not None:
+                logger.warning(
+                    "%s (%s) changes the base, so it gets a copy of the base to itself", own, change
+                )
+            _engines[options, own] = Engine(options)
+        engine = _engines[options, own]
+    return engine, BASE if adapter is None else engine.adapter(adapter)
 
 
 def _announce(batch: Sequence[Request]) -> None:
@@ -299,18 +377,6 @@ def _device(name: str | None) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _load(options: EngineOptions, device: torch.device) -> Any:
-    config = AutoConfig.from_pretrained(options.path, revision=options.revision)
-    dtype = options.dtype or ("float32" if device.type == "cpu" else "auto")
-    arguments: dict[str, Any] = {"dtype": dtype, "revision": options.revision, "config": config}
-    if options.attn_implementation is not None:
-        arguments["attn_implementation"] = options.attn_implementation
-    if options.device_map is not None:
-        return AutoModelForCausalLM.from_pretrained(options.path, device_map=options.device_map, **arguments)
-    model: Any = AutoModelForCausalLM.from_pretrained(options.path, **arguments)
-    return model.to(device)
 
 
 def _context(config: Any) -> int:

@@ -55,7 +55,7 @@ class Trace:
         read: Of all watches, side by side.
         prompts: Of all rows.
         watched: For each row whether anybody wants it.
-        closing: What the template writes after a reply.
+        closing: For each row what the template writes after a reply.
         end_tokens: Any of them ends a reply.
         context: Longest row that the model takes.
     """
@@ -66,14 +66,14 @@ class Trace:
         prompts: Sequence[Sequence[int]],
         watched: Sequence[bool],
         *,
-        closing: Sequence[int],
+        closing: Sequence[Sequence[int]],
         end_tokens: Sequence[int],
         context: int,
     ) -> None:
         self._read = read
         self._prompts, self._watched = prompts, watched
         self._closing, self._end_tokens, self._context = closing, end_tokens, context
-        self._first: list[torch.Tensor] = []
+        self._first: dict[int, torch.Tensor] = {}
         self._steps: list[torch.Tensor] = []
         self._places: list[list[int]] = [[] for _ in prompts]
         self._count = 0
@@ -81,23 +81,23 @@ class Trace:
     @property
     def room(self) -> int:
         """Positions after a reply that may be needed."""
-        return 1 + len(self._closing)
+        return 1 + max(map(len, self._closing))
 
-    def prompts_read(self, copies: Sequence[int]) -> None:
-        """After the pass over the prompts, each of which stands once, padded on the left.
+    def prompts_read(self, places: Sequence[int | None]) -> None:
+        """After a pass over prompts, each of which stands once, padded on the left.
 
         Args:
-            copies: For each row the place of its prompt.
+            places: For each row where its prompt stood; None if it has a pass of its own.
         """
         found = self._read().cpu()
-        self._first = [
-            found[place, found.shape[1] - len(prompt) :] if wanted else found[0, :0]
-            for place, prompt, wanted in zip(copies, self._prompts, self._watched, strict=True)
-        ]
+        for row, place in enumerate(places):
+            if place is not None:
+                length = len(self._prompts[row]) if self._watched[row] else 0
+                self._first[row] = found[place, found.shape[1] - length :]
 
     def step_read(self, alive: Sequence[int]) -> None:
         """After a pass over one token of each of these rows."""
-        self._steps.append(self._read()[:, 0])
+        self._steps.append(self._read()[:, -1])
         for place, row in enumerate(alive):
             self._places[row].append(self._count + place)
         self._count += len(alive)
@@ -106,10 +106,10 @@ class Trace:
         """Tokens that must still go through the model when a row has ended: its last, and what follows it."""
         if not self._watched[row]:
             return []
-        ended = tokens[-1] in self._end_tokens
-        if ended and (not self._closing or self._closing[0] != tokens[-1]):
+        ended, closing = tokens[-1] in self._end_tokens, self._closing[row]
+        if ended and (not closing or closing[0] != tokens[-1]):
             return []  # the template writes another end, or none
-        follows = [tokens[-1], *(self._closing[1:] if ended else self._closing)]
+        follows = [tokens[-1], *(closing[1:] if ended else closing)]
         return follows[: self._context - len(self._prompts[row]) - len(tokens) + 1]
 
     def seen(self, row: int, written: Sequence[int]) -> tuple[list[int], torch.Tensor]:

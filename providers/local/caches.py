@@ -1,0 +1,148 @@
+"""What a model remembers of the rows of a batch: room to grow, rows picked out, passes put side by side.
+
+Attention layers hold keys and values of every position, and a row that is shorter than others stands at
+their right end, behind padding that is masked. Layers that keep a state (linear attention, state space, short
+convolution) hold one of fixed size for each row; it has seen everything that went through the layer, and so
+must never have seen padding.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+from transformers import Cache, DynamicCache, cache_utils
+from transformers.cache_utils import (
+    CacheLayerMixin,
+    DummyLayer,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+    LinearAttentionLayer,
+)
+
+
+class GrowingLayer(DynamicLayer):
+    """A cache layer with room ahead, so that a step writes its own keys and values and copies no others."""
+
+    ROOM = 128
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._buffers: list[torch.Tensor] = []
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append; returns all keys and values, shape (row, head, position, width)."""
+        del args, kwargs
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        old = self.get_seq_length()
+        new = old + key_states.shape[-2]
+        if not self._buffers or self._buffers[0].shape[-2] < new:
+            held = (self.keys, self.values) if old else (None, None)
+            self._buffers = [
+                self._moved(h, s, new) for h, s in zip(held, (key_states, value_states), strict=True)
+            ]
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, old:new] = states
+        self.keys, self.values = (buffer[:, :, :new] for buffer in self._buffers)
+        return self.keys, self.values
+
+    def _moved(self, held: torch.Tensor | None, states: torch.Tensor, length: int) -> torch.Tensor:
+        buffer = states.new_empty(*states.shape[:2], length + self.ROOM, states.shape[-1])
+        if held is not None:
+            buffer[:, :, : held.shape[-2]] = held
+        return buffer
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Keep some rows."""
+        super().reorder_cache(beam_idx)  # pyright: ignore[reportArgumentType]  # of int64, as it wants
+        self.forget_room()
+
+    def forget_room(self) -> None:
+        """After keys and values were put in from outside."""
+        self._buffers = []
+
+
+ATTENTION = (GrowingLayer, DynamicSlidingWindowLayer, DummyLayer)
+"""Layers that a mask keeps from seeing padding. A dummy one reads another layer's keys, or holds nothing."""
+
+STATE = (
+    LinearAttentionLayer,
+    # not in every release
+    *(
+        getattr(cache_utils, name)
+        for name in (
+            "LinearAttentionAndFullAttentionLayer",
+            "LinearAttentionAndSlidingWindowAttentionLayer",
+        )
+        if hasattr(cache_utils, name)
+    ),
+)
+"""Layers that keep a state, alone or beside keys and values."""
+
+
+def growing_cache(config: Any) -> DynamicCache:
+    """The model's own kind of cache, its plain layers with room to grow."""
+    cache = DynamicCache(config=config)
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def keeps_positions(cache: Cache) -> bool:
+    """Whether any layer holds something for each position, for which a mask must be given."""
+    return any(isinstance(layer, CacheLayerMixin) for layer in cache.layers)
+
+
+def select_rows(cache: Cache, rows: torch.Tensor) -> None:
+    """Make a cache hold these rows, in this order; a row may come more than once.
+
+    `Cache.batch_select_indices` is for the same, but layers with a state do not have it, and those with both
+    a state and keys have it for their keys alone.
+    """
+    cache.reorder_cache(rows)  # pyright: ignore[reportArgumentType]
+
+
+def side_by_side(caches: Sequence[DynamicCache]) -> DynamicCache:
+    """One cache of all rows of several, made by separate passes over the prompts without padding.
+
+    Keys and values of a shorter pass move to the right end; what is left of them must be masked from now on.
+    The caches are used up.
+    """
+    joined = caches[0]
+    if len(caches) > 1:
+        joined.layers = [_joined(layers) for layers in zip(*(c.layers for c in caches), strict=True)]
+    return joined
+
+
+def _joined(layers: Sequence[Any]) -> Any:
+    """The first of these layers, with the rows of all."""
+    joined = layers[0]
+    if isinstance(joined, LinearAttentionCacheLayerMixin):
+        _join_states(joined, layers)
+    if isinstance(joined, DynamicLayer) and joined.is_initialized:
+        _join_keys(joined, layers)
+    return joined
+
+
+def _join_states(joined: LinearAttentionCacheLayerMixin, layers: Sequence[Any]) -> None:
+    for name in ("conv_states", "recurrent_states"):
+        states: dict[int, torch.Tensor | None] = getattr(joined, name)
+        for at, held in states.items():
+            if held is not None:
+                states[at] = torch.cat([getattr(layer, name)[at] for layer in layers])
+
+
+def _join_keys(joined: DynamicLayer, layers: Sequence[Any]) -> None:
+    longest = max(layer.keys.shape[-2] for layer in layers)
+    keys, values = (
+        torch.cat([pad(held, (0, 0, longest - held.shape[-2], 0)) for held in each])
+        for each in ([layer.keys for layer in layers], [layer.values for layer in layers])
+    )
+    if isinstance(joined, DynamicSlidingWindowLayer):
+        joined.cumulative_length = max(layer.cumulative_length for layer in layers)
+    joined.keys, joined.values = keys, values
+    if isinstance(joined, GrowingLayer):
+        joined.forget_room()

@@ -1,0 +1,87 @@
+"""Where a model's weights lie, and how they are loaded."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
+
+from providers.local.adapters import ADAPTER
+
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+"""What the hub takes for a name; a folder may look so too."""
+
+
+def check_base(path: str) -> None:
+    """Raise at once what loading would only tell later, if that can be seen without a network.
+
+    Raises:
+        FileNotFoundError: No such folder, and no name on the hub either; or a folder without a model.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        if path[:1] in ".~" or not HUB_NAME.fullmatch(path):
+            raise FileNotFoundError(f"local/{path}: there is no such folder")
+        return
+    if (folder / "config.json").exists():
+        return
+    if (folder / ADAPTER).exists():
+        base = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+        raise FileNotFoundError(
+            f"{folder} holds a LoRA adapter, no model; name both: local/{base or '<base>'}:{path}"
+        )
+    raise FileNotFoundError(f"{folder} holds no model (no config.json)")
+
+
+def load_model(
+    path: str,
+    device: torch.device,
+    *,
+    revision: str | None,
+    dtype: str | None,
+    device_map: str | None,
+    attn_implementation: str | None,
+) -> Any:
+    """A causal language model, of a model of images and text the whole, which is spoken to with text.
+
+    Args:
+        path: Folder or hub id.
+        device: Where it goes, unless `device_map` says otherwise.
+        revision: Of a hub model.
+        dtype: None: float32 on the CPU, elsewhere as stored.
+        device_map: As in transformers.
+        attn_implementation: As in transformers; None: the best there is.
+
+    Raises:
+        OSError: No model there.
+        ValueError: A model of another kind.
+    """
+    config = AutoConfig.from_pretrained(path, revision=revision)
+    auto: Any = _auto_class(path, config)
+    arguments: dict[str, Any] = {
+        "dtype": dtype or ("float32" if device.type == "cpu" else "auto"),
+        "revision": revision,
+        "config": config,
+    }
+    if attn_implementation is not None:
+        arguments["attn_implementation"] = attn_implementation
+    if device_map is not None:
+        return auto.from_pretrained(path, device_map=device_map, **arguments).eval()
+    return auto.from_pretrained(path, **arguments).to(device).eval()
+
+
+def _auto_class(path: str, config: Any) -> Any:
+    """The loader that knows this kind of model. Some that see images are in no list of causal models."""
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    raise ValueError(f"{path} is no causal language model: transformers has none for {config.model_type!r}")
