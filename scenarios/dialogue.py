@@ -24,8 +24,26 @@ reply drawn in its place. `tool_loop`: the agent went on calling tools. `context
 user's model ran out of context. `limit`: an Inspect limit. `error`: an exception, which is in the log.
 """
 
-Flaw = Literal["empty", "repeated", "role_inversion", "leaked_instructions"]
-"""What can be wrong with a message of the simulated user."""
+Flaw = Literal[
+    "empty",
+    "thinks_aloud",
+    "refused",
+    "speaks_for_both",
+    "role_inversion",
+    "leaked_instructions",
+    "other_language",
+    "announced",
+    "repeated",
+    "cut",
+]
+"""What can be wrong with a message of the simulated user, worst first.
+
+`empty`: no words. `thinks_aloud`: weighs its task or its part, or has marks of a thought. `refused`: declines to
+play the part. `speaks_for_both`: has turns of both speakers, or a template's marks of turns. `role_inversion`:
+speaks as the agent, or says its words back. `leaked_instructions`: quotes or names its prompt.
+`other_language`: one that nobody used before. `announced`: an announcement, a heading, a name or a remark stands
+around the words. `repeated`: almost the same as an earlier message. `cut`: by the token limit.
+"""
 
 
 class Judgement(BaseModel):
@@ -52,6 +70,10 @@ class Judgement(BaseModel):
 
     answer: str = ""
     """What the judge wrote (the first sample)."""
+
+    neutralised: int = 0
+    """Messages that it was shown with a bar before each line, as their words imitate marks of speakers or
+    control strings (`scenarios/conversation_text.py`)."""
 
     problem: str | None = None
     """Why `value` is None."""

@@ -1,67 +1,94 @@
-"""Checks on the simulated user: what role-playing models get wrong, found by rule, counted and shown."""
+"""Checks on the simulated user: what role-playing models get wrong, found by rule, counted and shown.
+
+How often the rules are right and what they miss is measured by `benchmarks/user_checks.py`.
+"""
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 from scenarios.dialogue import Flaw
+from solvers.conversation_language import other_language
+from solvers.helper_voice import helps, takes_its_work
+from solvers.prompt_leaks import leaks, runs
+from solvers.stage_talk import announces, declines, thinks_aloud, without_quotes
+from solvers.thoughts import spoken
+from solvers.turn_marks import Names, tells_both, template_marks, turn_marks, who_is_who
 
 NEARLY_THE_SAME = 0.8
 """From this share of common word pairs on, a message repeats an earlier one."""
 
-LEAK_WORDS = 8
-"""A run of this many words of the user's prompt, verbatim, counts as a leak."""
+SAID_BACK = 0.6
+"""From this share of its word pairs on, a message is the agent's own words."""
 
-_SPEAKS_FOR_THE_AGENT = re.compile(
-    r"^\s*(?:\*\*|\[)?(?:assistant|therapist|app|ai|chatbot|system)(?:\*\*|\])?\s*:"
-    r"|\bas an ai\b|\bi(?:'m| am) (?:here to (?:help|listen|support)|an ai|your (?:support app|assistant))"
-    r"|\bhow can i (?:help|assist|support) you\b",
-    re.IGNORECASE,
-)
-
-_NAMES_THE_STAGE = re.compile(
-    r"\b(?:system prompt|role-?play(?:ing)?|my instructions|these instructions|this persona|in character)\b",
-    re.IGNORECASE,
-)
+SAID_BACK_WORDS = 6
+"""Words that a message must have for that."""
 
 
-def user_flaws(text: str, *, earlier: Sequence[str], agent_said: str, persona: str) -> list[Flaw]:
-    """What is wrong with a message of the simulated user.
+def user_flaws(
+    text: str, *, earlier: Sequence[str], agent_said: str, persona: str, setting: str = ""
+) -> list[Flaw]:
+    """What is wrong with a message of the simulated user, by its text.
 
     Args:
         text: The message.
         earlier: The user's messages before it.
         agent_said: The agent's message that it answers.
         persona: The user's system prompt.
+        setting: What the agent is (`Scenario.setting`), for its name; the prompt's words for it if not given.
 
     Returns:
-        `empty`; `repeated`: almost the same as an earlier message of the user; `role_inversion`: speaks as
-        or for the agent, or says its words back; `leaked_instructions`: quotes or names its prompt.
+        The flaws, worst first; explained at `scenarios.dialogue.Flaw`. `cut` is not among them: that a
+        message was cut is told by the model, not by the text.
     """
     if not text.strip():
         return ["empty"]
+    names = who_is_who(persona, setting)
+    said = spoken(text)
+    words = said.words or text
     flaws: list[Flaw] = []
+    marked = said.thoughts or said.unclear
+    if refused := declines(words):
+        flaws.append("refused")
+    # a refusal speaks of the part too, and often as the agent; whoever weighs the part names what was told of it
+    if weighs := bool(marked) or (not refused and thinks_aloud(words, names)):
+        flaws.append("thinks_aloud")
+    sides = {m.side for m in turn_marks(words, names)}
+    if _speaks_for_both(words, names):
+        flaws.append("speaks_for_both")
+    elif sides == {"agent"} or (not refused and _is_the_agents(words, agent_said)):
+        flaws.append("role_inversion")
+    if not weighs and leaks(words, persona, [*earlier, agent_said]):
+        flaws.append("leaked_instructions")
+    if other_language(words, [*earlier, agent_said]):
+        flaws.append("other_language")
+    if sides == {"person"} or announces(words, names):
+        flaws.append("announced")
     if any(_overlap(text, before) >= NEARLY_THE_SAME for before in earlier):
         flaws.append("repeated")
-    if _SPEAKS_FOR_THE_AGENT.search(text) or _overlap(text, agent_said) >= NEARLY_THE_SAME:
-        flaws.append("role_inversion")
-    if _NAMES_THE_STAGE.search(text) or _runs(text, LEAK_WORDS) & _runs(persona, LEAK_WORDS):
-        flaws.append("leaked_instructions")
     return flaws
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[\w']+", text.lower())
+def _speaks_for_both(text: str, names: Names) -> bool:
+    if template_marks(text) or tells_both(text, names):
+        return True
+    marks = turn_marks(text, names)
+    own_words_first = bool(marks) and bool(text[: marks[0].start].strip())
+    return len({m.side for m in marks}) > 1 or own_words_first
 
 
-@lru_cache(maxsize=1024)
-def _runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
-    words = _words(text)
-    return frozenset(tuple(words[i : i + length]) for i in range(len(words) - length + 1))
+def _is_the_agents(text: str, agent_said: str) -> bool:
+    """Whether a message is in the agent's voice, or its words said back; a quotation of them is neither."""
+    own = without_quotes(text)
+    if helps(own) or takes_its_work(own, agent_said) or _overlap(text, agent_said) >= NEARLY_THE_SAME:
+        return True
+    pairs = runs(own, 2)
+    if len(re.findall(r"\w+", own)) < SAID_BACK_WORDS or not pairs:
+        return False
+    return len(pairs & runs(agent_said, 2)) / len(pairs) >= SAID_BACK
 
 
 def _overlap(one: str, two: str) -> float:
     """Jaccard similarity of word pairs; of words where a text has fewer than three."""
-    size = 2 if min(len(_words(one)), len(_words(two))) > 2 else 1
-    first, second = _runs(one, size), _runs(two, size)
+    size = 2 if min(len(re.findall(r"[\w']+", t)) for t in (one, two)) > 2 else 1
+    first, second = runs(one, size), runs(two, size)
     return len(first & second) / len(first | second) if first | second else 0.0

@@ -1,0 +1,93 @@
+"""Thoughts that a model wrote into its text, because its server did not take them apart from the words.
+
+Inspect keeps a model's reasoning in parts of their own, and `message.text` leaves these out. What is read
+here is the rest: blocks in tags (`<think>`, `[THINK]`, `<|START_THINKING|>` and their like), harmony's
+channels with and without their marks, and a thought that the template opened in the prompt, so that only its
+end stands in the text.
+"""
+
+import re
+from typing import NamedTuple
+
+_NAMES = r"think(?:ing)?|thoughts?|reason(?:ing)?|scratch_?pad|reflection|analysis|inner_monologue"
+_UNQUOTED = r"(?<![`\"'“‘«])"  # people who talk about a tag quote it
+_OPENS = re.compile(
+    rf"{_UNQUOTED}(?:(?:<\|?|◁|\[(?=(?-i:[A-Z]{{5}})))(?:\w+:)?(?:START_)?(?:{_NAMES})(?:\s[^<>]*)?(?:\|?>|▷|\])"
+    r"|<\|channel>\s*thought)",
+    re.IGNORECASE,
+)
+_CLOSES = re.compile(
+    rf"{_UNQUOTED}(?:(?:<\|?/|◁/|\[/(?=(?-i:[A-Z]{{5}}))|<\|END_)(?:\w+:)?(?:{_NAMES})(?:\|?>|▷|\])|<channel\|>)",
+    re.IGNORECASE,
+)
+
+_HARMONY = re.compile(r"<\|(?:channel|message|start|end|return|constrain)\|>")
+_HARMONY_FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*<\|message\|>")
+_HARMONY_BARE = re.compile(r"\Aanalysis(?=[A-Z\W])(?P<thought>.*?)assistant\s*final(?=[A-Z\W])", re.DOTALL)
+
+
+class Spoken(NamedTuple):
+    """A text, taken apart."""
+
+    words: str
+    """What is said. Empty if the whole text is thought."""
+
+    thoughts: str
+    """What was thought before it; empty if nothing was."""
+
+    unclear: bool
+    """Marks of a thought are left that cannot be taken apart: an unclosed one, or one amid the words."""
+
+
+def spoken(text: str) -> Spoken:
+    """Take the thoughts off the beginning of a text.
+
+    Args:
+        text: What a model wrote.
+
+    Returns:
+        The words, the thoughts, and whether marks are left. A thought that was cut leaves no words.
+    """
+    if _HARMONY.search(text):
+        return _harmony(text)
+    if bare := _HARMONY_BARE.match(text):
+        return Spoken(text[bare.end() :].strip(), bare["thought"].strip(), unclear=False)
+    words, thoughts = text, list[str]()
+    while (end := _end_of_thought(words)) is not None:
+        thoughts.append(_CLOSES.sub("", _OPENS.sub("", words[:end])).strip())
+        words = words[end:]
+    if opened := _OPENS.match(words.lstrip()):
+        thoughts.append(words.lstrip()[opened.end() :].strip())
+        return Spoken("", "\n\n".join(filter(None, thoughts)), unclear=True)
+    left = bool(_OPENS.search(words) or _CLOSES.search(words))
+    return Spoken(words.strip(), "\n\n".join(filter(None, thoughts)), unclear=left)
+
+
+def _end_of_thought(text: str) -> int | None:
+    """Where the block ends that `text` begins with, or that began before it; None if there is none."""
+    begins = _OPENS.match(text.lstrip())
+    place = len(text) - len(text.lstrip()) + begins.end() if begins else 0
+    depth = 1
+    if not begins and (end := _CLOSES.search(text)) and re.match(r"\s+[a-z]", text[end.end() :]):
+        return None  # the sentence goes on: somebody talks about the tag
+    while closes := _CLOSES.search(text, place):
+        opens = _OPENS.search(text, place, closes.start())
+        if opens and not begins:
+            return None  # words, then a block: no thought that began in the prompt
+        depth += -1 if opens is None else 1
+        place = closes.end() if opens is None else opens.end()
+        if depth == 0:
+            return place
+    return None
+
+
+def _harmony(text: str) -> Spoken:
+    finals = list(_HARMONY_FINAL.finditer(text))
+    if not finals:
+        # channels without a last one: a thought, or a call, that was cut
+        return Spoken("", _HARMONY.sub("\n", text).strip(), unclear=True)
+    before, words = text[: finals[-1].start()], text[finals[-1].end() :]
+    words = re.split(r"<\|(?:end|return)\|>", words, maxsplit=1)
+    return Spoken(
+        words[0].strip(), _HARMONY.sub("\n", before).strip(), unclear=bool(words[1:] and words[1].strip())
+    )
