@@ -4,11 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from probes.conversations import Conversation
 from probes.eval_logs import LogFile, find_logs, log_conversations
 from probes.labels import DataError, LeftOut
-from probes.table_rows import TableOptions, conversation_of, hub_rows, table_rows
+from probes.table_rows import TableOptions, conversation_of, hub_rows
+from scenarios.files.tables import is_table, read_table
+from scenarios.mistakes import UserMistake
 
 HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
@@ -28,8 +31,8 @@ def read_conversations(source: str, options: TableOptions, left_out: Counter[str
     """The conversations of a source, in its order, one in memory at a time.
 
     Args:
-        source: A `.jsonl` or `.csv` file, an `.eval` log, a folder of logs (with subfolders) or of a hub data
-            set's files, or the name of a data set on the hub.
+        source: A table (`scenarios/files/tables.py` has the kinds), an `.eval` log, a folder of logs (with
+            subfolders) or of a hub data set's files, or the name of a data set on the hub.
         options: Columns and labels.
         left_out: Counts conversations that are not captured, by reason: ambiguous or missing labels, nothing
             said, failed samples, contents that are not text.
@@ -38,10 +41,17 @@ def read_conversations(source: str, options: TableOptions, left_out: Counter[str
         DataError: Nothing there, a row that cannot be read, a label outside the set, an id given twice.
     """
     seen: dict[str, str] = {}
+    times: Counter[str] = Counter()
     for where, conversation in _located(source, options, left_out):
+        name = conversation.id
+        times[name] += 1
+        if times[name] > 1 and options.repeated_ids == "number":
+            conversation = conversation._replace(id=f"{name}#{times[name]}")
         if conversation.id in seen:
             raise DataError(
-                f"{where}: id {conversation.id!r} is there twice, first at {seen[conversation.id]}"
+                f"{where}: id {conversation.id!r} is there twice, first at {seen[conversation.id]}; name a "
+                "column that tells the rows apart with --id-column, or say --repeated-ids number to make "
+                f"this one {name}#{times[name]}, in the same group"
             )
         seen[conversation.id] = where
         yield conversation
@@ -56,8 +66,9 @@ def _located(
                 yield log.path, conversation
         return
     path = Path(source)
-    if path.is_file():
-        rows = table_rows(path)
+    rows: Iterator[tuple[str, dict[str, Any]]]
+    if path.is_file() or is_table(path):
+        rows = _table_rows(path, options)
     elif path.is_dir() or HUB_NAME.fullmatch(source):
         rows = hub_rows(source, options)
     else:
@@ -69,3 +80,12 @@ def _located(
             yield where, conversation_of(row, options, where)
         except LeftOut as reason:
             left_out[str(reason)] += 1
+
+
+def _table_rows(path: Path, options: TableOptions) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file or folder")
+    try:
+        yield from read_table(path, encoding=options.encoding)
+    except UserMistake as error:
+        raise DataError(str(error)) from None

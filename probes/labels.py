@@ -2,15 +2,18 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from scenarios.files.decimal_numbers import number_in
+from scenarios.files.tables import no_column
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Frozen
 
 
-class DataError(ValueError):
+class DataError(UserMistake):
     """Something wrong with a data set. Says where, and what to do."""
 
 
@@ -118,36 +121,53 @@ def score_label(scores: Mapping[str, Any], options: LabelOptions, where: str) ->
     return float(value >= options.label_threshold)
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty: nothing, an empty text, or the NaN of a data frame."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
 def _cell(row: Mapping[str, Any], column: str, where: str) -> Any:
     if column not in row:
-        raise DataError(f"{where}: no column {column!r}; there are {', '.join(row)}")
+        raise DataError(f"{where}: {no_column(column, list(row))}")
     return row[column]
 
 
 def _named(value: Any, options: LabelOptions, where: str) -> float:
-    if value is None or value == "":
+    if is_missing(value):
         raise LeftOut("no label")
-    text = value if isinstance(value, str) else json.dumps(value)
-    if text in options.positive or text in options.negative:
-        return float(text in options.positive)
-    if text in options.ambiguous:
-        raise LeftOut(f"label {text}")
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if (known := _spelling(text, [*options.positive, *options.negative, *options.ambiguous])) is not None:
+        if known in options.ambiguous:
+            raise LeftOut(f"label {known}")
+        return float(known in options.positive)
     allowed = {"positive": options.positive, "negative": options.negative, "ambiguous": options.ambiguous}
     told = "; ".join(f"--{name} {' '.join(values)}" for name, values in allowed.items() if values)
     raise DataError(f"{where}: label {text!r} in {options.label_column!r} is none of {told}")
 
 
+def _spelling(text: str, known: Sequence[str]) -> str | None:
+    """The label that is meant: spreadsheets write TRUE, data frames 1.0, and both spaces."""
+    if text in known:
+        return text
+    plain = text.strip()
+    whole = plain.removesuffix(".0") if plain.removesuffix(".0").isdecimal() else plain
+    found = [label for label in known if label in (plain, whole)]
+    found = found or [label for label in known if label.casefold() == plain.casefold()]
+    return found[0] if len(found) == 1 else None
+
+
 def _rated(value: Any, options: LabelOptions, where: str) -> float:
     assert options.scale is not None
     low, high = options.scale
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if is_missing(value):
         raise LeftOut("no rating")
+    place = f"{where}: rating {value!r} in {options.scale_column!r}"
     try:
-        rating = float(value)
-    except (TypeError, ValueError):
+        rating = number_in(value) if isinstance(value, str) else float(value)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from None
+    except TypeError:
         rating = math.nan
     if not low <= rating <= high:
-        raise DataError(
-            f"{where}: rating {value!r} in {options.scale_column!r} is not on the scale {low:g}-{high:g}"
-        )
+        raise DataError(f"{place} is not on the scale {low:g}-{high:g}")
     return (rating - low) / (high - low)

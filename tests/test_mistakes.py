@@ -29,7 +29,7 @@ def printed(*arguments: str) -> tuple[int, list[str]]:
     [
         (["tasks/therapy.py", "-T", "turn=2"], "-T turn: no such option; did you mean 'turns'?"),
         (["tasks/therapy.py", "-T", "judging=often"], "judging must be logprobs, samples or samples:<k>, got 'often'"),
-        (["tasks/custom.py", "-T", "scenario=[nowhere]"], "families of the suite are ['advice', 'booking',"),
+        (["tasks/custom.py", "-T", "scenario=no[where]"], "no[where]; families of the suite are ['advice', 'booking',"),
     ],
 )  # fmt: skip
 def test_inspect_eval_prints_one_line(arguments, line):

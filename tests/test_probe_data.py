@@ -120,15 +120,20 @@ def test_tool_calls_keep_their_arguments_as_objects():
     assert messages_of([{"role": "user", "content": parts}], "here")[0]["content"] == "a\nb"
 
 
-def test_text_in_brackets_is_not_taken_for_messages():
-    assert messages_of("[see above] hello", "here") == [{"role": "user", "content": "[see above] hello"}]
-    assert messages_of("[1, 2]", "here") == [{"role": "user", "content": "[1, 2]"}]
+@pytest.mark.parametrize("text", ["[see above] hello", "[1, 2]", '[{"role": "user", "content": "cut o'])
+def test_text_that_begins_like_a_conversation_is_asked_about(tmp_path, text):
+    path = table(tmp_path, row(1), row(2) | {"inputs": text})
+    with pytest.raises(DataError, match=r"data.jsonl:2: inputs: .*--plain-text true"):
+        read(path)
+    found, _ = read(path, plain_text=True)
+    assert found[1].messages == [{"role": "user", "content": text}]
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "told_so"),
     [
-        ([row(1), row(1)], {}, r"data.jsonl:2: id 'r1' is there twice, first at .*:1"),
+        ([row(1), row(1)], {}, r"data.jsonl:2: id 'r1' is there twice, first at .*:1; .*--id-column"),
+        ([row(1) | {"ids": None}], {}, r"data.jsonl:1: ids: this row has no id"),
         ([row(1)], STAKES, r"data.jsonl:1: no column 'labels'; there are ids, inputs"),
         (
             [row(1, labels="medium")],
@@ -145,7 +150,7 @@ def test_text_in_brackets_is_not_taken_for_messages():
         ([{"id": 1, "text": "a"}], {}, r":1: no column 'messages' or 'inputs'.*Say --text-column"),
         ([row(1)], {"group_column": "pair"}, "no column 'pair'"),
         ([row(1)], {"facts": ["tone"]}, "no column 'tone'"),
-        ([{"id": 1, "messages": [{"content": "a"}]}], {}, "messages, message 0: not an object with a role"),
+        ([{"id": 1, "messages": [{"content": "a"}]}], {}, "messages: message 0: not an object with a role"),
         ([{"id": 1, "messages": [{"role": "user", "content": 3}]}], {}, "content is int, not text"),
         ([row(1)], {"label_score": "influence"}, "--label-score is for logs"),
     ],
@@ -172,11 +177,56 @@ def test_files_that_are_not_there_or_of_another_kind_are_told(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         read(tmp_path / "none.jsonl")
     (tmp_path / "a.txt").write_text("a")
-    with pytest.raises(DataError, match=r"neither .jsonl, .csv"):
+    with pytest.raises(DataError, match=r"its name must end in one of .csv, .tsv, .jsonl"):
         read(tmp_path / "a.txt")
     (tmp_path / "a.jsonl").write_text("{}\nnot json\n")
     with pytest.raises(DataError, match=r"a.jsonl:1: no column 'id'"):
         read(tmp_path / "a.jsonl")
+
+
+def test_ids_that_come_twice_can_be_numbered_and_stay_together(tmp_path):
+    rows = [row(1), row(2), row(1) | {"inputs": "other"}, {"ids": "r1#2", "inputs": "named so"}]
+    found, _ = read(table(tmp_path, *rows[:3]), repeated_ids="number")
+    assert [(c.id, c.group) for c in found] == [("r1", "r1"), ("r2", "r2"), ("r1#2", "r1")]
+    with pytest.raises(DataError, match="'r1#2' is there twice"):
+        read(table(tmp_path, *rows), repeated_ids="number")
+
+
+@pytest.mark.parametrize("written", ["TRUE", "True", "1.0", " true ", "1"])
+def test_labels_as_spreadsheets_and_data_frames_write_them(tmp_path, written):
+    path = tmp_path / "data.csv"
+    path.write_text(f"id,inputs,y\na,text,{written}\n")
+    (found,), _ = read(path, label_column="y")
+    assert found.label == 1.0
+
+
+def test_an_empty_label_of_a_data_frame_is_none(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"id": ["a", "b"], "inputs": ["x", "y"], "y": [1.0, None], "r": [None, 3.0]})
+    frame.to_parquet(tmp_path / "data.parquet")
+    found, left_out = read(tmp_path / "data.parquet", label_column="y")
+    assert ([(c.id, c.label) for c in found], left_out) == ([("a", 1.0)], {"no label": 1})
+    found, left_out = read(tmp_path / "data.parquet", scale_column="r", scale="1-5")
+    assert ([(c.id, c.label) for c in found], left_out) == ([("b", 0.5)], {"no rating": 1})
+
+
+def test_ratings_with_a_decimal_comma_are_read_and_thousands_are_not(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("id;inputs;r\na;text;5,5\n")
+    (found,), _ = read(path, scale_column="r", scale="1-10")
+    assert found.label == 0.5
+    path.write_text("id;inputs;r\na;text;1,000\n")
+    with pytest.raises(DataError, match=r"data.csv:2: rating '1,000' in 'r': .*without the comma"):
+        read(path, scale_column="r", scale="1-10")
+
+
+def test_a_table_in_a_code_page_is_read_where_it_is_named(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_bytes("id;inputs\na;Łódź, żółw\n".encode("cp1250"))
+    (found,), _ = read(path, encoding="cp1250")
+    assert found.messages[0]["content"] == "Łódź, żółw"
+    with pytest.raises(DataError, match="no such encoding"):
+        read(path, encoding="cp9999")
 
 
 def test_conversations_in_which_nothing_was_said_are_counted(tmp_path):

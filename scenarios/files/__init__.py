@@ -1,0 +1,1 @@
+"""Files as people have them: text in any encoding, tables, conversations in cells, YAML; whole writing."""
