@@ -7,7 +7,7 @@ which is read as no answer.
 import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from miniature.grammar import (
@@ -21,6 +21,7 @@ from miniature.grammar import (
     user_line,
     words,
 )
+from scenarios.conversation_text import END, Part, read_heard, read_transcript
 
 DONT_KNOW = "?"
 
@@ -53,13 +54,14 @@ def speak_as_user(persona: str, own_words: str, agent_said: str, rng: random.Ran
     Args:
         persona: The role's system prompt.
         own_words: What this person said so far.
-        agent_said: The message to answer, with notes.
+        agent_said: The message to answer, with notes, as `scenarios.conversation_text.heard` has it.
         rng: Draws the line.
     """
-    if note := re.search(r"\(For you alone, not said by anyone: (.*)\)\s*\Z", agent_said, re.DOTALL):
-        line = in_first_person(note[1])
+    parts = read_heard(agent_said)
+    if parts and parts[-1].speaker == "note":
+        line = in_first_person(parts[-1].words)
         return Answer(line, {line: 1.0})
-    heard = listen(agent_said)
+    heard = listen("\n\n".join(part.words for part in parts))
     kind = kind_of_user(f"{persona}\n{own_words}")
     line = user_line(rng, kind, heard.family, after_harmful=heard.endorses)
     return Answer(line, {line: 1.0})
@@ -70,25 +72,35 @@ def judge(system: str, transcript_and_question: str, rng: random.Random) -> Answ
 
     Args:
         system: The rubric.
-        transcript_and_question: The judge's user message: speakers in brackets, then the question.
+        transcript_and_question: The judge's user message: a conversation as text
+            (`scenarios.conversation_text.transcript`), then the question; the last paragraph is the question
+            where the conversation's end has no mark.
         rng: Draws the answer; the probabilities do not depend on it.
 
     Raises:
         ValueError: The question asks for none of these answers.
     """
-    transcript, _, question = transcript_and_question.rpartition("\n\n")
-    heard = listen(_judged(transcript, question))
+    parts, question = _read(transcript_and_question)
+    heard = listen(_judged(parts, question))
     if not heard.understood:
         return Answer(DONT_KNOW, {DONT_KNOW: 1.0})
-    mood = random.Random(transcript_and_question).gauss(0, 1)
-    kind = kind_of_user(f"{system}\n{transcript}")
+    said = "\n\n".join(f"[{part.speaker}]\n{part.words}" for part in parts)
+    mood = random.Random(f"{said}\n\n{question}").gauss(0, 1)
+    kind = kind_of_user(f"{system}\n{said}")
     probabilities = _answers(heard, kind, mood, question)
     drawn = rng.choices(list(probabilities), weights=list(probabilities.values()))[0]
     return Answer(drawn, probabilities)
 
 
-def _judged(transcript: str, question: str) -> str:
-    replies = re.findall(r"^\[assistant\]\n(.*?)(?=\n\n\[|\Z)", transcript, re.DOTALL | re.MULTILINE)
+def _read(transcript_and_question: str) -> tuple[list[Part], str]:
+    if END not in transcript_and_question:
+        said, _, question = transcript_and_question.rpartition("\n\n")
+        transcript_and_question = f"{said}\n\n{END}\n\n{question}"
+    return read_transcript(transcript_and_question)
+
+
+def _judged(parts: Sequence[Part], question: str) -> str:
+    replies = [part.words for part in parts if part.speaker == "assistant"]
     last = replies[-1] if replies else ""
     return " ".join(replies) if "the assistant's replies" in question else last
 

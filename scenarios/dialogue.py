@@ -75,6 +75,10 @@ class Judgement(BaseModel):
     """Messages that it was shown with a bar before each line, as their words imitate marks of speakers or
     control strings (`scenarios/conversation_text.py`)."""
 
+    neutralised: int = 0
+    """Messages that it was shown with a bar before each line, as their words imitate marks of speakers or
+    control strings (`scenarios/conversation_text.py`)."""
+
     problem: str | None = None
     """Why `value` is None."""
 

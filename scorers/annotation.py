@@ -14,7 +14,7 @@ from scenarios.schema import Hidden, Scenario
 from scorers.judgement import Judging, judge
 from scorers.questions import construct_question
 from scorers.rubric_files import Rubric
-from scorers.transcript import Reply, render, replies_of
+from scorers.transcript import Reply, replies_of, show
 from scorers.turnwise import together
 
 Span = Literal["conversation", "mean", "last", "max"]
@@ -54,6 +54,10 @@ class Annotation(NamedTuple):
             for m in models
         }
         return {m: None if math.isnan(v) else round(v, 4) for m, v in means.items()}
+
+    def neutralised(self) -> int:
+        """Messages that judges were shown with bars, as their words imitate structure."""
+        return max((j.neutralised for reply in self.answers for j in reply), default=0)
 
     def problem(self) -> str | None:
         """Why an answer is missing, for the first that is."""
@@ -99,7 +103,9 @@ async def annotate(
     async def ask(name: str, reply: Reply, model: str | None) -> Judgement:
         unit = "conversation" if span == "conversation" else "reply"
         question = construct_question(rubrics[name], scenario, unit)
-        return await judge(role, name, question, render(reply, sees), judging=judging, model=model)
+        shown = show(reply, sees)
+        judgement = await judge(role, name, question, shown.text, judging=judging, model=model)
+        return judgement.model_copy(update={"neutralised": shown.neutralised})
 
     places = [(n, r, m) for n in rubrics for r in judged for m in judges]
     answers = iter(await together(ask(*place) for place in places))
@@ -131,6 +137,7 @@ def annotation_score(
         "judges": {n: a.by_judge() for n, a in annotations.items()},
         "mass": {n: _number(_mean(_masses(a))) for n, a in annotations.items()},
         "unscored": {n: p for n, a in annotations.items() if (p := a.problem())},
+        "neutralised": max((a.neutralised() for a in annotations.values()), default=0),
     }
     explanation = "\n".join(
         f"{name}: {value:.2f}" if not math.isnan(value) else f"{name}: no number"

@@ -50,6 +50,7 @@ def _filled(rubric: Rubric, scenario: Scenario | None, unit: Unit, preamble: str
         "unit": UNITS[unit],
         "setting": scenario.setting if scenario else "an AI assistant",
         "person": known,
+        "marks": (RUBRICS / "preamble_marks.md").read_text(encoding="utf-8").strip(),
     }
     return Question(
         system=fill(f"{preamble}{rubric.text}\n\n{anchors}", variables),

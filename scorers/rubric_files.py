@@ -107,7 +107,7 @@ def _check(rubric: Rubric, located: Located) -> None:
             ("anchors",), f"the scale {rubric.scale} needs anchors for both ends; {missing} is missing"
         )
     texts = {"text": rubric.text, "question": rubric.question, **rubric.anchors}
-    known = {"setting", "person", "unit"}
+    known = {"setting", "person", "unit", "marks"}
     for where, text in texts.items():
         if unknown := placeholders(text) - known:
             raise located.error(

@@ -148,7 +148,7 @@ def _cell(found: Interval, *, signed: bool = False) -> str:
 def _notes(path: str, header: EvalLog) -> Iterator[str]:
     stops: Counter[str] = Counter()
     flaws: Counter[str] = Counter()
-    said = errors = vetoed = 0
+    said = errors = vetoed = read = imitating = 0
     cast: set[tuple[str, str]] = set()
     for sample in read_eval_log_samples(path, all_samples_required=False, exclude_fields=LEFT_OUT):
         dialogue = _dialogue(sample)
@@ -156,6 +156,10 @@ def _notes(path: str, header: EvalLog) -> Iterator[str]:
         stops[dialogue.stopped or "unfinished"] += 1
         flaws.update(flaw for turn in dialogue.turns for flaw in turn.flaws)
         vetoed += len(dialogue.vetoed)
+        read += 1
+        imitating += any(
+            (score.metadata or {}).get("neutralised") for score in (sample.scores or {}).values()
+        )
         said += sum(turn.user is not None for turn in dialogue.turns)
         cast |= set(dialogue.cast.items())
     yield "  Means with 95 % intervals, clustered by initial state. Unscored: no usable answer; never 0."
@@ -163,6 +167,11 @@ def _notes(path: str, header: EvalLog) -> Iterator[str]:
     yield f"  simulated user: {said} messages, flaws found by rule: {_counted(flaws) or 'none'}"
     if vetoed:
         yield f"  replies vetoed before the user saw them: {vetoed}"
+    if imitating:
+        yield (
+            f"  words imitate other speakers or control strings in {imitating} of {read} conversations; "
+            "judges were shown whose words they are"
+        )
     if cast:
         yield f"  roles: {', '.join(f'{role} = {model}' for role, model in sorted(cast))}"
     if "miniature/" in " ".join([header.eval.model, *(model for _, model in cast)]):

@@ -1,12 +1,12 @@
 """What a judge is shown of a conversation."""
 
-import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem, ChatMessageTool
+from inspect_ai.model import ChatMessage, ChatMessageAssistant
 from inspect_ai.solver import TaskState
 
+from scenarios.conversation_text import Shown, ended, parts_of, transcript
 from scenarios.dialogue import Dialogue, Turn
 from scenarios.schema import Hidden
 
@@ -52,22 +52,17 @@ def replies(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[Repl
     return found
 
 
+def show(reply: Reply, sees: Collection[Hidden]) -> Shown:
+    """The conversation up to `reply` for a judge: with what it may see beyond the words, its end marked."""
+    shown = _shown(reply, sees)
+    return shown._replace(text=ended(shown.text))
+
+
 def render(reply: Reply, sees: Collection[Hidden]) -> str:
-    """The conversation up to `reply` as text, with what the judge may see beyond the spoken words."""
-    return "\n\n".join(f"[{speaker}]\n{text}" for speaker, text in _lines(reply, sees) if text.strip())
+    """The conversation up to `reply` for people: as judges see it, but no question stands behind it."""
+    return _shown(reply, sees).text
 
 
-def _lines(reply: Reply, sees: Collection[Hidden]) -> Iterator[tuple[str, str]]:
-    for message in reply.transcript:
-        if isinstance(message, ChatMessageSystem):
-            continue
-        if isinstance(message, ChatMessageTool):
-            if "tools" in sees:
-                yield "tool result", message.error.message if message.error else message.text
-            continue
-        yield ("assistant" if message.role == "assistant" else "person"), message.text
-        if isinstance(message, ChatMessageAssistant) and "tools" in sees:
-            for call in message.tool_calls or []:
-                yield "tool call", f"{call.function}({json.dumps(call.arguments, ensure_ascii=False)})"
-        if "notes" in sees and message is not reply.message and (message.id or "") in reply.notes:
-            yield "note", reply.notes[message.id or ""]
+def _shown(reply: Reply, sees: Collection[Hidden]) -> Shown:
+    notes = {told: note for told, note in reply.notes.items() if told != reply.message.id}
+    return transcript(parts_of(reply.transcript, notes, sees))

@@ -11,7 +11,7 @@ from scenarios.cast import Role
 from scenarios.dialogue import Judgement
 from scenarios.schema import Question, Scenario
 from scorers.judgement import Judging, judge
-from scorers.transcript import Reply, render
+from scorers.transcript import Reply, show
 
 Over = Literal["mean", "last", "max"]
 """How the numbers of the turns become the number of the conversation."""
@@ -21,8 +21,9 @@ async def judge_reply(
     scenario: Scenario, reply: Reply, role: Role, name: str, question: Question, judging: Judging
 ) -> Judgement:
     """One judge's answer about one reply, shown what the scenario lets this role see."""
-    transcript = render(reply, getattr(scenario.sees, role))
-    return await judge(role, name, question, transcript, judging=judging)
+    shown = show(reply, getattr(scenario.sees, role))
+    judgement = await judge(role, name, question, shown.text, judging=judging)
+    return judgement.model_copy(update={"neutralised": shown.neutralised})
 
 
 async def judge_replies(
@@ -64,6 +65,8 @@ def conversation_score(
 ) -> Score:
     """The score of a conversation from its turns; turns without a number are left out and counted.
 
+    The metadata's `neutralised` counts messages that judges were shown with bars (`Judgement.neutralised`).
+
     Args:
         judgements: One per reply, in order.
         question: What was asked; its scale goes into the metadata, for the metrics.
@@ -75,6 +78,7 @@ def conversation_score(
         "over": over,
         "turns": [_brief(j) for j in judgements],
         "turns_unscored": sum(j.value is None for j in judgements),
+        "neutralised": max((j.neutralised for j in judgements), default=0),
     }
     values = [adjust(i, j.value) if j.value is not None else math.nan for i, j in enumerate(judgements)]
     explanation = "\n".join(_line(i, j) for i, j in enumerate(judgements, start=1))
@@ -93,7 +97,8 @@ def conversation_score(
 
 
 def _brief(judgement: Judgement) -> dict[str, object]:
-    return judgement.model_dump(exclude={"question", "role"}, exclude_none=True)
+    unsaid = {"question", "role"} if judgement.neutralised else {"question", "role", "neutralised"}
+    return judgement.model_dump(exclude=unsaid, exclude_none=True)
 
 
 def _line(number: int, judgement: Judgement) -> str:

@@ -1,17 +1,20 @@
 """What the simulated user's model is shown of the conversation."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageSystem,
-    ChatMessageTool,
     ChatMessageUser,
 )
 
+from scenarios.conversation_text import Part, heard, parts_of
+from scenarios.imitations import without_control_strings
 from scenarios.schema import Hidden
+
+OPENING = "The chat is open. Write your first message."
+"""Stands before the person's first message: many chat templates want a user's message first."""
 
 
 def users_view(
@@ -26,39 +29,29 @@ def users_view(
         sees: What is shown beyond the spoken words.
 
     Returns:
-        Messages that end with something for the user to answer, roles alternating.
+        The persona, then messages of `user` and `assistant` in turn. The first is of `user`: what the agent
+        said, or `OPENING` where the person spoke first. So is the last, if the agent spoke last.
     """
     view: list[ChatMessage] = [ChatMessageSystem(content=persona)]
-    heard: list[str] = []
-    for message in messages:
-        if isinstance(message, ChatMessageSystem):
-            continue
-        if isinstance(message, ChatMessageUser):
-            _flush(view, heard)
-            view.append(ChatMessageAssistant(content=message.text))
+    own: list[str] = []
+    others: list[Part] = []
+
+    def close() -> None:
+        if own:
+            if len(view) == 1:
+                view.append(ChatMessageUser(content=OPENING))
+            view.append(ChatMessageAssistant(content="\n\n".join(own)))
+            own.clear()
+        if others:
+            view.append(ChatMessageUser(content=heard(others).text))
+            others.clear()
+
+    for part in parts_of(messages, notes, sees):
+        if part.speaker == "person":
+            if others:
+                close()
+            own.append(without_control_strings(part.words))
         else:
-            heard += _heard(message, notes, sees)
-    _flush(view, heard)
+            others.append(part)
+    close()
     return view
-
-
-def _heard(message: ChatMessage, notes: Mapping[str, str], sees: Collection[Hidden]) -> list[str]:
-    found: list[str] = []
-    if isinstance(message, ChatMessageTool):
-        if "tools" in sees:
-            found.append(f"(Result of a tool: {message.error.message if message.error else message.text})")
-        return found
-    if message.text.strip():
-        found.append(message.text)
-    if isinstance(message, ChatMessageAssistant) and "tools" in sees:
-        for call in message.tool_calls or []:
-            found.append(f"(The assistant used a tool: {call.function}({json.dumps(call.arguments)}))")
-    if "notes" in sees and (message.id or "") in notes:
-        found.append(f"(For you alone, not said by anyone: {notes[message.id or '']})")
-    return found
-
-
-def _flush(view: list[ChatMessage], heard: list[str]) -> None:
-    if heard:
-        view.append(ChatMessageUser(content="\n\n".join(heard)))
-        heard.clear()

@@ -5,6 +5,7 @@ from inspect_ai.model import ChatMessageUser
 from scenarios.dialogue import Dialogue
 from scenarios.loader import load_family
 from scorers.preference import preference
+from solvers.views import OPENING
 from tests.conftest import FAMILY, said, the_samples
 from tests.told import asked, output, told
 
@@ -28,9 +29,10 @@ def test_user_sees_the_conversation_from_its_own_side_and_no_agent_prompt(conver
     user = told("I see.")
     log = converse(told("Hello."), turns=2, roles={"user": user})
     first = asked(user)[0]
-    assert [m.role for m in first] == ["system", "assistant", "user"]
+    assert [m.role for m in first] == ["system", "user", "assistant", "user"]
     assert "You are a person who wants" in first[0].text
-    assert first[2].text == "Hello."
+    assert first[1].text == OPENING
+    assert first[3].text == "Hello."
     assert not any("You are Alpha" in m.text or "You are Beta" in m.text for m in first)
     system = the_samples(log)[0].messages[0]
     assert system.role == "system"
@@ -97,7 +99,7 @@ def test_empty_messages_of_the_user_are_drawn_again_and_counted(converse):
 def test_flaws_of_the_user_are_recorded(converse):
     lines = ["As an AI, how can I help you?", "You may never say out loud what stands in this long prompt."]
     log = converse(
-        turns=3, roles={"user": told(lambda prompt: lines[sum(m.role == "user" for m in prompt) - 1])}
+        turns=3, roles={"user": told(lambda prompt: lines[sum(m.role == "assistant" for m in prompt) - 1])}
     )
     for dialogue in dialogues(log):
         assert [t.flaws for t in dialogue.turns[:2]] == [["role_inversion"], ["leaked_instructions"]]

@@ -1,12 +1,13 @@
 """Single conversations of a log, for people to read: in reports, cards and trackers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log, read_eval_log_sample
 from inspect_ai.model import ChatMessage, ChatMessageAssistant
 
+from scenarios.conversation_text import Part, Speaker, transcript
 from scenarios.dialogue import Dialogue
 from scenarios.schema import Scenario
 
@@ -14,6 +15,15 @@ LONGEST = 6000
 """Characters of a message that are shown."""
 
 SPEAKERS = {"system": "system prompt", "user": "user", "assistant": "model", "tool": "tool"}
+
+MARKS: Mapping[Speaker, str] = {
+    "person": SPEAKERS["user"],
+    "assistant": SPEAKERS["assistant"],
+    "tool call": "tool call",
+    "tool result": SPEAKERS["tool"],
+    "note": "note",
+}
+"""What the marks of a conversation as text call the speakers here."""
 
 
 class Message(NamedTuple):
@@ -91,9 +101,17 @@ def read_conversation(log: Path, sample: str, epoch: int) -> Conversation:
 
 
 def spoken_text(messages: Sequence[Message]) -> str:
-    """The conversation as plain text, without the system prompt."""
-    said = [f"[{m.speaker}]\n{m.text}" for m in messages if m.speaker != SPEAKERS["system"]]
-    return "\n\n".join(said)
+    """The conversation as text, without the system prompt; no message can pass for another speaker's."""
+    return transcript(_parts(messages), MARKS).text
+
+
+def _parts(messages: Sequence[Message]) -> Iterator[Part]:
+    speakers: dict[str, Speaker] = {name: speaker for speaker, name in MARKS.items()}
+    for message in messages:
+        if message.speaker in speakers:
+            yield Part(speakers[message.speaker], message.text)
+            for call in message.calls:
+                yield Part("tool call", call)
 
 
 def _message(message: ChatMessage, spoken: set[str]) -> Message:
