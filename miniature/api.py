@@ -65,6 +65,11 @@ class MiniatureAPI(ModelAPI):
         """The provider that has the agent's weights; None for scripted parts."""
         return self._agent
 
+    def check_weights(self) -> None:
+        """Look for the agent's checkpoint, without loading it."""
+        if self._agent is not None:
+            self._agent.check_weights()
+
     def partner(self, role: str) -> str | None:
         """The scripted user and judge play every other role beside the miniature's agent."""
         return "miniature/user" if role == "user" else "miniature/judge"

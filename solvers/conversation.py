@@ -12,11 +12,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
-from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageUser, GenerateConfig
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageUser,
+    GenerateConfig,
+    get_model,
+)
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, span
 
-from scenarios.cast import Role, cast_model, outside_limits
+from scenarios.cast import Role, cast_model, check_weights, outside_limits
 from scenarios.dialogue import Dialogue, Judgement, Stop, Turn, Vetoed
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
@@ -64,6 +70,7 @@ def conversation(
     Raises:
         ValueError: The arguments, or a sample without a `Scenario` as its metadata.
         MissingRole: No model plays one of the roles.
+        UserMistake: The weights of one of them are not where its name says.
     """
     if turns < 1:
         raise UserMistake(f"turns must be at least 1, got {turns}")
@@ -71,7 +78,9 @@ def conversation(
         raise UserMistake(f"judged must be agent or user, got {judged!r}")
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        roles = {role: str(cast_model(role)) for role in cast}
+        players = {role: cast_model(role) for role in cast}
+        check_weights([get_model(), *players.values()])
+        roles = {role: str(player) for role, player in players.items()}
         if veto is not None and roles.get("veto") == roles.get("influence") is not None:
             _warn_of_one_judge(roles["veto"])
         play = _Play(state, generate, state.metadata_as(Scenario), transition, judged, veto, seed)

@@ -4,6 +4,7 @@ PEFT leaves out tensors that find no place in the model, with a warning at most.
 """
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+
+logger = logging.getLogger(__name__)
 
 BASE = "__base__"
 """PEFT's name for no adapter."""
@@ -53,6 +56,14 @@ def check_adapter(folder: Path) -> None:
         raise AdapterError(f"{folder}: an adapter of PEFT's kind {kind} is not taken here; LoRA is")
 
 
+def made_for(folder: Path, base: str) -> str | None:
+    """Another base than this one for which an adapter was made; None if it was this one, maybe moved."""
+    named = _config(folder).get("base_model_name_or_path")
+    if not named or named.rstrip("/").rpartition("/")[2] == base.rstrip("/").rpartition("/")[2]:
+        return None
+    return None if Path(base).exists() and Path(named).exists() and Path(base).samefile(named) else named
+
+
 def changes_base(folder: Path) -> str | None:
     """Why an adapter cannot share the base's weights with others, in a word; None: it can."""
     config = _config(folder)
@@ -63,8 +74,9 @@ def changes_base(folder: Path) -> str | None:
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.startswith(CHANGING):
         return f"init_lora_weights={start}"
-    if config.get("layer_replication"):
-        return "layer_replication"
+    for name in ("layer_replication", "trainable_token_indices"):  # the second stands in others' way
+        if config.get(name):
+            return name
     kept = tuple(config.get("modules_to_save") or ())
     for name in sorted(_stored_tensors(folder)):
         module, _, leaf = name.rpartition(".")
@@ -127,6 +139,25 @@ def speaking(model: Any, name: str) -> Iterator[None]:
         yield
 
 
+def mixed_forward(model: Any, names: Sequence[str], **inputs: Any) -> Any:
+    """A pass in which each row has an adapter, or the base, of its own.
+
+    PEFT hangs the names on every layer for the time of the pass, and leaves them there if it breaks off, for
+    want of memory for instance: later passes would go by them.
+    """
+    try:
+        return model(**inputs, adapter_names=list(names))
+    except BaseException:
+        for module in model.modules():
+            hooks = module._forward_pre_hooks
+            for number in [
+                n for n, hook in hooks.items() if "adapter_names" in getattr(hook, "keywords", ())
+            ]:
+                del hooks[number]
+                module._forward_pre_hooks_with_kwargs.pop(number, None)
+        raise
+
+
 @torch.inference_mode()
 def mixes(model: Any, names: Sequence[str], device: torch.device) -> bool:
     """Whether rows of these adapters, and of the base, may be in one batch: tried with three tokens of each.
@@ -142,10 +173,11 @@ def mixes(model: Any, names: Sequence[str], device: torch.device) -> bool:
     names = [BASE, *names]
     ids = torch.tensor([[3, 5, 4]] * len(names), device=device)
     try:
-        together = model(input_ids=ids, adapter_names=names).logits.float()
+        together = mixed_forward(model, names, input_ids=ids).logits.float()
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
+        logger.debug("adapters do not mix: %s", error)
         return False
     for row, name in zip(together, names, strict=True):
         with speaking(model, name):

@@ -104,7 +104,7 @@ class LocalAPI(ModelAPI):
         """The provider that has the weights, here and in providers that are built on this one."""
         return self
 
-    def check(self) -> None:
+    def check_weights(self) -> None:
         """Raise what can be seen of the first call's troubles without a network and without loading anything.
 
         Raises:

@@ -22,6 +22,8 @@ from providers.local.adapters import (
     changes_base,
     check_adapter,
     load_adapter,
+    made_for,
+    mixed_forward,
     mixes,
     speaking,
 )
@@ -134,9 +136,14 @@ class Engine:
                 check_adapter(folder)
                 name = f"adapter_{self._tried}"
                 self._tried += 1
-                self.model = load_adapter(self.model, folder, name)
-                self._adapters[key] = name
-                self._mixes = self._mixes and mixes(self.model, list(self._adapters.values()), self.device)
+                try:
+                    self.model = load_adapter(self.model, folder, name)
+                    self._adapters[key] = name
+                finally:  # what is left of one that did not fit may be in the way of mixing, too
+                    if self._adapters:
+                        self._mixes = mixes(self.model, list(self._adapters.values()), self.device)
+                if (other := made_for(folder, self.options.path)) is not None:
+                    logger.warning("%s was made for %s, and is used on %s", folder, other, self.options.path)
             return self._adapters[key]
 
     def lend(self, use: Callable[[Any], T]) -> T:
@@ -299,7 +306,7 @@ class Engine:
         return self.model(**inputs, **self._last_logits)
 
     def _mixed_forward(self, *, adapters: Sequence[str], **inputs: Any) -> Any:
-        return self.model(**inputs, **self._last_logits, adapter_names=list(adapters))
+        return mixed_forward(self.model, adapters, **inputs, **self._last_logits)
 
     def _whole_generate(self, *, adapter: str, **inputs: Any) -> Any:
         with speaking(self.model, adapter):
