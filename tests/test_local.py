@@ -237,7 +237,7 @@ def test_what_is_not_honoured_is_refused(base, tmp_path):
     ):
         get_model(f"local/{base}", batchsize=3)
     with pytest.raises(FileNotFoundError, match="holds no LoRA adapter"):
-        get_model(f"local/{base}:{tmp_path}")
+        get_model(f"local/{base}:{tmp_path}").api.check_weights()  # pyright: ignore
     model = get_model(f"local/{base}")
     with pytest.raises(ValueError, match="does not honour frequency_penalty"):
         anyio.run(
