@@ -1,6 +1,5 @@
-"""Writing files so that they are whole or not there, while other processes write too."""
+"""Files of a store: their names, their digests, and what is told if one cannot be written."""
 
-import errno
 import hashlib
 import itertools
 import os
@@ -9,8 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk, of a user's share of it, and of the largest file that a process may write."""
+from scenarios.files.whole import NO_ROOM, WriteError, write_bytes, write_error
+
+__all__ = [
+    "NO_ROOM",
+    "StoreError",
+    "cannot_write",
+    "digest",
+    "flushed",
+    "no_part_left",
+    "unique_name",
+    "write_whole",
+]
 
 _COUNTER = itertools.count()
 
@@ -40,18 +49,15 @@ def flushed(path: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
-    """Write under a name of its own in the same folder, then rename.
+    """Write a file that is whole or not there.
 
     Raises:
         StoreError: The disk is full or the file cannot be written; nothing of it is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{unique_name()}.unfinished")
-    with no_part_left(path, unfinished):
-        unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
-        flushed(unfinished)
-        unfinished.rename(path)
-        flushed(path.parent)
+    try:
+        write_bytes(path, data.encode() if isinstance(data, str) else data)
+    except WriteError as error:
+        raise StoreError(str(error)) from error
 
 
 @contextmanager
@@ -72,8 +78,4 @@ def no_part_left(path: Path, *unfinished: Path) -> Iterator[None]:
 
 def cannot_write(path: Path | str, error: OSError) -> StoreError:
     """What to tell about a file that could not be written."""
-    if error.errno in NO_ROOM:
-        why = f"the disk is full ({error.strerror}): make room, then give the same command again"
-    else:
-        why = error.strerror or str(error)
-    return StoreError(f"{path} cannot be written: {why}. What was written before it is kept.")
+    return StoreError(str(write_error(path, error)))

@@ -18,6 +18,7 @@ from typing import get_args
 import numpy as np
 from pydantic import BaseModel, Field
 
+from scenarios.files.whole import write_text
 from scenarios.schema import Scale
 from scorers.agreement_statistics import (
     RESAMPLES,
@@ -347,14 +348,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print("\n".join(describe(report)))
     if options.json:
-        _write_whole(Path(options.json), report.model_dump_json(indent=2) + "\n")
+        write_text(Path(options.json), report.model_dump_json(indent=2) + "\n")
     return 0
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scenarios.files.whole import whole_file
 from scorers.intervals import Interval
 from training.contrasts import MEASURES, USERS, Groups, change, mean_of
 
@@ -133,10 +134,8 @@ def draw_matrix(rows: Sequence[Row], out: Path, *, title: str, note: str | None 
     figure.text(0.2 / wide, 1 - 0.72 / tall, subtitle, fontsize=10.5, color="#5b5b5b")
     if note:
         figure.text(0.2 / wide, 0.15 / tall, note, fontsize=10, color="#8c2d04", style="italic")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    figure.savefig(unfinished, format="png", dpi=150)
-    unfinished.rename(out)
+    with whole_file(out) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=150)
 
 
 def _draw_panel(

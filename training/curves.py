@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from scenarios.files.whole import whole_file
 from training.policies import RunError
 from training.run_folder import read_run
 from training.settings import Settings
@@ -227,10 +228,8 @@ def _finish(figure: Figure, panels: Sequence[Axes], runs: Sequence[Metrics], out
         panel.set_ylim(0, max(0.05, panel.dataLim.y1 * 1.15 if math.isfinite(panel.dataLim.y1) else 0))
         panel.yaxis.set_major_locator(MaxNLocator(nbins=3))
     panels[2].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    figure.savefig(unfinished, format="png", dpi=DPI)
-    unfinished.rename(out)
+    with whole_file(out) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=DPI)
 
 
 def notes_of(models: Iterable[str]) -> str | None:

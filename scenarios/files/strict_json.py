@@ -8,6 +8,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from scenarios.mistakes import UserMistake
@@ -46,6 +47,25 @@ def parse_json(text: str) -> Any:
         raise JsonError(f"not JSON that can be read: {error}") from None
     check_values(value)
     return value
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """The values of a JSON lines file that this suite wrote, in UTF-8.
+
+    Raises:
+        JsonError: Names the file and the line that cannot be read.
+    """
+    values = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    values.append(parse_json(line.decode()))
+                except JsonError as error:
+                    raise JsonError(f"{path}:{number}: {error}") from None
+                except UnicodeDecodeError as error:
+                    raise JsonError(f"{path}:{number}: not UTF-8: {error.reason}") from None
+    return values
 
 
 def parse_literal(text: str) -> Any:

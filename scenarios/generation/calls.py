@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from inspect_ai.model import CachePolicy, GenerateConfig, Model
 from tqdm import tqdm
 
+from scenarios.files.whole import write_text
 from scenarios.generation.prompt import Request
 from scenarios.located_yaml import ScenarioError
 
@@ -40,7 +41,7 @@ class WorkingFile:
         self.path = path
         self.resumed = path.exists()
         if not self.resumed:
-            write_atomically(path, json.dumps({"run": run, "begun": begun}) + "\n")
+            write_text(path, json.dumps({"run": run, "begun": begun}) + "\n")
         self.begun, self._answers = self._read(run)
 
     def __len__(self) -> int:
@@ -61,9 +62,9 @@ class WorkingFile:
 
     def _read(self, run: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Answer]]:
         self._drop_torn_line()
-        lines = self.path.read_text(encoding="utf-8").splitlines()
         try:
-            first, *rest = [json.loads(line) for line in lines]
+            # not `read_jsonl`: a model's answer may end in half a character
+            first, *rest = [json.loads(line) for line in self.path.read_bytes().splitlines()]
             was, begun = first["run"], first["begun"]
             answers = {row["call"]: Answer(row["text"], row["stopped"]) for row in rest}
         except (ValueError, KeyError, TypeError) as error:
@@ -84,17 +85,6 @@ class WorkingFile:
         if content and not content.endswith(b"\n"):
             with self.path.open("r+b") as file:
                 file.truncate(content.rfind(b"\n") + 1)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file under another name in the same folder, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 async def answers_to(

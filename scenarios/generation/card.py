@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from scenarios.family import Family, Kind
-from scenarios.generation.calls import write_atomically
+from scenarios.files.whole import write_text
 from scenarios.generation.files import Written
 from scenarios.located_yaml import ScenarioError
 from scenarios.samples import sample_of
@@ -85,7 +85,7 @@ def write_card(out: Path, family: Family, states: Sequence[Written], run: RunRec
         "figures": figures.model_dump(mode="json") if figures else None,
         "runs": [r.model_dump(mode="json") for r in runs],
     }
-    write_atomically(data, json.dumps(content, indent=1) + "\n")
+    write_text(data, json.dumps(content, indent=1) + "\n")
     lines = [f"# Initial states in {out.name}", "", *_count_lines(counts), "", "## What they are like", ""]
     lines += ["```", *(figure_lines("all", figures) if figures else ["no states"]), "```", ""]
     lines += [
@@ -96,7 +96,7 @@ def write_card(out: Path, family: Family, states: Sequence[Written], run: RunRec
         "",
         *(line for number, r in enumerate(runs, 1) for line in _run_lines(number, r)),
     ]
-    write_atomically(readable, "\n".join(lines))
+    write_text(readable, "\n".join(lines))
 
 
 def _runs(path: Path) -> list[RunRecord]:

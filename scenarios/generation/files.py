@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from scenarios.family import Family, InitialState, TopicFile
-from scenarios.generation.calls import write_atomically
+from scenarios.files.tables import read_table
+from scenarios.files.whole import whole_file, write_jsonl
 from scenarios.loader import load_family
 from scenarios.located_yaml import ScenarioError
 
@@ -65,7 +66,7 @@ def write_states(out: Path, source: Family, states: Sequence[Written], *, keep_o
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".jsonl":
         lines = [{"topic": w.topic} | w.state.model_dump(mode="json") for w in states]
-        write_atomically(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        write_jsonl(out, lines)
         return
     family = family_of(_family_there(out), source, states, keep_own=keep_own)
     if out.suffix:
@@ -107,23 +108,18 @@ def _family_there(out: Path) -> Family | None:
 
 
 def _read_lines(path: Path) -> Iterable[Written]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for where, row in read_table(path):
         try:
-            row = json.loads(line)
             yield Written(row.pop("topic"), InitialState.model_validate(row))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ScenarioError(f"{path}:{number}: no initial state with its topic: {error}") from None
+        except (ValueError, KeyError) as error:
+            raise ScenarioError(f"{where}: no initial state with its topic: {error}") from None
 
 
 def _replace_file(out: Path, family: Family) -> None:
     topics = [_data(topic) for topic in family.topics.values()]
-    unfinished = out.with_name(f".{out.stem}.{os.getpid()}.tmp.yaml")
-    try:
+    with whole_file(out, suffix=".yaml") as unfinished:
         unfinished.write_text(_yaml(_data(family.file) | {"topics": topics}), encoding="utf-8")
         load_family(unfinished)
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _replace_folder(out: Path, family: Family) -> None:
