@@ -30,6 +30,12 @@ def test_what_is_written_is_read_back_and_nothing_else_is_there(tmp_path):
     assert names(path.parent) == ["a.txt"]
 
 
+def half(path: Path, stopped_by: BaseException | type[BaseException]) -> None:
+    with whole_file(path) as unfinished:
+        unfinished.write_text("half")
+        raise stopped_by
+
+
 @pytest.mark.parametrize(
     "stopped_by", [KeyboardInterrupt, ValueError, OSError(errno.ENOSPC, "No space left")]
 )
