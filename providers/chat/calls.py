@@ -16,6 +16,9 @@ Kind = Literal["json", "named", "keyed", "tags", "python", "quoted", "alone"]
 Tools = Sequence[Mapping[str, Any]] | None
 
 
+CDATA = re.compile(r"\A<!\[CDATA\[(.*)\]\]>\Z", re.DOTALL)
+
+
 class UnreadableCallError(ValueError):
     """A call that begins as one and cannot be read."""
 
@@ -40,6 +43,7 @@ class CallFormat(BaseModel):
     open: str
     close: str | None = None
     param: str | None = None
+    item: str | None = None
     around: str | None = None
 
     def read(self, text: str, tools: Tools = None) -> tuple[str, list[Call]]:
@@ -130,11 +134,16 @@ class CallFormat(BaseModel):
         elif self.kind == "tags":
             assert self.param is not None
             given = {m["key"].strip(): m for m in re.finditer(self.param, body, re.DOTALL)}
-            yield Call(name, {k: _typed(m, name, k, tools) for k, m in given.items()}, identity)
+            yield Call(name, {k: self._value(m, name, k, tools) for k, m in given.items()}, identity)
         elif self.kind == "quoted":
             yield Call(name, _arguments(_with_quotes(body)), identity)
         else:
             yield from _python_calls(body)
+
+    def _value(self, found: re.Match[str], function: str, key: str, tools: Tools) -> Any:
+        if self.item is not None and (items := re.findall(self.item, found["value"], re.DOTALL)):
+            return items
+        return _typed(found, function, key, tools)
 
 
 @cache
@@ -154,7 +163,8 @@ def _json_at(text: str, start: int) -> tuple[Any, int]:
 
 
 def _json_values(text: str) -> Iterator[Any]:
-    """JSON values that make up a whole text, one after the other with `;` or white space; lists one by one."""
+    """JSON values that make up a whole text, one after the other with `;` or white space; lists one by one.
+    """
     rest = text.strip()
     while rest:
         value, end = _json_at(rest, 0)
@@ -189,7 +199,7 @@ def _all_offered(calls: Sequence[Call], tools: Tools) -> bool:
 
 def _typed(found: re.Match[str], function: str, key: str, tools: Tools) -> Any:
     """A value that was written as text, in the type that it has: as marked, as declared, else text."""
-    text, marks = found["value"], found.groupdict()
+    text, marks = CDATA.sub(r"\1", found["value"]), found.groupdict()
     declared = _declared(function, key, tools)
     if "typed" in marks:
         return _value(text) if marks["typed"] is not None else text

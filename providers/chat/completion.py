@@ -1,4 +1,6 @@
-"""A reply as it is learnt: exactly what the model writes after its prompt, up to the token that ends its turn."""
+"""A reply as it is learnt: exactly what the model writes after its prompt, up to the token that ends its
+turn.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -26,9 +28,9 @@ def complete(
     """The prompt for a conversation and a reply to it, as the model saw and wrote them.
 
     Words stay as they were generated, where a template would trim them. What a template has its models write
-    before words (a channel, the end of a thought that the prompt opened) is the model's own; an empty thought that it
-    puts before replies is not. Thoughts and calls are in the template's form, which is read back: what does not come
-    back as it was is not written at all.
+    before words (a channel, the end of a thought that the prompt opened) is the model's own; an empty thought
+    that it puts before replies is not. Thoughts and calls are in the template's form, which is read back:
+    what does not come back as it was is not written at all.
 
     Args:
         reader: For the model's template.
@@ -82,17 +84,22 @@ def _ended(
 ) -> tuple[str, tuple[int, int]]:
     """With what ends the turn, which some templates leave to whoever speaks next."""
     template, frame = reader.template, frame_of(reader.replies, rows, tools)
-    words = row["content"].strip()
-    at = written.rfind(words) + len(words) if words else 0
-    if row.get("tool_calls") and reader.calls is not None:
-        at = max(at, reader.calls.end(written, tools))
+    if not (calls := row.get("tool_calls")):
+        at = written.rfind(row["content"].strip()) + len(row["content"].strip())
+        return written[:at] + frame.end, (0, at)
+    at = 0 if reader.calls is None else reader.calls.end(reader.unended(written), tools)
+    if any(written[:at].endswith(end) for end in template.ends):
+        return written[:at], (0, at)
     tail = written[at:]
     for end in (frame.end.strip(), *template.ends):
         if end and end in tail:
             return written[: at + tail.index(end) + len(end)], (0, at)
     if any(token in tail for token in template.special):
         return written.rstrip(), (0, at)
-    return written[:at] + reader.replies.ending(tail, [*rows, row], tools), (0, at)
+    return written[:at] + tail.rstrip() + reader.replies.ending("", {**row, "tool_calls": calls}, tools), (
+        0,
+        at,
+    )
 
 
 def _thought_in_line(reader: ReplyReader, row: Row, frame: Frame) -> str | None:

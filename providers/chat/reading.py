@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from providers.chat.calls import Call, CallFormat, call_formats
 from providers.chat.errors import ChatTemplateError
-from providers.chat.replies import TAGS, Frame, Replies, Thoughts
+from providers.chat.replies import Frame, Replies
 from providers.chat.template import PROBE_TOOL, ChatTemplate, Row, Tools
+from providers.chat.thoughts import TAGS, Thoughts
 from providers.chat.words import shown
 
 PROBES: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
@@ -18,6 +19,10 @@ PROBES: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
     ("", ({"seat": "7ä", "count": 1}, {"seat": "8", "count": 2})),
 )
 """Replies that a call format must read back: words, and the arguments of each call."""
+
+
+LISTED: tuple[dict[str, Any], ...] = ({"seat": "7", "extras": ["tea", "it's"]},)
+"""The same with a list among the arguments."""
 
 
 class Reply(NamedTuple):
@@ -132,31 +137,32 @@ class ReplyReader:
 
     def _words(self, text: str, frame: Frame, *, trimmed: bool) -> str:
         """The words, without what the template puts around them and without control tokens."""
-        if (lead := self._lead(frame)) is not None:
-            text = lead.sub("\n", lead.sub("", text, count=1) if lead.match(text) else text)
-        text = _without_end(text, frame.tail, self.template.special)
+        first, again = self._leads(frame)
+        text = first.sub("", text, count=1)
+        if again is not None:
+            text = again.sub("\n", text)
+        text = self.replies.next_turn.sub("\n", text)
+        text = _without_end(text, frame, self.template.special)
         for token in sorted(self.template.special, key=len, reverse=True):
             text = text.replace(token, "")
         return text.strip() if trimmed else text
 
-    def _lead(self, frame: Frame) -> re.Pattern[str] | None:
-        """What a model writes before its words: as the template does, whatever channel it names."""
-        lead = frame.lead if frame.opened is None else ""
-        if not lead:
-            return None
-        if not any(token in lead for token in self.template.special):
-            return re.compile(rf"\A{re.escape(lead)}")
-        parts = re.split(
-            f"({'|'.join(re.escape(s) for s in sorted(self.template.special, key=len, reverse=True))})", lead
-        )
+    def _leads(self, frame: Frame) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+        """What a model writes before its words, whatever channel it names; and before more words of one
+        reply.
+        """
+        lead, special = (frame.lead if frame.opened is None else ""), self.template.special
+        if not any(token in lead for token in special):
+            return re.compile(rf"\A{re.escape(lead)}"), None
+        tokens = "|".join(re.escape(s) for s in sorted(special, key=len, reverse=True))
         told = "".join(
-            re.escape(part) if part in self.template.special or not part.strip() else r"[^<>\n]{0,40}?"
-            for part in parts
+            re.escape(part) if part in special or not part.strip() else r"[^<>\n]{0,40}?"
+            for part in re.split(f"({tokens})", lead)
         )
         form = self.replies.thoughts
         start = form.between.partition(form.closing)[2].removesuffix(frame.lead)
         again = rf"(?:{re.escape(form.closing)})?\s*{re.escape(start)}{told}" if start else told
-        return re.compile(rf"\A\s*{told}|{again}")
+        return re.compile(rf"\A\s*{told}"), re.compile(again)
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -169,14 +175,28 @@ class ReplyReader:
         source = self.template.source
         written = [(words, given, self._written(words, given)) for words, given in PROBES]
         if written[0][2] is None:
-            return None, f"the chat template of {source} does not write calls of tools"
+            return None, f"the chat template of {source} {self._why_no_calls()}"
         for form in call_formats():
-            if self._reads(form, *written[0]):
-                return form, None
+            if self._reads(form, *written[0][1:]):
+                listed = self._written("", LISTED)
+                if listed is None or self._reads(form, LISTED, listed):
+                    return form, None
         return None, (
             f"calls as the chat template of {source} writes them cannot be read back: "
             f"{shown(written[0][2] or '')[:80]!r}"
         )
+
+    def _why_no_calls(self) -> str:
+        row: Row = {"role": "assistant", "content": ""}
+        call = {"name": "reserve", "arguments": {"seat": "north"}}
+        row["tool_calls"] = [{"type": "function", "id": "callnr123", "function": call}]
+        try:
+            asked = {"role": "user", "content": "alpha"}
+            text = self.template.render(self.template.placed([asked, row]), [PROBE_TOOL])
+        except ChatTemplateError as error:
+            return str(error).partition(" refuses ")[2].join(["refuses calls of tools: ", ""])
+        after = text.rpartition("alpha")[2]
+        return "writes calls in another turn" if "north" in after else "does not write calls of tools"
 
     def _written(self, words: str, given: Sequence[dict[str, Any]]) -> str | None:
         """A reply with calls as the template has the model write it; None if it leaves some out."""
@@ -192,26 +212,37 @@ class ReplyReader:
         text = self.replies.reply_text("user", row, [PROBE_TOOL])
         return self.unended(text) if text is not None and "reserve" in text else None
 
-    @staticmethod
-    def _reads(form: CallFormat, words: str, given: Sequence[dict[str, Any]], text: str | None) -> bool:
+    def _reads(self, form: CallFormat, given: Sequence[dict[str, Any]], text: str | None) -> bool:
         if text is None:
             return False
-        _, calls = form.read(text, [PROBE_TOOL])
+        frame = self.replies.frame(tools=True)
+        _, rest, _ = self._thoughts(text, frame)
+        words, calls = form.read(rest, [PROBE_TOOL])
+        if self._words(words, frame, trimmed=True):
+            return False
         return [(c.name, c.arguments) for c in calls] == [("reserve", arguments) for arguments in given]
 
 
 def call_id(prompt: Sequence[int], written: Sequence[int], number: int) -> str:
-    """An id for a call that brought none: nine letters and digits, as all templates take them, the same in a rerun."""
+    """An id for a call that brought none: nine letters and digits, as all templates take them, the same in a
+    rerun.
+    """
     told = f"{list(prompt[-64:])}:{len(prompt)}:{list(written)}:{number}"
     return hashlib.sha256(told.encode()).hexdigest()[:9]
 
 
-def _without_end(text: str, tail: str, special: frozenset[str]) -> str:
-    """The text without a beginning of what the template writes after the words, if that holds a control token."""
+def _without_end(text: str, frame: Frame, special: frozenset[str]) -> str:
+    """The text without a beginning of what the template writes after the words, if that holds a control
+    token.
+
+    The token that ended the generation is gone already; of what stands before it, white space may be left.
+    """
+    tail = frame.tail
     for length in range(min(len(tail), len(text)), 0, -1):
         if text.endswith(tail[:length]) and any(token in tail[:length] for token in special):
             return text[:-length]
-    return text
+    blank = frame.end[: len(frame.end) - len(frame.end.lstrip())]
+    return text.removesuffix(blank or (tail if tail.isspace() else ""))
 
 
 def without_ends(text: str, template: ChatTemplate) -> str:

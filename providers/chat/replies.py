@@ -1,7 +1,7 @@
 """What a template puts around a reply: found out by rendering replies that are known.
 
-Nothing here knows a model's name. A conversation is rendered up to the prompt, with a reply of words, and with a
-thought before the words; what stands between the parts is the form in which the model writes them.
+Nothing here knows a model's name. A conversation is rendered up to the prompt, with a reply of words, and
+with a thought before the words; what stands between the parts is the form in which the model writes them.
 """
 
 import json
@@ -12,48 +12,7 @@ from typing import Any, NamedTuple
 
 from providers.chat.errors import ChatTemplateError
 from providers.chat.template import PROBE_TOOL, ChatTemplate, Row, Tools
-
-ASKED, WORDS, THOUGHT, NEXT = "qzaskedzq", "qzwordszq", "qzthoughtzq", "qznextzq"
-"""Words that no conversation holds."""
-
-TAGS: tuple[tuple[str, str], ...] = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|inner_prefix|>", "<|inner_suffix|>"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|channel>thought", "<channel|>"),
-    ("<seed:think>", "</seed:think>"),
-    ("<mm:think>", "</mm:think>"),
-    ("<thought>", "</thought>"),
-    ("<thinking>", "</thinking>"),
-    ("<reasoning>", "</reasoning>"),
-    ("◁think▷", "◁/think▷"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-    ("<unused94>thought", "<unused95>"),
-)
-"""Opening and closing marks of thoughts, for templates that never write one; the first that it names counts."""
-
-
-LAST_TAG = re.compile(r"<[^<>\s]+>\s*\Z")
-
-
-class Thoughts(NamedTuple):
-    """How thoughts are written."""
-
-    opening: str
-    """Mark at which one begins; empty where the prompt's own words begin it."""
-
-    closing: str
-    """Mark at which it ends."""
-
-    before: str
-    """All that stands between the prompt and a thought that the prompt has not opened."""
-
-    between: str
-    """All that stands between a thought and the words after it."""
-
-    written: bool
-    """Whether the template writes a thought itself; otherwise its models do, and it is not shown again."""
+from providers.chat.thoughts import ASKED, NEXT, WORDS, Thoughts, after_asked, thoughts_of
 
 
 class Frame(NamedTuple):
@@ -82,7 +41,8 @@ class Replies:
         template: The template.
 
     Raises:
-        ChatTemplateError: It drops the words of somebody, or its prompt is no more than the end of the question.
+        ChatTemplateError: It drops the words of somebody, or its prompt is no more than the end of the
+        question.
     """
 
     def __init__(self, template: ChatTemplate) -> None:
@@ -104,39 +64,64 @@ class Replies:
 
     @cached_property
     def thoughts(self) -> Thoughts:
-        """How thoughts are written; by `<think>` where nothing tells."""
-        return self._written_thoughts() or self._named_thoughts()
+        """How thoughts are written."""
+        return thoughts_of(self.template)
+
+    # -- replies with thoughts and calls ----------------------------------------------------------
 
     def reply_text(self, last: str, reply: Row, tools: Tools) -> str | None:
-        """What the template has the model write for one reply to a message of this role; None if it cannot.
+        """What the template has the model write for one reply to such a message; None if it cannot.
 
-        It is rendered after a short conversation of the same shape: what came before changes no reply, and some
-        templates write a prompt in another way once a reply follows it.
+        It is rendered after a short conversation of the same shape: what came before changes no reply, and
+        some templates write a prompt in another way once a reply follows it.
         """
         rows = self._rows(last)
         try:
             opened = self._opened(last, tools)
-            closed = _after_asked(self.template.render([*rows, reply], tools))
+            closed = self._without_appendix(
+                after_asked(self.template.render([*rows, reply], tools)), rows, tools
+            )
             frame = self.frame(last, tools=bool(tools))
         except ChatTemplateError:
             return None
-        thought = reply.get("reasoning_content")
-        closing_first = "" if thought or frame.opened is None else self.thoughts.between
+        written = self._after_prompt(opened, closed, frame, reply)
+        return None if written is None else self._one_turn(written)
+
+    def _without_appendix(self, closed: str, rows: Sequence[Row], tools: Tools) -> str:
+        """Without what the template puts at the end of every conversation: instructions, or the next header.
+        """
+        always = after_asked(self.template.render(rows, tools))
+        if always != self._opened(rows[-1]["role"], tools):
+            return closed
+        shared = _common(closed[::-1], always[::-1])
+        places = [always.find(s, len(always) - shared) for s in self.template.special]
+        begin = min((at for at in places if at >= 0), default=len(always))
+        appendix = always[begin:]
+        several = sum(appendix.count(s) for s in self.template.special) > 1
+        return closed[: -len(appendix)] if several else closed
+
+    def _after_prompt(self, opened: str, closed: str, frame: Frame, reply: Row) -> str | None:
+        """What the model writes of `closed`, when it has been given `opened`."""
+        form, thought = self.thoughts, reply.get("reasoning_content")
         if closed.startswith(opened):
             written = closed[len(opened) :]
-            bare = thought or frame.opened is not None
-            return self._one_turn(written if bare else _without_block(written, self.thoughts))
-        header, marks = _header(opened, self.thoughts)
+            if thought or frame.opened is not None:
+                return written
+            return form.without_leading_block(written, frame.head)
+        header, marks = form.header(opened)
         if not closed.startswith(header):
-            if not closed.startswith(frame.head):
-                return None
-            return self._one_turn(closing_first + closed[len(frame.head) :])
+            header = frame.head if closed.startswith(frame.head) else None
+        if header is None:
+            return None
         written = closed[len(header) :]
         if marks and written.startswith(marks):
-            return self._one_turn(written[len(marks) :])
+            return written[len(marks) :]
         if thought:
-            return self._one_turn(written) if frame.opened is None else None
-        return self._one_turn(closing_first + _without_block(written, self.thoughts))
+            return written if frame.opened is None or not form.opening else None
+        bare = form.without_leading_block(written, frame.head)
+        if frame.opened is None:
+            return bare
+        return (form.between if reply["content"] else form.end) + bare
 
     def _one_turn(self, text: str) -> str | None:
         """A reply up to the token that ends its generation; None if another turn of the model follows."""
@@ -153,8 +138,66 @@ class Replies:
         """The prompt after the question."""
         key = (last, json.dumps(tools, sort_keys=True, default=str))
         if key not in self._prompts:
-            self._prompts[key] = _after_asked(self.template.render(self._rows(last), tools, prompted=True))
+            self._prompts[key] = after_asked(self.template.render(self._rows(last), tools, prompted=True))
         return self._prompts[key]
+
+    # -- what ends a reply ------------------------------------------------------------------------
+
+    def ending(self, tail: str, row: Row, tools: Tools) -> str:
+        """Of what the template writes after a reply, the part that the model writes: up to its last token.
+
+        Args:
+            tail: All that the template writes after the words or the calls.
+            row: The reply.
+            tools: What is offered.
+
+        Raises:
+            ChatTemplateError: Nothing ends the turn.
+        """
+        template = self.template
+        chain = re.match(r"\s*\S*", tail)
+        for text in (chain[0] if chain else "", tail):
+            if places := [text.index(end) + len(end) for end in template.ends if end in text]:
+                return text[: min(places)]
+            if places := [text.index(s) + len(s) for s in template.special if s in text]:
+                return text[: min(places)]
+        follows = self._next_token(row, tools)
+        if follows.strip() in template.ends:
+            return follows
+        if template.tokenizer.eos_token is None:
+            raise ChatTemplateError(
+                f"neither the chat template of {template.source} nor its tokenizer has a token that ends a "
+                "turn, so the model could not learn to stop; set eos_token in its tokenizer_config.json"
+            )
+        return tail.rstrip() + str(template.tokenizer.eos_token)
+
+    def _next_token(self, row: Row, tools: Tools) -> str:
+        """The first control token that the template writes once somebody speaks after a reply."""
+        asked = self._rows("user")
+        reply = {**row, "content": WORDS} if not row.get("tool_calls") else dict(row)
+        reply.pop("reasoning_content", None)
+        reply.pop("reasoning", None)
+        follower: Row = {"role": "user", "content": NEXT}
+        if calls := reply.get("tool_calls"):
+            follower = {
+                "role": "tool",
+                "content": NEXT,
+                "name": calls[-1]["function"]["name"],
+                "tool_call_id": calls[-1].get("id"),
+            }
+        try:
+            closed = self.template.render([*asked, reply], tools)
+            longer = self.template.render([*asked, reply, follower], tools)
+        except ChatTemplateError:
+            return ""
+        spoken = longer.partition(NEXT)[0]
+        # an earlier reply may be written otherwise than the last; its last characters are the same
+        gap = spoken.rpartition(closed.rstrip()[-12:])[2]
+        places = [(gap.index(s), -len(s), s) for s in self.template.special if s in gap]
+        if not places:
+            return ""
+        at, _, token = min(places)
+        return gap[:at] + token if not gap[:at].strip() else token
 
     # -- probing ----------------------------------------------------------------------------------
 
@@ -177,23 +220,23 @@ class Replies:
 
     def _frame(self, last: str, tools: bool) -> Frame:
         template, given = self.template, [PROBE_TOOL] if tools or last == "tool" else None
-        rows = self._rows(last)
-        prompt = _after_asked(template.render(rows, given, prompted=True))
-        reply = _after_asked(template.render([*rows, {"role": "assistant", "content": WORDS}], given))
+        rows, words = self._rows(last), {"role": "assistant", "content": WORDS}
+        prompt = after_asked(template.render(rows, given, prompted=True))
+        reply = after_asked(template.render([*rows, words], given))
         head, found, tail = reply.partition(WORDS)
         if not found:
             raise ChatTemplateError(f"the chat template of {template.source} drops messages of ['assistant']")
         lead, opened = self._lead(prompt, head)
-        if last == "tool":
+        if last == "tool" and prompt in head:
             # some models go on in the turn that they called in, though templates show it as a new one
-            lead = lead.removeprefix(self._added_header()) if prompt in head else lead
-        return Frame(
-            lead,
-            opened,
-            self.ending(tail, [*rows, {"role": "assistant", "content": WORDS}], given),
-            tail,
-            head,
-        )
+            lead = lead.removeprefix(self._added_header())
+        return Frame(lead, opened, self.ending(tail, words, given), tail, head)
+
+    @cached_property
+    def next_turn(self) -> re.Pattern[str]:
+        """Where one reply is written as two turns: the end of the first and the head of the second."""
+        header = self.thoughts.header(self._added_header())[0].strip()
+        return re.compile(rf"{re.escape(self.frame().end.strip())}\s*{re.escape(header)}\s*")
 
     def _added_header(self) -> str:
         """What `add_generation_prompt` adds after a question."""
@@ -201,105 +244,25 @@ class Replies:
         return prompt[len(closed) :] or "\0"
 
     def _lead(self, prompt: str, head: str) -> tuple[str, str | None]:
-        """What comes between prompt and words, and the prompt's open thought, from what follows the question."""
-        header, marks = _header(prompt, self.thoughts)
-        if marks and self.thoughts.closing not in marks:
-            return self.thoughts.between, marks
-        if self.thoughts.written and not self.thoughts.before:
-            return self.thoughts.between, ""
-        by_words = self.thoughts.written and not self.thoughts.opening
-        if by_words and (opener := prompt.removeprefix(head)) != prompt and opener.strip():
-            # in words of its own, e.g. "Here are my reasoning steps:"
-            return self.thoughts.between, opener
-        bare = _without_block(head, self.thoughts)
-        if not bare.startswith(header):
-            # the template writes the prompt in another way once a reply follows it; the model sees the prompt
-            return "", None
-        rest = bare[len(header) :]
-        return (rest.removeprefix(marks.rpartition(self.thoughts.closing)[2]) if marks else rest), None
-
-    def ending(self, tail: str, rows: Sequence[Row], tools: Tools) -> str:
-        """Of what the template writes after a reply, the part that the model writes: up to the token that ends it.
-
-        Raises:
-            ChatTemplateError: Nothing ends the turn.
+        """What comes between prompt and words, and the prompt's open thought, from what follows the question.
         """
-        template = self.template
-        chain = re.match(r"\s*\S*", tail)
-        chain = chain[0] if chain else ""
-        for text in (chain, tail):
-            if places := [text.index(end) + len(end) for end in template.ends if end in text]:
-                return text[: min(places)]
-            if places := [text.index(s) + len(s) for s in template.special if s in text]:
-                return text[: min(places)]
-        follows = self._next_token(rows, tools)
-        if follows in template.ends:
-            return follows
-        if template.tokenizer.eos_token is None:
-            raise ChatTemplateError(
-                f"neither the chat template of {template.source} nor its tokenizer has a token that ends a "
-                "turn, so the model could not learn to stop; set eos_token in its tokenizer_config.json"
-            )
-        return tail.rstrip() + str(template.tokenizer.eos_token)
-
-    def _next_token(self, rows: Sequence[Row], tools: Tools) -> str:
-        """The first special token that the template writes once somebody speaks after a reply."""
-        reply = rows[-1]
-        follower: Row = {"role": "user", "content": NEXT}
-        if calls := reply.get("tool_calls"):
-            follower = {
-                "role": "tool",
-                "content": NEXT,
-                "name": calls[-1]["function"]["name"],
-                "tool_call_id": calls[-1].get("id"),
-            }
-        try:
-            closed = self.template.render(rows, tools)
-            longer = self.template.render([*rows, follower], tools)
-        except ChatTemplateError:
-            return ""
-        gap = longer[len(closed) :] if longer.startswith(closed) else longer.rpartition(WORDS)[2]
-        places = [(gap.index(s), -len(s), s) for s in self.template.special if s in gap.partition(NEXT)[0]]
-        return min(places)[2] if places else ""
-
-    def _written_thoughts(self) -> Thoughts | None:
-        """From a reply whose thought the template writes."""
-        template = self.template
-        row: Row = {"role": "assistant", "content": WORDS, "reasoning_content": THOUGHT}
-        try:
-            prompt = _after_asked(template.render(self._rows("user"), prompted=True))
-            reply = _after_asked(template.render([*self._rows("user"), row]))
-            bare = _after_asked(
-                template.render([*self._rows("user"), {"role": "assistant", "content": WORDS}])
-            )
-        except ChatTemplateError:
-            return None
-        head, found, rest = reply.partition(THOUGHT)
-        between, words, _ = rest.partition(WORDS)
-        if not found or not words or not between.strip():
-            return None
-        shared = _common(prompt, head)
-        named = next(((o, c) for o, c in TAGS if c in between and o in head), None)
-        if named:
-            at = head.rfind(named[0])
-            return Thoughts(*named, head[min(shared, at) :], between, True)
-        closing = _first_mark(between, template.special)
-        begun = bare.partition(WORDS)[0] != head
-        if begun and shared < len(prompt) and shared == len(head) and (tag := LAST_TAG.search(head)):
-            # the prompt goes on beyond the mark: it closes the thought at once
-            return Thoughts(tag[0].strip(), closing, tag[0], between, True)
-        before = head[shared:]
-        return Thoughts(before.strip(), closing, before, between, True)
-
-    def _named_thoughts(self) -> Thoughts:
-        """From the marks that the template names, though it writes no thought itself."""
-        text = str(self.template.tokenizer.get_chat_template(self.template.template))
-        opening, closing = next((tags for tags in TAGS if tags[1] in text), TAGS[0])
-        prompt = _after_asked(self.template.render(self._rows("user"), prompted=True))
-        at = prompt.rfind(opening)
-        line = "" if opening in self.template.special else "\n"
-        before = prompt[at:] if at >= 0 and closing not in prompt[at:] else f"{opening}{line}"
-        return Thoughts(opening, closing, before, f"{line}{closing}{line}{line}", False)
+        form = self.thoughts
+        header, marks = form.header(prompt)
+        if marks and form.closing not in marks:
+            # what the template's own empty thought has more than the prompt closes it, else what closes any
+            rest = head[len(prompt) :] if head.startswith(prompt) else ""
+            return (rest if form.closing in rest else form.between), marks
+        if form.written and not form.before:
+            return form.between, ""
+        if form.written and not form.opening and (opener := prompt.removeprefix(head)) != prompt:
+            # in words of its own, e.g. "Here are my reasoning steps:"
+            return form.between, opener
+        if marks and form.closing in head:
+            return _after(head, form.closing).removeprefix(_after(marks, form.closing)), None
+        bare = form.without_block(head)
+        # where the template writes the prompt in another way once a reply follows it, the model sees the
+        # prompt
+        return (bare[len(header) :] if bare.startswith(header) else ""), None
 
     def _check_dialogue(self) -> None:
         template = self.template
@@ -312,11 +275,8 @@ class Replies:
         roles = {"hotel": "user", WORDS: "assistant", ASKED: "user"}
         if lost := sorted({role for word, role in roles.items() if word not in text}):
             raise ChatTemplateError(f"the chat template of {template.source} drops messages of {lost}")
-        lead = self.frame().lead
-        if text != template.render(rows):
-            return
-        # it always writes the same; that is a prompt if nothing but the words is missing, or nobody else may speak
-        if lead.strip() and self._anybody_may_follow():
+        # one that always writes the same writes a prompt if nothing but the words is missing
+        if text == template.render(rows) and self.frame().lead.strip() and self._anybody_may_follow():
             raise ChatTemplateError(
                 f"the chat template of {template.source} ignores add_generation_prompt, so the model would "
                 "go on with the user's words; give a mended one with chat_template=<file.jinja>"
@@ -325,40 +285,18 @@ class Replies:
     def _anybody_may_follow(self) -> bool:
         """The prompt is no more than the end of the user's turn: what follows it may be the user again."""
         asked = self._rows("user")
-        prompt = _after_asked(self.template.render(asked, prompted=True))
+        prompt = after_asked(self.template.render(asked, prompted=True))
         try:
             twice = self.template.render([*asked, {"role": "user", "content": NEXT}], prompted=True)
         except ChatTemplateError:
             return True
-        return _after_asked(twice).startswith(prompt)
+        return after_asked(twice).startswith(prompt)
 
 
-def _after_asked(text: str) -> str:
-    """What stands after the question."""
-    return text.rpartition(ASKED)[2]
-
-
-def _header(text: str, thoughts: Thoughts) -> tuple[str, str]:
-    """What stands after a question: its part before any mark of a thought, and the rest."""
-    places = [text.find(mark) for mark in (thoughts.opening, thoughts.closing) if mark and mark in text]
-    at = min(places, default=len(text))
-    return text[:at], text[at:]
-
-
-def _without_block(head: str, thoughts: Thoughts) -> str:
-    """What stands before the words, without an empty thought and the white space after it."""
-    opening = f"(?:{re.escape(thoughts.opening)}\\s*)?" if thoughts.opening else ""
-    return re.sub(rf"{opening}{re.escape(thoughts.closing)}\s*", "", head, count=1)
-
-
-def _first_mark(between: str, special: frozenset[str]) -> str:
-    """The mark with which a thought ends: the first line's first special token, else the first line."""
-    places = [(between.index(s), -len(s), s) for s in special if s in between]
-    first = between.strip().splitlines()[0]
-    if not places:
-        return first
-    at, _, token = min(places)
-    return between[: at + len(token)].strip() or first
+def frame_of(replies: Replies, rows: Sequence[Row], tools: Any) -> Frame:
+    """The frame of a reply after these rows."""
+    last = rows[-1]["role"] if rows else "user"
+    return replies.frame("tool" if last == "tool" else "user", tools=bool(tools))
 
 
 def _common(one: str, other: str) -> int:
@@ -366,7 +304,5 @@ def _common(one: str, other: str) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def frame_of(replies: Replies, rows: Sequence[Row], tools: Any) -> Frame:
-    """The frame of a reply after these rows."""
-    last = rows[-1]["role"] if rows else "user"
-    return replies.frame("tool" if last == "tool" else "user", tools=bool(tools))
+def _after(text: str, mark: str) -> str:
+    return text.rpartition(mark)[2]

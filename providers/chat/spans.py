@@ -1,8 +1,9 @@
 """A conversation as the text that a model sees, and which characters of it belong to which message.
 
-The last reply is what its model wrote after its prompt. Where an earlier message stands is not searched for: that
-would be a guess where two messages are equal, or a template trims or escapes. The conversation is rendered a second
-time with marks around its words; the marks are taken out again, and what is left must be the text itself.
+The last reply is what its model wrote after its prompt. Where an earlier message stands is not searched for:
+that would be a guess where two messages are equal, or a template trims or escapes. The conversation is
+rendered a second time with marks around its words; the marks are taken out again, and what is left must be
+the text itself.
 """
 
 import re
@@ -44,7 +45,9 @@ class SpannedText(NamedTuple):
     text: str
     spans: list[Span]
     prompt: int = 0
-    """Length of the prompt of the last reply, which was tokenized before the reply was there; 0 if there is none."""
+    """Length of the prompt of the last reply, which was tokenized before the reply was there; 0 if there is
+    none.
+    """
 
 
 class _Place(NamedTuple):
@@ -109,7 +112,8 @@ class ConversationSpans:
         done = complete(self.reader, before, messages[-1], tools)
         if done.written is None or done.words is None:
             raise ChatTemplateError(
-                f"the chat template of {self.template.source} cannot write what message {last} (assistant) says"
+                f"the chat template of {self.template.source} cannot write what message {last} "
+                f"(assistant) says"
             )
         spans = self._spans_of(before, tools, done.prompt, prompted=True) if before else []
         spans += self._last(done.written, done.words, len(done.prompt), last)
@@ -147,8 +151,10 @@ class ConversationSpans:
                 break
         else:
             raise ChatTemplateError(
-                f"the chat template of {self.template.source} changes messages depending on their words, so it "
-                "cannot be told which tokens are whose; give a simpler one with --template FILE, or --template plain"
+                f"the chat template of {self.template.source} changes messages depending on their words, "
+                f"so it "
+                "cannot be told which tokens are whose; give a simpler one with --template FILE, or "
+                "--template plain"
             )
         chosen = _Marked(messages, tools, text, prompted, tried, places)
         return chosen if tried is outer else self._widened(chosen)
@@ -232,7 +238,8 @@ class ConversationSpans:
             anchor = 0 if previous is None else at.get(previous[1:])
             if anchor is None or (first.message, 0) not in at:
                 raise ChatTemplateError(
-                    f"the chat template of {self.template.source} does not show where the tool call of message "
+                    f"the chat template of {self.template.source} does not show where the tool call of "
+                    f"message "
                     f"{first.message} begins"
                 )
             self._headers[key] = _shared(shown, bare[anchor : at[first.message, 0]])
@@ -250,35 +257,57 @@ class ConversationSpans:
             return 0, 0
         key = (role, last.serial >= CALL, last.message + 1 == len(marked.messages), gap)
         if key not in self._closings:
-            tail = self._tail(marked, last, marked.tools)
-            skipped = 0
-            if marked.tools and role == "system":
-                bare = self._tail(marked, last, None)
-                skipped = len(tail) - len(bare) if bare and tail.endswith(bare) else 0
-            length = _shared(gap, tail)
-            if not gap[skipped:length].strip():
-                length = self._other_end(gap, tail) or length
-            self._closings[key] = (skipped, length)
+            self._closings[key] = self._closing_in(marked, last, gap, role)
         return self._closings[key]
 
-    def _other_end(self, gap: str, tail: str) -> int:
-        """Length of the end of an earlier turn, which is not that of the last one."""
-        first = [self._token_at(text.lstrip()) for text in (gap, tail)]
-        if first[0] is None or first[1] is None:
+    def _closing_in(self, marked: _Marked, last: _Place, gap: str, role: str) -> tuple[int, int]:
+        tail = self._tail(marked, last, marked.tools)
+        if marked.tools and role == "system":
+            bare = self._tail(marked, last, None)
+            if bare is not None and not bare.strip():
+                return 0, 0  # its turn has no end, and what follows is of the tools
+            if bare is not None and (tail is None or tail.startswith(bare) or not tail.endswith(bare)):
+                return 0, self._whole(gap, _shared(gap, bare))
+            if bare is not None and tail is not None:
+                return len(tail) - len(bare), self._whole(gap, _shared(gap, tail))
+        length = self._whole(gap, _shared(gap, tail or ""))
+        return 0, length if gap[:length].strip() else self._other_end(gap, tail, role) or length
+
+    def _whole(self, gap: str, length: int) -> int:
+        """A length at which no control token is cut."""
+        for token in self.template.special:
+            at = gap.find(token, max(0, length - len(token) + 1))
+            if 0 <= at < length < at + len(token):
+                return at
+        return length
+
+    def _other_end(self, gap: str, tail: str | None, role: str) -> int:
+        """Length of the end of an earlier turn, where the last one has another, or no conversation ends so.
+
+        It is the gap's first control token, unless that is the only one: it then begins the next turn.
+        """
+        blank = len(gap) - len(gap.lstrip())
+        token = self._token_at(gap[blank:])
+        if token is None or not any(s in gap[blank + len(token) :] for s in self.template.special):
             return 0
-        return len(gap) - len(gap.lstrip()) + len(first[0])
+        other = None if tail is None else self._token_at(tail.lstrip())
+        ends_none = tail is not None and not tail.strip()
+        if ends_none and not (role == "assistant" and token in self.template.ends):
+            return 0
+        return blank + len(token) if other is not None or tail is None or ends_none else 0
 
     def _token_at(self, text: str) -> str | None:
         """The control token with which a text begins."""
         return max((t for t in self.template.special if text.startswith(t)), key=len, default=None)
 
-    def _tail(self, marked: _Marked, last: _Place, tools: Tools) -> str:
-        """What stands after a mark if the conversation ends with its message."""
+    def _tail(self, marked: _Marked, last: _Place, tools: Tools) -> str | None:
+        """What stands after a mark if the conversation ends with its message; None if it may not end there.
+        """
         try:
             bare, places = _unmarked(self._render(marked.up_to(last.message), tools, prompted=False))
-        except ChatTemplateError:  # no conversation may end here, so nothing is closed here
-            return ""
-        return next((bare[p.position :] for p in places if p[1:] == last[1:]), "")
+        except ChatTemplateError:
+            return None
+        return next((bare[p.position :] for p in places if p[1:] == last[1:]), None)
 
     def _render(self, messages: Sequence[Message], tools: Tools, *, prompted: bool) -> str:
         return self.template.render(self.template.placed(messages), tools, prompted=prompted)

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from providers.chat.errors import ChatTemplateError
-from providers.chat.words import control_strings, shown, spelled_out, spelled_out_in, tokens_of_all
+from providers.chat.words import CUT, control_strings, shown, spelled_out, spelled_out_in, tokens_of_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,12 +34,15 @@ PROBE_TOOL: dict[str, Any] = {
             "properties": {
                 "seat": {"type": "string", "description": "Which."},
                 "count": {"type": "integer", "description": "How many."},
+                "extras": {"type": "array", "items": {"type": "string"}, "description": "What else."},
             },
             "required": ["seat"],
         },
     },
 }
 """What templates are asked about."""
+
+ESCAPED_CUT = json.dumps(CUT).strip('"')
 
 SWITCHES: dict[str, tuple[Any, Any]] = {
     "enable_thinking": (False, True),
@@ -53,8 +56,8 @@ class ChatTemplate:
     """A tokenizer's chat template in use: one for generation, training, captures and spans.
 
     System messages become one, at the head. Where a template takes none it goes to the head of the first user
-    message; where one wants a user to speak first, `BEGIN` stands before an assistant that does. Calls of tools
-    get arguments and ids in the form that the template takes.
+    message; where one wants a user to speak first, `BEGIN` stands before an assistant that does. Calls of
+    tools get arguments and ids in the form that the template takes.
 
     Args:
         tokenizer: Applies the template.
@@ -84,7 +87,7 @@ class ChatTemplate:
         self.options = dict(options or {})
         self.clock = clock or CLOCK
         own = str(tokenizer.eos_token) if tokenizer.eos_token is not None else None
-        self.ends = tuple(dict.fromkeys([*ends, *([own] if own else [])]))
+        self.ends: tuple[str, ...] = tuple(dict.fromkeys([*ends, *([own] if own else [])]))
         if not (template or tokenizer.chat_template):
             raise ChatTemplateError(
                 f"{source} has no chat template; name a file with one (chat_template=<file.jinja>), "
@@ -128,7 +131,8 @@ class ChatTemplate:
         row = dict(message)
         row["content"] = spelled_out(str(message["content"] or ""), self.controls)
         if reasoning := message.get("reasoning_content"):
-            row["reasoning_content"] = spelled_out(str(reasoning), self.controls)
+            # templates read one name or the other
+            row["reasoning_content"] = row["reasoning"] = spelled_out(str(reasoning), self.controls)
         if calls := message.get("tool_calls"):
             row["tool_calls"] = [self._call(call) for call in calls]
         if message.get("tool_call_id") is not None:
@@ -302,7 +306,8 @@ class ChatTemplate:
             raise ChatTemplateError(
                 f"the chat template of {self.source} refuses {roles}: {reason}"
             ) from error
-        return str(text)
+        # a template that writes JSON in ASCII alone escapes it
+        return str(text).replace(ESCAPED_CUT, CUT)
 
 
 def _object(text: str) -> Any:

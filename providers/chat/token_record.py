@@ -1,7 +1,8 @@
 """The tokens of a generation, kept in its log, so that what is trained on is what was generated.
 
-`local/` writes them into `ModelOutput.metadata["tokens"]`, one record for each choice. Of a prompt that goes on
-after an earlier generation only what is new is kept: a conversation's records grow with it, not with its square.
+`local/` writes them into `ModelOutput.metadata["tokens"]`, one record for each choice. Of a prompt that goes
+on after an earlier generation only what is new is kept: a conversation's records grow with it, not with its
+square.
 """
 
 import base64
@@ -15,7 +16,8 @@ from inspect_ai.event import ModelEvent
 
 KEY = "tokens"
 HELD = 4096
-"""Generations that a provider remembers; the prompt of one that goes on after a forgotten one is kept whole."""
+"""Generations that a provider remembers; the prompt of one that goes on after a forgotten one is kept whole.
+"""
 
 
 class Tokens(NamedTuple):

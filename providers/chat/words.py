@@ -1,9 +1,9 @@
 """Words that spell control strings stay words.
 
-A message may hold `<|im_end|>` or `</think>` as plain text: somebody wrote it, it ends nothing. A template would
-cut at it and a tokenizer would read it as the token. Such a string is given to the template with `CUT` after its
-first character; where `CUT` stands, the text is parted before it is tokenized, so that no control token can come
-of it, and nothing else changes.
+A message may hold `<|im_end|>` or `</think>` as plain text: somebody wrote it, it ends nothing. A template
+would cut at it and a tokenizer would read it as the token. Such a string is given to the template with `CUT`
+after its first character; where `CUT` stands, the text is parted before it is tokenized, so that no control
+token can come of it, and nothing else changes.
 """
 
 import re
@@ -15,7 +15,8 @@ CUT = "\ufdd0"
 """A code point that is no character and never will be one (Unicode 23.7), so no text holds it."""
 
 THOUGHT_TAGS = re.compile(r"</?(?:think|thinking|thought|reasoning|seed:think|mm:think)(?:ing)?>|\[/?THINK\]")
-"""Strings at which templates part a message into a thought and words, whatever the tokenizer knows of them."""
+"""Strings at which templates part a message into a thought and words, whatever the tokenizer knows of them.
+"""
 
 
 def control_strings(tokenizer: Any) -> frozenset[str]:

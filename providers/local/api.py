@@ -64,9 +64,9 @@ class LocalAPI(ModelAPI):
         date: The day that templates are told who ask for it, e.g. `2026-01-31`; by default the day on which
             the model is loaded. The log records it.
 
-    Thoughts are parts of the message of their own: they stay in the log, and are neither said nor judged. They
-    may take `--reasoning-tokens` tokens (2048) beside the `--max-tokens` of the answer. The token ids of each
-    generation are in its log (`providers/chat/token_record.py`).
+    Thoughts are parts of the message of their own: they stay in the log, and are neither said nor judged.
+    They may take `--reasoning-tokens` tokens (2048) beside the `--max-tokens` of the answer. The token ids of
+    each generation are in its log (`providers/chat/token_record.py`).
 
     Raises:
         ValueError: An unknown option.

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 THOUGHT_TOKENS = 2048
-"""A thought may take so many tokens beside those of the answer, unless `reasoning_tokens` says another number."""
+"""A thought may take so many tokens beside those of the answer, unless `reasoning_tokens` says another
+number.
+"""
 
 
 class SpeechOptions(NamedTuple):
@@ -55,7 +57,8 @@ class Speech:
         source: What to call the model in messages.
 
     Raises:
-        ChatTemplateError: No chat template, or one that cannot be used; or no switch for thoughts where one is
+        ChatTemplateError: No chat template, or one that cannot be used; or no switch for thoughts where one
+        is
             asked for.
         ValueError: A date that is none.
     """
@@ -82,7 +85,8 @@ class Speech:
         A last message of the assistant is continued, not answered.
 
         Raises:
-            ChatTemplateError: The template refuses the messages, does not tell the model of its tools, or writes
+            ChatTemplateError: The template refuses the messages, does not tell the model of its tools, or
+            writes
                 calls in a form that cannot be read.
         """
         schemas = tool_schemas(tools)
