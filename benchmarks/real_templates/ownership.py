@@ -33,8 +33,8 @@ def owned(
 ) -> tuple[str, list[Owned]]:
     """The text of messages, and the stretches of it that change with each of them.
 
-    Small letters of one message are exchanged for others, which leaves every length as it is; what differs then
-    is its own.
+    Small letters of one message are exchanged for others, which leaves every length as it is: what differs is
+    its own.
 
     Raises:
         Refused: The template does not render the messages.

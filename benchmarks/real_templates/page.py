@@ -28,6 +28,7 @@ INSTEAD: Mapping[str, str] = {
     "no place for words": "nothing: models of the family do not write both",
     "mixes the words": PLAIN,
     "cannot write": PLAIN,
+    "has no switch": "name the variable and its value (`template_options`)",
     "is undefined": "use a template without variables of its own (`chat_template=<file.jinja>`)",
 }
 """What a user does instead, by words of the reason; the first that fits."""

@@ -10,7 +10,8 @@ from benchmarks.real_templates.outcomes import Outcome, worst
 from benchmarks.real_templates.packages import templates
 from benchmarks.real_templates.round_trip import round_trip
 from benchmarks.real_templates.spans import spans
-from benchmarks.real_templates.suite import Suite
+from benchmarks.real_templates.suite import Suite, chosen
+from benchmarks.real_templates.switch import switch
 from benchmarks.real_templates.tools import tools
 from benchmarks.real_templates.training import training
 from benchmarks.real_templates.user import user_role
@@ -63,9 +64,10 @@ def _cells(family: Family, template: str) -> dict[str, list[Outcome]]:
     for special in (False, True) if "<think>" in template else (False,):
         made = tokenizer(family, template, tags_special=special)
         oracle = Oracle(family, template, made)
+        cells["round trip"] += [] if special else switch(oracle, family, made)
         for writing in (family.writing, *family.thinking):
             try:
-                suite = Suite(family, made, writing.variables)
+                suite = Suite(family, made, chosen(writing.variables))
             except ChatTemplateError as refusal:
                 needless = not oracle.refuses([user("alpha")])
                 for outcomes in cells.values():

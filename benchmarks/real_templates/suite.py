@@ -19,16 +19,17 @@ from transformers import PreTrainedTokenizerFast
 from benchmarks.real_templates.families import Family
 from benchmarks.real_templates.oracle_rendering import DAY, Row, Tools
 from benchmarks.real_templates.vocabulary import ends
+from providers.chat.choice import TemplateChoice
 from providers.chat.completion import complete
 from providers.chat.messages import chat_message, tool_schemas
 from providers.chat.reading import Reply
 from providers.chat.spans import ConversationSpans
 from providers.chat.template import BEGIN
-from providers.local.speech import Prompt, Speech, SpeechOptions
+from providers.local.speech import Prompt, Speech
 
 
 class Suite:
-    """One template with its variables.
+    """One template with its variables, on the day of the oracle.
 
     Raises:
         ChatTemplateError: The suite does not use the template at all.
@@ -37,15 +38,12 @@ class Suite:
     opening = BEGIN
     """Said in the person's name where a template wants a user first."""
 
-    def __init__(
-        self, family: Family, tokenizer: PreTrainedTokenizerFast, variables: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, family: Family, tokenizer: PreTrainedTokenizerFast, choice: TemplateChoice) -> None:
         self.tokenizer = tokenizer
         known = [tokenizer.convert_tokens_to_ids(token) for token in ends(family)]
-        options = SpeechOptions(template_options=variables, date=DAY)
-        self.speech = Speech(tokenizer, [t for t in known if isinstance(t, int)], options, "the model")
-        self._prompts: dict[tuple[str, bool], Prompt] = {}
+        self.speech = Speech(tokenizer, [t for t in known if isinstance(t, int)], choice, "the model")
         self.template, self.reader = self.speech.template, self.speech.reader
+        self._prompts: dict[tuple[str, bool], Prompt] = {}
 
     def prompt_tokens(self, rows: Sequence[Row], tools: Tools = None) -> list[int]:
         """What a model is prompted with; a last message of the assistant is gone on with."""
@@ -90,6 +88,16 @@ class Suite:
     def text(self, tokens: Sequence[int]) -> str:
         """All of them as text."""
         return str(self.tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+
+
+def chosen(variables: Mapping[str, Any]) -> TemplateChoice:
+    """The template's own, with these variables."""
+    return TemplateChoice(template_options=variables, date=DAY)
+
+
+def switched(on: bool) -> TemplateChoice:
+    """The template's own, with thoughts turned on or off by the suite's option."""
+    return TemplateChoice(thinking=on, date=DAY)
 
 
 def messages(rows: Sequence[Row]) -> list[ChatMessage]:

@@ -12,6 +12,7 @@ from benchmarks.real_templates.round_trip import THOUGHT, generated
 from benchmarks.real_templates.spelling import same_tokens, tokens_with
 from benchmarks.real_templates.suite import Suite
 from benchmarks.real_templates.tools import IDS
+from benchmarks.real_templates.trainer_rows import check_rows
 
 ODD_WORDS = "שלום 你好 é 👩‍👩‍👧 x"
 DIALOGUES: dict[str, tuple[list[Row], str]] = {
@@ -33,6 +34,7 @@ def training(oracle: Oracle, suite: Suite, writing: Writing) -> Iterator[Outcome
     for name, (rows, words) in DIALOGUES.items():
         yield tried(name, lambda r=rows, w=words: _words(oracle, suite, writing, r, w))
     yield tried("control strings in words", lambda: _control_strings(oracle, suite, writing))
+    yield tried("the trainer's rows", lambda: check_rows(oracle, suite, oracle.written(writing, "delta")))
     yield tried("the day", lambda: _day(oracle, suite, writing))
     if writing.thought is not None:
         yield tried("a thought", lambda: _thought(oracle, suite, writing), plain=False)
