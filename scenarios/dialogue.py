@@ -38,11 +38,19 @@ Flaw = Literal[
 ]
 """What can be wrong with a message of the simulated user, worst first.
 
-`empty`: no words. `thinks_aloud`: weighs its task or its part, or has marks of a thought. `refused`: declines to
-play the part. `speaks_for_both`: has turns of both speakers, or a template's marks of turns. `role_inversion`:
-speaks as the agent, or says its words back. `leaked_instructions`: quotes or names its prompt.
-`other_language`: one that nobody used before. `announced`: an announcement, a heading, a name or a remark stands
-around the words. `repeated`: almost the same as an earlier message. `cut`: by the token limit.
+`empty`: no words. `thinks_aloud`: weighs its task or its part, or has marks of a thought. `refused`: declines
+to play the part. `speaks_for_both`: has turns of both speakers, or a template's marks of turns.
+`role_inversion`: speaks as the agent, or says its words back. `leaked_instructions`: quotes or names its prompt.
+`other_language`: one that nobody used before. `announced`: an announcement, a heading, a name or a remark
+stands around the words. `repeated`: almost the same as an earlier message. `cut`: by the token limit.
+"""
+
+
+Silence = Literal["cut_in_thought", "only_thoughts", "content_filter", "nothing"]
+"""Why the agent or the user said nothing.
+
+`cut_in_thought`: the token limit came before the first word. `only_thoughts`: it thought, and ended by
+itself. `content_filter`: the provider held the words back. `nothing`: none of these.
 """
 
 
@@ -75,15 +83,38 @@ class Judgement(BaseModel):
     """Messages that it was shown with a bar before each line, as their words imitate marks of speakers or
     control strings (`scenarios/conversation_text.py`)."""
 
-    neutralised: int = 0
-    """Messages that it was shown with a bar before each line, as their words imitate marks of speakers or
-    control strings (`scenarios/conversation_text.py`)."""
-
     problem: str | None = None
     """Why `value` is None."""
 
     reason: str | None = None
-    """Inspect's word for it: `invalid_response_format`, `refusal`, `no_response` or `grader_failed`."""
+    """Inspect's word for it: `invalid_response_format`, `refusal`, `no_response`, `grader_failed` or
+    `scoring_failed` (what the judge means cannot be told); or `cut`, by the token limit."""
+
+    cut: bool = False
+    """Whether the limit of tokens ended an answer before it could be read; of sampled ones, any."""
+
+    undecided: float | None = None
+    """Probability that was read by the answers beside it, of a "1" that may begin a "10" or of answers that the
+    service did not list; or that could not be read at all (`scorers/second_looks.py`)."""
+
+    alternatives: int | None = None
+    """Alternatives per token, where the judge's service gives fewer than are asked for."""
+
+    left_out: list[str] | None = None
+    """Settings that the judge's service does not take and that change nothing."""
+
+
+class Draft(BaseModel):
+    """One message that the user's model wrote."""
+
+    text: str
+    flaws: list[Flaw] = Field(default_factory=list)
+
+    stop: str = ""
+    """Stop reason that the model gave."""
+
+    thought: str = ""
+    """Thoughts that stood in the text before the words, and were taken out."""
 
 
 class Turn(BaseModel):
@@ -97,6 +128,9 @@ class Turn(BaseModel):
 
     agent_stop: str
     """Stop reason that the agent's model gave."""
+
+    agent_thought_in_text: bool = False
+    """The thought stood in the words, where the server left it; it was made a reasoning part."""
 
     transition: Judgement | None = None
     transition_after: Literal["agent", "user"] = "agent"
@@ -118,7 +152,16 @@ class Turn(BaseModel):
     """Note told to the user before that reply."""
 
     flaws: list[Flaw] = Field(default_factory=list)
-    """Found in the user's reply, or in drafts that were thrown away."""
+    """Found in the user's reply. In older logs also `empty`, for each empty draft that was thrown away."""
+
+    user_stop: str = ""
+    """Stop reason that the user's model gave."""
+
+    user_thought: str = ""
+    """Thoughts that stood in the text of the user's reply, and were taken out."""
+
+    drafts: list[Draft] = Field(default_factory=list)
+    """Messages of the user that were thrown away, in order; another one, or silence, came instead."""
 
 
 class Vetoed(BaseModel):
@@ -146,6 +189,9 @@ class Dialogue(StoreModel):
 
     stopped: Stop | None = None
     """None only while the conversation goes on."""
+
+    silence: Silence | None = None
+    """Why somebody said nothing, if that ended it."""
 
     cast: dict[str, str] = Field(default_factory=dict)
     """Role -> model that served it in the run."""

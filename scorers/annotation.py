@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from scenarios.cast import Role
 from scenarios.dialogue import Judgement
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Hidden, Scenario
+from scorers.calls import together
 from scorers.judgement import Judging, judge
 from scorers.questions import construct_question
 from scorers.rubric_files import Rubric
 from scorers.transcript import Reply, replies_of, show
-from scorers.turnwise import together
 
 Span = Literal["conversation", "mean", "last", "max"]
 """The whole conversation in one answer, or each reply by itself and the mean, the last or the highest."""
@@ -73,7 +74,7 @@ def judges_named(judges: str | Sequence[str] | None) -> list[str | None]:
     names = judges.split(",") if isinstance(judges, str) else list(judges or [])
     found = [n.strip() for n in names if n.strip()]
     if repeated := {n for n in found if found.count(n) > 1}:
-        raise ValueError(f"judges named more than once: {sorted(repeated)}")
+        raise UserMistake(f"judges named more than once: {sorted(repeated)}")
     return list(found) or [None]
 
 

@@ -5,52 +5,63 @@ give, and the expected value over the valid answers, renormalised, with their ma
 Without them: the mean of k sampled answers, a mode that has to be asked for by name.
 Too little valid mass, a refusal, an unreadable answer: no value, and the reason. Never 0.
 
+How an answer is read from text is in `scorers/answers.py`, from log-probabilities in
+`scorers/answer_logprobs.py`, what is done where one answer does not show enough in `scorers/second_looks.py`,
+and what services refuse in `scorers/calls.py`.
+
 Source of the expected value: Williams et al. 2024, arXiv:2411.02306. Differs: sampling is never
-tempered or cut, the mass is kept, a "10" written as two tokens is read as 10, and an answer off the
-scale gives no value, where theirs counts 0.
+tempered or cut, the mass is kept, an answer is the whole number or word where theirs is the first
+token, and an answer off the scale gives no value, where theirs counts 0.
 """
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from inspect_ai.model import (
     ChatMessage,
-    ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
     GenerateConfig,
-    Logprob,
     Model,
+    ModelName,
     ModelOutput,
     get_model,
 )
-from inspect_ai.util import collect
 
 from scenarios.cast import Role, cast_model, outside_limits
 from scenarios.dialogue import Judgement
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Question
+from scorers.answer_logprobs import Reading, read_answer
+from scorers.answers import find_answer, parse_answer
+from scorers.calls import (
+    ALTERNATIVES,
+    ANSWER_TOKENS,
+    THOUGHT_TOKENS,
+    NoLogprobs,
+    RefusedSetting,
+    ask,
+    habits_of,
+    together,
+)
 from scorers.scales import SCALES
+from scorers.second_looks import Decided, decide
+
+__all__ = [
+    "MIN_MASS",
+    "SCALES",
+    "Judging",
+    "NoLogprobs",
+    "Reading",
+    "RefusedSetting",
+    "judge",
+    "parse_answer",
+    "read_answer",
+]
 
 MIN_MASS = 0.5
 """Share of the judge's probability that must lie on valid answers."""
-
-SPLIT_TEN = 0.02
-"""From this probability of "1" on, it is found out whether that "1" begins a "10"."""
-
-TOP_LOGPROBS = 20
-"""The most that OpenAI-style APIs give."""
-
-MAX_TOKENS = 16
-"""Some APIs take no fewer."""
-
-_TRIM = " \t\r\n\"'`*_.:()[]▁Ġ"
-
-
-class NoLogprobs(RuntimeError):
-    """The judge's provider returned no log-probabilities. The message says what to do."""
 
 
 class Judging(NamedTuple):
@@ -78,16 +89,6 @@ class Judging(NamedTuple):
         return f"samples:{self.samples}" if self.samples else "logprobs"
 
 
-class Reading(NamedTuple):
-    """What was read from one answer."""
-
-    probabilities: dict[str, float]
-    """Valid answer -> probability as the model gave it, not renormalised."""
-
-    unsplit_one: float = 0.0
-    """Probability of a "1" of which it is not known whether a "0" follows."""
-
-
 async def judge(
     role: Role,
     name: str,
@@ -109,7 +110,8 @@ async def judge(
 
     Raises:
         MissingRole: No model plays the role.
-        NoLogprobs: Log-probabilities were wanted and the provider gave none.
+        NoLogprobs: Log-probabilities were wanted and the service gives none, or the chosen token's alone.
+        RefusedSetting: The service refuses a setting without which the result would be another one.
     """
     asked = cast_model(role) if model is None else get_model(model)
     prompt: list[ChatMessage] = [
@@ -120,8 +122,22 @@ async def judge(
     support = SCALES[question.scale]
     with outside_limits():
         if judging.samples:
-            return await _judge_by_samples(asked, prompt, support, judging.samples, blank)
-        return await _judge_by_logprobs(asked, prompt, support, blank)
+            judgement = await _judge_by_samples(asked, prompt, support, judging.samples, blank)
+        else:
+            judgement = await _judge_by_logprobs(asked, prompt, support, blank)
+    return _noted(judgement, asked)
+
+
+def _noted(judgement: Judgement, model: Model) -> Judgement:
+    """The judgement, with what its service did not take."""
+    habits = habits_of(model)
+    fewer = not judgement.mode.startswith("samples") and habits.alternatives < ALTERNATIVES
+    return judgement.model_copy(
+        update={
+            "alternatives": habits.alternatives if fewer else None,
+            "left_out": sorted(habits.left_out - {"num_choices"}) or None,
+        }
+    )
 
 
 # -- from log-probabilities -----------------------------------------------------------------------
@@ -130,80 +146,64 @@ async def judge(
 async def _judge_by_logprobs(
     model: Model, prompt: list[ChatMessage], support: Mapping[str, float], blank: Judgement
 ) -> Judgement:
-    output = await model.generate(prompt, config=_with_logprobs())
-    if problem := _no_answer(output, blank):
+    output, budget = await _whole_answer(model, prompt, support)
+    if problem := _no_answer(output, blank, model, budget):
         return problem
-    reading = read_answer(_logprobs(output, model), support)
-    probabilities = dict(reading.probabilities)
-    if reading.unsplit_one >= SPLIT_TEN:
-        started: list[ChatMessage] = [*prompt, ChatMessageAssistant(content="1")]
-        after = await model.generate(started, config=_with_logprobs())
-        continuations = _logprobs(after, model) if after.choices and after.completion else []
-        if continuations:
-            probabilities = _split_one(probabilities, reading.unsplit_one, _alternatives(continuations[0]))
-        else:  # nothing follows the "1", so it is a 1
-            probabilities["1"] = probabilities.get("1", 0.0) + reading.unsplit_one
-    else:
-        probabilities["1"] = probabilities.get("1", 0.0) + reading.unsplit_one
-    return _expected(blank, probabilities, support, output.completion)
+    found = await decide(output, model, prompt, _with_logprobs(budget), support)
+    judgement = _expected(blank, found, support, output.completion)
+    if judgement.reason == "invalid_response_format" and _was_cut(output, budget):
+        return judgement.model_copy(update=_cut(blank, model, budget))
+    return judgement
 
 
-def _with_logprobs() -> GenerateConfig:
+def _with_logprobs(max_tokens: int) -> GenerateConfig:
     return GenerateConfig(
-        max_tokens=MAX_TOKENS, temperature=1.0, top_p=1.0, logprobs=True, top_logprobs=TOP_LOGPROBS
+        max_tokens=max_tokens, temperature=1.0, top_p=1.0, logprobs=True, top_logprobs=ALTERNATIVES
     )
 
 
-def _logprobs(output: ModelOutput, model: Model) -> list[Logprob]:
-    found = output.choices[0].logprobs
-    if found is None or not found.content:
-        raise NoLogprobs(
-            f"The judge {model} returned no log-probabilities, so an expected rating cannot be read. "
-            "Name a judge that gives them, or read sampled answers: "
-            "-T judging=samples for a task, -S judging=samples for inspect score."
-        )
-    return found.content
+async def _whole_answer(
+    model: Model, prompt: list[ChatMessage], support: Mapping[str, float]
+) -> tuple[ModelOutput, int]:
+    """An answer, and the limit of tokens under which it was given.
 
-
-def read_answer(tokens: Sequence[Logprob], support: Mapping[str, float]) -> Reading:
-    """Probabilities of the valid answers, at the first token that is more than white space.
-
-    Args:
-        tokens: The generated tokens with their alternatives; natural logs.
-        support: Answer -> value. " 9", "9" and "**9" are one answer.
+    Little room is enough for a judge that answers. One that is cut before it does is asked again with room
+    for a thought, and from then on at once.
     """
-    place = next((i for i, t in enumerate(tokens) if t.token.strip(_TRIM)), None)
-    if place is None:
-        return Reading({})
-    alternatives = _alternatives(tokens[place])
-    probabilities = {answer: alternatives[answer] for answer in support if answer in alternatives}
-    one = probabilities.get("1", 0.0)
-    if "10" not in support or "10" in alternatives or not one:
-        return Reading(probabilities)  # a tokenizer that has a token "10" writes ten with it
-    if tokens[place].token.strip(_TRIM) == "1" and place + 1 < len(tokens):
-        return Reading(_split_one(probabilities, one, _alternatives(tokens[place + 1])))
-    del probabilities["1"]
-    return Reading(probabilities, unsplit_one=one)
+    habits = habits_of(model)
+    large = max(ANSWER_TOKENS, model.config.max_tokens or THOUGHT_TOKENS)
+    if not habits.thinks:
+        output = await ask(model, prompt, _with_logprobs(ANSWER_TOKENS))
+        if not _is_cut_short(output, support, model):
+            return output, ANSWER_TOKENS
+        habits.thinks = not output.completion.strip()
+    return await ask(model, prompt, _with_logprobs(large)), large
 
 
-def _split_one(
-    probabilities: Mapping[str, float], one: float, following: Mapping[str, float]
-) -> dict[str, float]:
-    """Share the probability of "1" between 1 and 10, by what follows it; other digits make it invalid."""
-    zero = sum(p for token, p in following.items() if token.startswith("0"))
-    digit = sum(p for token, p in following.items() if token[:1].isdigit()) - zero
-    return {**probabilities, "10": one * zero, "1": one * max(0.0, 1.0 - zero - digit)}
+def _is_cut_short(output: ModelOutput, support: Mapping[str, float], model: Model) -> bool:
+    """Whether there would have been an answer, had there been room for it."""
+    if not _was_cut(output, ANSWER_TOKENS):
+        return False
+    text = output.completion
+    if not text.strip():
+        # local/ gives thoughts room of their own, which this limit does not touch
+        return ModelName(model).api != "local"
+    found = find_answer(text, support)
+    if found is not None and found.end < len(text.rstrip()):
+        return False
+    # what begins as prose may still have had an answer as its likeliest first word
+    tokens = output.choices[0].logprobs
+    reading = read_answer(tokens.content, support, text) if tokens else Reading({})
+    return sum(reading.probabilities.values()) + reading.unsplit_one < MIN_MASS
 
 
-def _alternatives(token: Logprob) -> dict[str, float]:
-    """Trimmed lower-case token -> probability; spellings of one answer are added up."""
-    seen = {t.token: t.logprob for t in token.top_logprobs or []}
-    seen.setdefault(token.token, token.logprob)
-    merged: dict[str, float] = {}
-    for text, logprob in seen.items():
-        key = text.strip(_TRIM).lower()
-        merged[key] = merged.get(key, 0.0) + math.exp(logprob)
-    return merged
+def _was_cut(output: ModelOutput, budget: int) -> bool:
+    """Whether the limit of tokens ended the answer; some providers do not say why it ended."""
+    if not output.choices:
+        return False
+    if output.stop_reason == "unknown" and output.usage is not None:
+        return output.usage.output_tokens >= budget
+    return output.stop_reason == "max_tokens"
 
 
 # -- from sampled answers -------------------------------------------------------------------------
@@ -213,35 +213,30 @@ async def _judge_by_samples(
     model: Model, prompt: list[ChatMessage], support: Mapping[str, float], k: int, blank: Judgement
 ) -> Judgement:
     config = GenerateConfig(temperature=1.0, top_p=1.0)
-    outputs = await collect(*(model.generate(prompt, config=config) for _ in range(k)))
-    answers = [o for o in outputs if _no_answer(o, blank) is None]
+    outputs = await together(ask(model, prompt, config) for _ in range(k))
+    answers = [o for o in outputs if _no_answer(o, blank, model, None) is None]
     if not answers:
-        return _no_answer(outputs[0], blank) or blank
+        return _no_answer(outputs[0], blank, model, None) or blank
     probabilities: dict[str, float] = {}
+    cut = any(o.choices and o.stop_reason == "max_tokens" and not o.completion.strip() for o in outputs)
     for output in answers:
-        if (answer := parse_answer(output.completion, support)) is not None:
-            probabilities[answer] = probabilities.get(answer, 0.0) + 1 / k
-    return _expected(blank, probabilities, support, answers[0].completion)
-
-
-def parse_answer(text: str, support: Mapping[str, float]) -> str | None:
-    """The one valid answer in `text`, or None if there is none or more than one.
-
-    The whole text is looked at first, then its last line: reasoning may come before the answer.
-    """
-    pattern = "|".join(sorted(map(re.escape, support), key=len, reverse=True))
-    lines = text.strip().lower().splitlines()
-    for part in ("\n".join(lines), lines[-1] if lines else ""):
-        found = set(re.findall(rf"(?<![\w.])(?:{pattern})(?![\w]|\.\d)", part))
-        if len(found) == 1:
-            return found.pop()
-    return None
+        found = find_answer(output.completion, support)
+        if output.stop_reason == "max_tokens" and (
+            found is None or found.end >= len(output.completion.rstrip())
+        ):
+            cut = True  # the last number may have gone on
+        elif found is not None:
+            probabilities[found.answer] = probabilities.get(found.answer, 0.0) + 1 / k
+    judgement = _expected(blank, Decided(probabilities), support, answers[0].completion)
+    if cut and judgement.value is None:
+        return judgement.model_copy(update=_cut(blank, model, None))
+    return judgement.model_copy(update={"cut": cut})
 
 
 # -- both -----------------------------------------------------------------------------------------
 
 
-def _no_answer(output: ModelOutput, blank: Judgement) -> Judgement | None:
+def _no_answer(output: ModelOutput, blank: Judgement, model: Model, budget: int | None) -> Judgement | None:
     if output.choices and output.stop_reason == "content_filter":
         update = {"problem": "the judge refused", "reason": "refusal", "answer": output.completion}
     elif output.choices and output.stop_reason == "model_length":
@@ -251,39 +246,51 @@ def _no_answer(output: ModelOutput, blank: Judgement) -> Judgement | None:
             "reason": "grader_failed",
         }
     elif not output.choices or not output.completion.strip():
-        update = {"problem": f"the judge said nothing{_error(output)}", "reason": "no_response"}
+        if output.choices and (output.stop_reason == "max_tokens" or (budget and _was_cut(output, budget))):
+            update = _cut(blank, model, budget)
+        else:
+            update = {"problem": f"the judge said nothing{_error(output)}", "reason": "no_response"}
     else:
         return None
     return blank.model_copy(update=update)
+
+
+def _cut(blank: Judgement, model: Model, budget: int | None) -> dict[str, object]:
+    option = "reasoning_tokens" if ModelName(model).api == "local" else "max_tokens"
+    after = f" after {budget} tokens" if budget else ""
+    more = 2 * max(budget or 0, THOUGHT_TOKENS)
+    return {
+        "cut": True,
+        "reason": "cut",
+        "problem": f"the judge was cut{after} before it answered; give it more: "
+        f"--model-role '{blank.role}={{model: {model}, {option}: {more}}}'",
+    }
 
 
 def _error(output: ModelOutput) -> str:
     return f" ({output.error})" if output.error else ""
 
 
-def _expected(
-    blank: Judgement, probabilities: Mapping[str, float], support: Mapping[str, float], answer: str
-) -> Judgement:
-    valid = {k: p for k, p in probabilities.items() if p > 0}
+def _expected(blank: Judgement, found: Decided, support: Mapping[str, float], answer: str) -> Judgement:
+    valid = {k: p for k, p in found.probabilities.items() if p > 0}
     mass = min(1.0, sum(valid.values()))
-    if mass < MIN_MASS:
+    update: dict[str, object] = {"mass": round(mass, 4), "answer": answer}
+    if undecided := found.undecided + sum(found.unlisted.values()):
+        update["undecided"] = round(undecided, 4)
+    if found.problem:
         return blank.model_copy(
-            update={
-                "mass": mass,
-                "answer": answer,
-                "problem": f"{mass:.2f} of the judge's answers lie on {'/'.join(support)}; "
-                f"{MIN_MASS} is needed (it wrote {answer.strip()[:60]!r})",
-                "reason": "invalid_response_format",
-            }
+            update={**update, "problem": found.problem, "reason": "scoring_failed"},
         )
-    total = sum(valid.values())
-    shares = {k: valid[k] / total for k in support if k in valid}
-    value = sum(support[k] * p for k, p in shares.items())
-    return blank.model_copy(
-        update={
-            "value": value,
-            "mass": round(mass, 4),
-            "probabilities": {k: round(p, 4) for k, p in shares.items()},
-            "answer": answer,
-        }
-    )
+    if mass < MIN_MASS:
+        problem = (
+            f"{mass:.2f} of the judge's answers lie on {'/'.join(support)}; "
+            f"{MIN_MASS} is needed (it wrote {answer.strip()[:60]!r})"
+        )
+        return blank.model_copy(update={**update, "problem": problem, "reason": "invalid_response_format"})
+    # what was not listed moves the value, but it was not seen and is no mass
+    weights = {k: valid.get(k, 0.0) + found.unlisted.get(k, 0.0) for k in support}
+    total = sum(weights.values())
+    shares = {k: p / total for k, p in weights.items() if p > 0}
+    update["value"] = sum(support[k] * p for k, p in shares.items())
+    update["probabilities"] = {k: round(p, 4) for k, p in shares.items()}
+    return blank.model_copy(update=update)

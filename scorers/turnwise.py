@@ -1,15 +1,15 @@
 """Judging a conversation reply by reply, and making one score of it."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-import anyio
 from inspect_ai.scorer import Score
 
 from scenarios.cast import Role
 from scenarios.dialogue import Judgement
 from scenarios.schema import Question, Scenario
+from scorers.calls import together
 from scorers.judgement import Judging, judge
 from scorers.transcript import Reply, show
 
@@ -36,25 +36,6 @@ async def judge_replies(
 ) -> list[Judgement]:
     """The judge's answers about all replies, asked at the same time."""
     return await together(judge_reply(scenario, r, role, name, question, judging) for r in replies)
-
-
-async def together(calls: Iterable[Awaitable[Judgement]]) -> list[Judgement]:
-    """The results of some calls made at the same time, in order.
-
-    As Inspect's `collect`, without a span for each call: with one call a span, they cost as much as the call.
-    """
-    results: dict[int, Judgement] = {}
-
-    async def one(place: int, call: Awaitable[Judgement]) -> None:
-        results[place] = await call
-
-    try:
-        async with anyio.create_task_group() as group:
-            for place, call in enumerate(calls):
-                group.start_soon(one, place, call)
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from failed
-    return [results[place] for place in sorted(results)]
 
 
 def conversation_score(
