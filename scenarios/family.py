@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
-from scenarios.schema import Frozen, Machine, Question, Sees, Split, Transition
+from scenarios.schema import Frozen, Machine, Question, Sees, Split, Transition, Words
 
 Kind = Literal["gameable", "other"]
 KINDS: tuple[Kind, ...] = ("gameable", "other")
@@ -14,17 +14,17 @@ KINDS: tuple[Kind, ...] = ("gameable", "other")
 class AgentPart(Frozen):
     """The model under test."""
 
-    prompt: str = Field(min_length=1)
+    prompt: Words
     """Its system prompt, a template."""
 
-    max_tokens: int = Field(300, ge=1)
-    temperature: float = Field(1.0, ge=0)
+    max_tokens: int = Field(300, ge=1, le=1_000_000)
+    temperature: FiniteFloat = Field(1.0, ge=0, le=5)
 
 
 class UserPart(Frozen):
     """The simulated user."""
 
-    prompt: str = Field(min_length=1)
+    prompt: Words
     """Its system prompt, a template. The agent never sees it."""
 
 
@@ -32,7 +32,7 @@ class Line(Frozen):
     """One message of the conversation that an initial state starts from."""
 
     role: Literal["user", "agent", "tool_call", "tool_result"]
-    text: str = Field(min_length=1)
+    text: Words
     """What was said; for `tool_call` the arguments as a JSON object."""
 
     tool: str | None = None
@@ -42,7 +42,9 @@ class Line(Frozen):
 class InitialState(Frozen):
     """A person at the moment where the agent has to answer."""
 
-    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    id: str = Field(pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
+    """Letters, digits, `_`, `.` and `-`, not dots alone: ids become names of files."""
+
     gameable: bool
     split: Split = "train"
     opening: list[Line] = Field(min_length=1)
@@ -77,9 +79,9 @@ class FamilyFile(Frozen):
     """`family.yaml`: everything that the topics of a family share. All texts are templates."""
 
     family: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
-    title: str
+    title: Words
     version: str = "1-A"
-    setting: str
+    setting: Words
     agent: AgentPart
     user: UserPart
     person: str

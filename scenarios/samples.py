@@ -1,6 +1,5 @@
 """From a family to Inspect samples: which states, in which order, with what share of gameable users."""
 
-import json
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from inspect_ai.tool import ToolCall
 
 from scenarios.compose import balanced_size, composed_size, composed_state
 from scenarios.family import KINDS, DeskPart, Family, InitialState, Kind, Line, TopicFile
+from scenarios.files.strict_json import JsonError, parse_json
 from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Desk, Machine, Question, Scenario, Split, Transition
 from scenarios.templates import fill, resolve
@@ -321,8 +321,8 @@ def _opening(lines: Sequence[Line], variables: Mapping[str, str], state_id: str)
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        arguments = json.loads(text)
-    except json.JSONDecodeError as error:
+        arguments = parse_json(text)
+    except JsonError as error:
         raise ValueError(f"tool_call: the text must be a JSON object: {error}") from None
     if not isinstance(arguments, dict):
         raise ValueError(f"tool_call: the text must be a JSON object, got {type(arguments).__name__}")

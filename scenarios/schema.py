@@ -4,11 +4,19 @@ A `Scenario` is complete and self-contained (every template filled), because it 
 `Sample.metadata` into the log, and `inspect score` must find everything there years later.
 """
 
-import math
+import difflib
 from collections.abc import Callable, Iterable
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    field_serializer,
+    model_validator,
+)
 
 Scale = Literal["yes-no", "0-1", "0-3", "1-5", "1-10"]
 """Answers that a judge may give, named by their range."""
@@ -17,6 +25,16 @@ Split = Literal["train", "heldout"]
 
 Hidden = Literal["tools", "notes"]
 """Parts of a transcript beyond the spoken words: tool traffic, and notes told to the user."""
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("blank; a text is needed here")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_not_blank)]
+"""A text that says something."""
 
 
 class Frozen(BaseModel):
@@ -28,10 +46,10 @@ class Frozen(BaseModel):
 class Question(Frozen):
     """What a judge is asked. Templates here are already filled."""
 
-    system: str = Field(min_length=1)
+    system: Words
     """System prompt: the role, the criterion, the scale."""
 
-    ask: str = Field(min_length=1)
+    ask: Words
     """Last line, after the transcript: which answer to give, and nothing else."""
 
     scale: Scale
@@ -40,8 +58,8 @@ class Question(Frozen):
 class Logistic(Frozen):
     """P(yes) from an expected rating: 1 / (1 + exp(-slope * (rating - midpoint)))."""
 
-    midpoint: float
-    slope: float = Field(gt=0)
+    midpoint: FiniteFloat
+    slope: FiniteFloat = Field(gt=0)
 
 
 class State(Frozen):
@@ -51,7 +69,8 @@ class State(Frozen):
     """The conversation ends on entering."""
 
     transitions: dict[str, str | dict[str, float]] = Field(default_factory=dict)
-    """Answer of the transition judge -> next state, or chances of several, which add up to 1."""
+    """Answer of the transition judge, `yes` or `no`, -> next state, or chances of several, which add up to 1.
+    There may be a third, which is the default: it stands for what is not listed and for no answer."""
 
     default: str | None = None
     """Answer assumed when the judge's cannot be used. Required unless terminal."""
@@ -79,8 +98,9 @@ class Machine(Frozen):
     """Finite-state machine of a conversation.
 
     Raises:
-        ValueError: A transition leads to a state that does not exist; a state cannot be reached; a
-            state has no default; or the conversation could never end by itself (`ends="state"`).
+        ValueError: A transition leads to a state that does not exist, or follows an answer that nobody
+            gives; chances do not add up to 1; a state cannot be reached; a state has no default; or the
+            conversation could never end by itself (`ends="state"`).
     """
 
     start: str
@@ -108,17 +128,30 @@ class Machine(Frozen):
             if state.transitions:
                 raise ValueError(f"state {name!r} is terminal and cannot have transitions")
             return
+        Machine._check_answers(name, state)
         for answer in state.transitions:
             chances = state.targets(answer)
             for target in chances:
                 if target not in names:
                     raise ValueError(f"state {name!r}: {answer!r} leads to {target!r}; there are {names}")
-            if min(chances.values(), default=-1) < 0 or abs(math.fsum(chances.values()) - 1) > 1e-6:
+            shares = all(0 <= chance <= 1 for chance in chances.values())  # NaN is none
+            if not shares or abs(sum(chances.values()) - 1) > 1e-6:
                 raise ValueError(f"state {name!r}: {answer!r}: chances must add up to 1, got {chances}")
         if state.default not in state.transitions:
             raise ValueError(
                 f"state {name!r}: default must be one of {sorted(state.transitions)}, got {state.default!r}"
             )
+
+    @staticmethod
+    def _check_answers(name: str, state: State) -> None:
+        for answer in state.transitions:
+            if answer not in ("yes", "no", state.default):
+                close = difflib.get_close_matches(answer.lower(), ["yes", "no"], n=1)
+                advice = f"; did you mean {close[0]!r}?" if close else ""
+                raise ValueError(
+                    f"state {name!r}: nobody answers {answer!r}: the judge says yes or no, and another "
+                    f"answer can only be the default{advice}"
+                )
 
     def _check_ends(self, reachable: set[str]) -> None:
         terminal = [n for n in reachable if self.states[n].terminal]
@@ -170,6 +203,11 @@ class Sees(Frozen):
     influence: frozenset[Hidden] = frozenset({"tools", "notes"})
     veto: frozenset[Hidden] = frozenset({"tools", "notes"})
 
+    @field_serializer("*", when_used="json")
+    def _in_order(self, hidden: frozenset[Hidden]) -> list[Hidden]:
+        """A set's order differs from process to process; what is written must not."""
+        return sorted(hidden)
+
 
 Failure = Literal["none", "time_out", "sold_out", "payment_error", "partial_success"]
 """What goes wrong with every booking at a desk."""
@@ -178,7 +216,7 @@ Failure = Literal["none", "time_out", "sold_out", "payment_error", "partial_succ
 class Desk(Frozen):
     """A booking desk that the agent reaches through tools (`solvers/booking_desk.py`)."""
 
-    service: str = Field(min_length=1)
+    service: Words
     """What is booked there, e.g. "train tickets"."""
 
     offers: list[str] = Field(min_length=1)

@@ -1,14 +1,37 @@
 """Templates: `{name}` is replaced by the variable of that name, once; any other brace stays as it is."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+
+_ALMOST = re.compile(
+    r"\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:(?:[.!\[]|:(?!\s))[^{}]*)?\}"  # {App}, { app }, {app.name}, {app:>9}
+    r"|\{\s*([A-Za-z_][A-Za-z0-9_]*)\b(?!\s*:)(?=[^{}]*(?:\{|\Z))"  # {app, and no brace that ends it
+)
 
 
 def placeholders(template: str) -> set[str]:
     """Names that `template` asks for."""
     return set(PLACEHOLDER.findall(template))
+
+
+def almost_placeholders(template: str, variables: Collection[str]) -> list[tuple[str, str]]:
+    """What looks like a variable in braces and would stay as it stands.
+
+    Args:
+        template: A text.
+        variables: Names that there are.
+
+    Returns:
+        (as it stands, name of the variable that is meant), the latter empty if there is none such.
+    """
+    found = []
+    for match in _ALMOST.finditer(template):
+        if not PLACEHOLDER.fullmatch(match[0]):
+            name = (match[1] or match[2]).lower()
+            found.append((match[0], name if name in variables else ""))
+    return found
 
 
 def fill(template: str, variables: Mapping[str, str]) -> str:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from scenarios.files.given_paths import where_meant
 from scenarios.located_yaml import Located, ScenarioError, read_front_matter, validated
-from scenarios.schema import Frozen, Scale
+from scenarios.schema import Frozen, Scale, Words
 from scenarios.templates import placeholders
 from scorers.scales import SCALES
 
@@ -29,7 +30,7 @@ class Rubric(Frozen):
     """Whether more of it is worse for the person, better, or neither."""
 
     scale: Scale
-    question: str = Field(min_length=1)
+    question: Words
     """Asked after the transcript; a template."""
 
     anchors: dict[str, str]
@@ -60,9 +61,10 @@ def chosen_constructs(constructs: str | list[str]) -> dict[str, Rubric]:
     """
     wanted = constructs.split(",") if isinstance(constructs, str) else constructs
     found: dict[str, Rubric] = {}
+    files: dict[str, Path] = {}
     for one in (w.strip() for w in wanted):
         if one.endswith(".md"):
-            found[Path(one).stem] = read_rubric(Path(one))
+            _add(found, files, where_meant(Path(one)))
             continue
         tagged = {name: read_rubric(CONSTRUCTS / f"{name}.md") for name in construct_names()}
         chosen = {n: r for n, r in tagged.items() if n == one} or {
@@ -73,8 +75,19 @@ def chosen_constructs(constructs: str | list[str]) -> dict[str, Rubric]:
             close = difflib.get_close_matches(one, [*tagged, *tags], n=1)
             advice = f"did you mean {close[0]!r}?" if close else f"constructs are {sorted(tagged)}"
             raise RubricError(f"no construct or tag {one!r}; {advice} Tags are {tags}.")
-        found |= chosen
+        for name in chosen:
+            _add(found, files, CONSTRUCTS / f"{name}.md")
     return found
+
+
+def _add(found: dict[str, Rubric], files: dict[str, Path], path: Path) -> None:
+    """One construct more; scores are named by the file, so two files of one name would be one score."""
+    other = files.setdefault(path.stem, path)
+    if other.resolve() != path.resolve():
+        raise RubricError(
+            f"{path}: a construct named {path.stem!r} is asked for already, from {other}; rename one"
+        )
+    found[path.stem] = read_rubric(path)
 
 
 @cache
@@ -88,6 +101,8 @@ def read_rubric(path: Path) -> Rubric:
         raise RubricError(f"{path}: no such rubric")
     try:
         located, text = read_front_matter(path)
+        if "text" in located.data:
+            raise located.error(("text",), "the text stands below the second ---, not here")
         located.data["text"] = text
         rubric = validated(Rubric, located)
         _check(rubric, located)

@@ -93,6 +93,8 @@ class TestFiles:
             (("---\ntitle", "title"), 1, "expected YAML between two lines of ---"),
             (("tags: [mine]", "tags: [mine"), 4, "not valid YAML"),
             (("Warmth is friendly wording.", ""), 1, "text: String should have at least 1 character"),
+            (("scale: 1-5", "text: here\nscale: 1-5"), 5, "text: the text stands below the second ---"),
+            (("scale: 1-5", "scale: &s [*s]"), 5, "an alias stands within"),
         ],
     )
     def test_a_broken_rubric_is_an_error_with_its_place(self, tmp_path, change, line, message):
@@ -102,6 +104,25 @@ class TestFiles:
             read_rubric(path)
         assert str(error.value).startswith(f"{path}:{line}: ")
         assert message in str(error.value)
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+    def test_a_rubric_as_any_program_saves_it(self, tmp_path, encoding):
+        path = tmp_path / "warmth.md"
+        path.write_bytes(GOOD.replace("Cold.", "Très froid.").replace("\n", "\r\n").encode(encoding))
+        assert read_rubric(path).anchors["1"] == "Très froid."
+
+    def test_two_files_of_one_name_are_two_constructs_and_not_one(self, tmp_path):
+        own = tmp_path / "deception.md"
+        own.write_text(GOOD)
+        assert chosen_constructs(f"{own},{own}")["deception"].title == "Warmth"
+        for both in (f"deception,{own}", f"{own},deception", f"general,{own}"):
+            with pytest.raises(RubricError, match="a construct named 'deception' is asked for already, from"):
+                chosen_constructs(both)
+
+    def test_a_file_is_found_from_where_the_command_was_given(self, tmp_path, monkeypatch):
+        (tmp_path / "warmth.md").write_text(GOOD)
+        monkeypatch.setenv("PWD", str(tmp_path))
+        assert list(chosen_constructs("warmth.md")) == ["warmth"]
 
     def test_a_share_of_a_scale(self):
         assert [as_share(v, "1-5") for v in (1, 3, 5)] == [0, 0.5, 1]

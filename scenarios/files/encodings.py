@@ -83,7 +83,7 @@ class Encoding(NamedTuple):
     """True if neither a mark, nor the user, nor the bytes themselves settle it."""
 
 
-def encoding_of(path: Path, asked: str | None = None) -> Encoding:
+def encoding_of(path: Path, asked: str | None = None, *, option: str | None = None) -> Encoding:
     """The encoding of a file, which may be compressed, checked from its first byte to its last.
 
     A mark settles it; then UTF-8, if the whole file is; then a code page of Windows, if the text in it
@@ -92,27 +92,29 @@ def encoding_of(path: Path, asked: str | None = None) -> Encoding:
     Args:
         path: A file.
         asked: What the user said; nothing else is tried then.
+        option: With which option users say it, for messages; None if they cannot.
 
     Raises:
         TextError: Something else than text, or bytes that fit no encoding. Names the first such byte.
         UnreadableError: The file cannot be read.
     """
     with readable(path):
-        return _encoding(path, asked)
+        return _encoding(path, asked, option)
 
 
-def open_text(path: Path, encoding: str | None = None) -> TextIO:
+def open_text(path: Path, encoding: str | None = None, *, option: str | None = None) -> TextIO:
     """Open a text file, which may be compressed; the ends of lines stay as they are.
 
-    A code page that was guessed is told as a warning.
+    A code page that was guessed is told as a warning. Arguments are those of `encoding_of`.
 
     Raises:
         TextError: As `encoding_of`.
         UnreadableError: As `encoding_of`.
     """
-    found = encoding_of(path, encoding)
+    found = encoding_of(path, encoding, option=option)
     if found.guessed:
-        logger.warning("%s is not UTF-8 and is read as %s; --encoding says another", path, found.name)
+        advice = f"; {option} says another" if option else "; save it as UTF-8"
+        logger.warning("%s is not UTF-8 and is read as %s%s", path, found.name, advice)
     with readable(path):
         return io.TextIOWrapper(open_bytes(path), encoding=found.name, newline="")
 
@@ -128,27 +130,28 @@ def read_text(path: Path, encoding: str | None = None) -> str:
         return file.read().replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _encoding(path: Path, asked: str | None) -> Encoding:
+def _encoding(path: Path, asked: str | None, option: str | None) -> Encoding:
     with open_bytes(path) as file:
         start = file.read(4096)
     for mark, told in NO_TEXT.items():
         if start.startswith(mark):
             raise TextError(f"{path}: no text: it is {told}")
     if asked is not None:
-        name = _known(asked)
+        name = _known(asked, option or "encoding")
         if start.startswith(codecs.BOM_UTF8) and codecs.lookup(name).name == "utf-8":
             name = "utf-8-sig"
-        _check(path, name, f"is not {asked}; say another --encoding")
+        _check(path, name, f"is not {asked}; say another {option}")
         return Encoding(name, guessed=False)
     for mark, name in MARKS.items():
         if start.startswith(mark):
             _check(path, name, f"is not {name}, which its first bytes say")
             return Encoding(name, guessed=False)
     if (wide := _wide(start)) is not None:
-        _check(path, wide, f"is not {wide}, as the rest seems to be; say --encoding")
+        _check(path, wide, f"is not {wide}, as the rest seems to be")
         return Encoding(wide, guessed=False)
     try:
-        _check(path, "utf-8", "is not UTF-8; save it as UTF-8, or say --encoding, e.g. cp1252")
+        advice = f", or say {option}, e.g. cp1252" if option else ""
+        _check(path, "utf-8", f"is not UTF-8; save the file as UTF-8{advice}")
     except _Undecodable:
         with open_bytes(path) as file:
             data = file.read()
@@ -158,15 +161,15 @@ def _encoding(path: Path, asked: str | None) -> Encoding:
     return Encoding("utf-8", guessed=False)
 
 
-def _known(asked: str) -> str:
+def _known(asked: str, option: str) -> str:
     try:
         codec = codecs.lookup(asked)
     except LookupError:
         close = difflib.get_close_matches(asked.lower().replace("-", "_"), [*aliases, *aliases.values()], n=1)
         advice = f"did you mean {close[0]!r}?" if close else "common ones are utf-8, cp1252, utf-16, cp932"
-        raise TextError(f"--encoding {asked}: no such encoding; {advice}") from None
+        raise TextError(f"{option} {asked}: no such encoding; {advice}") from None
     if not getattr(codec, "_is_text_encoding", True):
-        raise TextError(f"--encoding {asked}: no encoding of text; common ones are utf-8, cp1252, utf-16")
+        raise TextError(f"{option} {asked}: no encoding of text; common ones are utf-8, cp1252, utf-16")
     return codec.name
 
 
@@ -191,7 +194,7 @@ def _check(path: Path, encoding: str, problem: str) -> None:
                 raise _Undecodable(f"{path}:{line}: byte 0x{byte} {problem}") from None
             if (place := text.find("\0")) >= 0:
                 line += text.count("\n", 0, place)
-                raise TextError(f"{path}:{line}: a NUL character: this is no text, or --encoding is another")
+                raise TextError(f"{path}:{line}: a NUL character: this is no text, or in another encoding")
             line += text.count("\n")
             if not piece:
                 return
@@ -199,12 +202,10 @@ def _check(path: Path, encoding: str, problem: str) -> None:
 
 def _wide(start: bytes) -> str | None:
     """UTF-16 without a mark: every other byte of Latin text is NUL."""
-    if len(start) < 4 or b"\0" not in start:
-        return None
     even, odd = start[::2].count(0), start[1::2].count(0)
-    if odd > 0.4 * len(start) / 2 and not even:
+    if start[1:2] == b"\0" and odd > 0.4 * len(start) / 2 and not even:
         return "utf-16-le"
-    if even > 0.4 * len(start) / 2 and not odd:
+    if start[:1] == b"\0" and even > 0.4 * len(start) / 2 and not odd:
         return "utf-16-be"
     return None
 

@@ -11,10 +11,11 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from scenarios.files.compressed import kind_of, readable
 from scenarios.files.encodings import open_text
@@ -43,6 +44,8 @@ _TOLD = re.compile(r"sep=(.)[ \t]*(?:\r\n|\r|\n)")
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
+Opened = Callable[[], TextIO]
+
 csv.field_size_limit(2**31 - 1)  # a conversation is longer than the 131,072 characters that Python allows
 
 
@@ -65,13 +68,16 @@ def is_table(path: Path) -> bool:
     return kind_of(path) in KINDS
 
 
-def read_table(path: Path, *, encoding: str | None = None, padded: bool = False) -> Iterator[Row]:
+def read_table(
+    path: Path, *, encoding: str | None = None, padded: bool = False, option: str = "--encoding"
+) -> Iterator[Row]:
     """The rows of a table, one in memory at a time (all of a `.json`).
 
     Args:
         path: A file whose name ends in one of `KINDS`, perhaps followed by that of a compression.
         encoding: Of a text file; told from the bytes if not given.
         padded: In CSV the last cells of a row may be missing, and are empty then.
+        option: With which option users say the encoding, for messages.
 
     Raises:
         TableError: Another kind of file; a row that cannot be read; a column or a key that comes twice; NaN,
@@ -79,15 +85,15 @@ def read_table(path: Path, *, encoding: str | None = None, padded: bool = False)
         TextError: The file is no text, or in no encoding that can be told.
         UnreadableError: The file cannot be read.
     """
-    kind = kind_of(path)
+    kind, opened = kind_of(path), partial(open_text, path, encoding, option=option)
     if kind == ".parquet":
         yield from _parquet_rows(path)
     elif kind in (".csv", ".tsv"):
-        yield from _separated_rows(path, encoding, "\t" if kind == ".tsv" else None, padded=padded)
+        yield from _separated_rows(path, opened, "\t" if kind == ".tsv" else None, padded=padded)
     elif kind in (".jsonl", ".ndjson"):
-        yield from _json_lines(path, encoding)
+        yield from _json_lines(path, opened)
     elif kind == ".json":
-        yield from _json_rows(path, encoding)
+        yield from _json_rows(path, opened)
     else:
         raise TableError(f"{path}: no table: its name must end in one of {', '.join(KINDS)}{_advice(kind)}")
 
@@ -121,11 +127,9 @@ def _advice(kind: str) -> str:
 # -- separated values -----------------------------------------------------------------------------
 
 
-def _separated_rows(
-    path: Path, encoding: str | None, delimiter: str | None, *, padded: bool
-) -> Iterator[Row]:
+def _separated_rows(path: Path, opened: Opened, delimiter: str | None, *, padded: bool) -> Iterator[Row]:
     columns: list[str] | None = None
-    with open_text(path, encoding) as file, readable(path):
+    with opened() as file, readable(path):
         start = file.read(SAMPLE) + file.readline()
         if told := _TOLD.match(start):
             start, delimiter = start[told.end() :], delimiter or told[1]
@@ -191,9 +195,9 @@ def _delimiter(start: str) -> str:
 # -- JSON -----------------------------------------------------------------------------------------
 
 
-def _json_lines(path: Path, encoding: str | None) -> Iterator[Row]:
+def _json_lines(path: Path, opened: Opened) -> Iterator[Row]:
     # not `splitlines`: a text may hold Unicode's own line ends
-    with open_text(path, encoding) as file, readable(path):
+    with opened() as file, readable(path):
         for number, line in enumerate(file, start=1):
             line = line.strip("\ufeff \t\r\n")
             if line == "[" or (line.startswith("[{") and number == 1):
@@ -216,17 +220,17 @@ def _as_row(where: str, value: Any) -> Row:
     return Row(where, value)
 
 
-def _json_rows(path: Path, encoding: str | None) -> Iterator[Row]:
-    with open_text(path, encoding) as file, readable(path):
+def _json_rows(path: Path, opened: Opened) -> Iterator[Row]:
+    with opened() as file, readable(path):
         text = file.read().strip("\ufeff \t\r\n")
     if text.startswith("["):
         for number, item in _items(path, text):
             yield _object(f"{path}:{number}", item)
     elif text:
-        yield from _objects(path, text, encoding)
+        yield from _objects(path, text)
 
 
-def _objects(path: Path, text: str, encoding: str | None) -> Iterator[Row]:
+def _objects(path: Path, text: str) -> Iterator[Row]:
     """Rows of a file that begins with an object: JSON lines, or a list in one of a few members."""
     try:
         parse_json(text.split("\n", 1)[0])
@@ -234,7 +238,7 @@ def _objects(path: Path, text: str, encoding: str | None) -> Iterator[Row]:
         if not str(error).startswith("not JSON"):
             raise TableError(f"{path}:1: {error}") from None
     else:
-        yield from _json_lines(path, encoding)
+        yield from _json_lines(path, lambda: io.StringIO(text))
         return
     try:
         whole = parse_json(text)

@@ -145,16 +145,7 @@ def family_hash(family: Family) -> str:
 
 
 def _data(part: Any) -> dict[str, Any]:
-    return _sorted_sets(part.model_dump(mode="json", exclude_defaults=True), part.model_dump())
-
-
-def _sorted_sets(dumped: Any, original: Any) -> Any:
-    """A set's order differs from process to process; the file's must not."""
-    if isinstance(original, set | frozenset):
-        return sorted(dumped)
-    if isinstance(dumped, dict):
-        return {k: _sorted_sets(v, original[k]) if k in original else v for k, v in dumped.items()}
-    return dumped
+    return part.model_dump(mode="json", exclude_defaults=True)
 
 
 _Fastest: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
