@@ -17,6 +17,7 @@ class Writing(NamedTuple):
     call_end: str = ""
     opened: str = ""
     variables: dict[str, Any] = {}
+    also: tuple[dict[str, Any], ...] = ()
 
 
 class Family(NamedTuple):

@@ -14,8 +14,7 @@ TRUE = {
     "the template drops calls": ("does not write calls",),
     "a call begins with the token that ends a turn": ("writes calls in another turn",),
     "the template leaves out words": ("leaves out", "cannot write"),
-    "reasoning_effort is no switch": ("has no switch",),
-    "reasoning is no switch": ("has no switch",),
+    "the variable is no switch": ("has no switch",),
     "the template changes the order": ("mixes the words", "cannot write"),
 }
 """Why a template cannot do something -> words by which a refusal says so; by default the template's own."""

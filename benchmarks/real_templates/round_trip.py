@@ -1,6 +1,7 @@
 """A generation becomes a message, and the message stands in the next prompt as the template would have it."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from benchmarks.real_templates.families import Writing
 from benchmarks.real_templates.oracle import BOOK, Oracle, reply, user
@@ -28,6 +29,8 @@ def round_trip(oracle: Oracle, suite: Suite, writing: Writing) -> Iterator[Outco
         yield tried("a thought", lambda: _thought(oracle, suite, writing))
         yield tried("a thought that was cut", lambda: _cut_thought(suite, writing))
         yield tried("history", lambda: _history(oracle, suite, writing, THOUGHT))
+    for told in writing.also:
+        yield tried("as it also writes", lambda t=told: _also(suite, t), plain=False)
     yield tried("plain history", lambda: _history(oracle, suite, writing, None))
 
 
@@ -81,6 +84,14 @@ def _cut_thought(suite: Suite, writing: Writing) -> None:
     begun = str(writing.thought).partition("{}")[0] + "I flatter hi"
     found = suite.read(begun)
     same((found.text, found.reasoning, found.cut_thought), ("", "I flatter hi", True), f"{begun!r} is read")
+
+
+def _also(suite: Suite, told: dict[str, Any]) -> None:
+    """A generation in a form that the template does not tell of."""
+    calls = [("book", given, None) for given in told.get("calls", [])]
+    found = suite.read(told["written"], tools=[BOOK] if calls else None)
+    read = (found.text.strip(), found.reasoning, [(c.name, c.arguments, c.problem) for c in found.calls])
+    same(read, (told.get("words", ""), told.get("thought"), calls), f"{told['written']!r} is read")
 
 
 def _history(oracle: Oracle, suite: Suite, writing: Writing, thought: str | None) -> None:

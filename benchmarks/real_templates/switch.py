@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.real_templates.families import Family, Writing
-from benchmarks.real_templates.oracle import Oracle, user
+from benchmarks.real_templates.oracle import Oracle, system, user
 from benchmarks.real_templates.outcomes import Outcome, same, tried
 from benchmarks.real_templates.suite import Suite, switched
 
@@ -16,14 +16,22 @@ NAMES = ("enable_thinking", "thinking", "thinking_mode")
 def switch(oracle: Oracle, family: Family, tokenizer: PreTrainedTokenizerFast) -> Iterator[Outcome]:
     """A case for each way of writing that a variable of the template brings about."""
     for writing in family.thinking:
-        others = [name for name in writing.variables if name not in NAMES]
-        excused = f"{others[0]} is no switch" if others else None
+        idle = any(name not in NAMES for name in writing.variables) or not _matters(oracle, writing)
+        excused = "the variable is no switch" if idle else None
         yield tried(
             "the option for thoughts",
             lambda w=writing: _switched(oracle, family, tokenizer, w),
             excused=excused,
             plain=False,
         )
+
+
+def _matters(oracle: Oracle, writing: Writing) -> bool:
+    """Whether the variable changes a prompt with a system message, as all of the suite's have."""
+    rows = oracle.placed([system("sierra"), user("alpha")], "")
+    plain, told = (oracle.rendered(rows, prompt=True, variables=v) for v in (None, writing.variables))
+    own = oracle.rendered(rows, prompt=True, variables=oracle.family.writing.variables)
+    return told not in (plain, own) or own != plain
 
 
 def _switched(oracle: Oracle, family: Family, tokenizer: PreTrainedTokenizerFast, writing: Writing) -> None:
