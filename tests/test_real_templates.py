@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.real_templates.consistency import faults
+from benchmarks.real_templates.consistency import faults, misread
 from benchmarks.real_templates.families import families
 from benchmarks.real_templates.oracle import Oracle, reply, system, user
 from benchmarks.real_templates.outcomes import Outcome
@@ -56,8 +56,9 @@ def test_every_cell_was_tried_and_says_what_the_page_in_docs_says(found):
     assert page(found) == PAGE.read_text(encoding="utf-8"), "run python benchmarks/chat_templates.py"
 
 
-def test_what_it_is_held_against_says_the_same_as_the_templates(texts):
+def test_what_it_is_held_against_says_the_same_as_the_templates_and_trl(texts):
     assert not faults()
+    assert not misread()
     assert len({text.strip() for text in texts.values()}) >= 67
 
 
