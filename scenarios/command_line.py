@@ -2,9 +2,10 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_origin
+from typing import Any, NamedTuple, NoReturn, TypeVar, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -12,6 +13,45 @@ from pydantic.fields import FieldInfo
 from scenarios.located_yaml import Located, ScenarioError, read_yaml, validated
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+LONGEST_SHOWN = 20
+"""Characters of a value that an error repeats; longer ones may be anything."""
+
+
+class _Several(argparse.Action):
+    """Values of an option that takes several, given once: of two lists one would be lost."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            parser.error(f"{option_string} is given twice; give all of its values after one {option_string}")
+        setattr(namespace, self.dest, values)
+
+
+class _Sources(NamedTuple):
+    """A file's content with the command line's options laid over it; errors name the one they are from."""
+
+    located: Located
+    given: dict[str, Any]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self.located.data | self.given
+
+    def error(self, location: Sequence[str | int], message: str) -> ScenarioError:
+        name = str(location[0]) if location else ""
+        if name in self.given:
+            told = _shown(self.given[name])
+            return ScenarioError(f"command line: {_flag(name)}{told}: {message}")
+        if not location and any(re.search(rf"\b{option}\b", message) for option in self.given):
+            return ScenarioError(f"command line: {message}")
+        return self.located.error(location, message)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,7 +81,10 @@ def read_settings(model: type[Settings], arguments: Sequence[str] | None, descri
             groups[field.title] = parser.add_argument_group(field.title)
         several = _names(field, list) or _names(field, dict)
         groups[field.title].add_argument(
-            _flag(name), default=argparse.SUPPRESS, nargs="+" if several else None, help=_help(field)
+            _flag(name),
+            default=argparse.SUPPRESS,
+            help=_help(field),
+            **({"nargs": "+", "action": _Several} if several else {}),
         )
     known, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -55,7 +98,8 @@ def read_settings(model: type[Settings], arguments: Sequence[str] | None, descri
     pairs = {name: _pairs(name, given[name]) for name in given if _names(model.model_fields[name], dict)}
     optional = {name for name, field in model.model_fields.items() if _names(field, type(None))}
     nothing = {name: None for name, value in given.items() if value == "none" and name in optional}
-    return validated(model, located._replace(data=located.data | given | pairs | nothing))
+    sources: Any = _Sources(located, given | pairs | nothing)
+    return validated(model, sources)
 
 
 def _names(field: FieldInfo, wanted: type) -> bool:
@@ -65,10 +109,20 @@ def _names(field: FieldInfo, wanted: type) -> bool:
 
 
 def _pairs(name: str, values: Sequence[str]) -> dict[str, str]:
-    for value in values:
-        if "=" not in value:
-            raise ScenarioError(f"command line: {_flag(name)} takes key=value, got {value!r}")
-    return dict(value.split("=", 1) for value in values)
+    found: dict[str, str] = {}
+    for given in values:
+        key, mark, value = given.partition("=")
+        if not mark or not key:
+            raise ScenarioError(f"command line: {_flag(name)} takes key=value, got {given!r}")
+        if key in found:
+            raise ScenarioError(f"command line: {_flag(name)}: {key} is given twice")
+        found[key] = value
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A short value as it was given; nothing of several, whose message names the one that is wrong."""
+    return f" {value}" if isinstance(value, str) and len(value) <= LONGEST_SHOWN else ""
 
 
 def _help(field: FieldInfo) -> str:

@@ -1,6 +1,11 @@
-"""Work in a process of its own, whose memory (the model's on a GPU) is free afterwards."""
+"""Work in a process of its own, whose memory (the model's on a GPU) is free afterwards.
+
+Such a process ends with the one that started it, and until then holds its locks: a run that was killed is not
+started again beside what is left of it.
+"""
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,12 +15,26 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from scenarios.parent_process import end_with_parent, tied
 from training.files import write_text
+from training.interruption import STOPPED, termination_as_interrupt
+from training.run_lock import files_to_inherit, inheriting
 
 ROOT = Path(__file__).parent.parent
 
-FAILED, STOPPED = 1, 130
-"""Exit statuses."""
+FAILED = 1
+"""Exit status."""
+
+PATIENCE = 20.0
+"""Seconds that a process gets to end by itself, e.g. to write its log, before it is killed."""
+
+SILENCE = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # TRL tells of every trainer: its kind, the model's, the device
+    "DO_NOT_TRACK": "1",  # vLLM and others
+    "GRADIO_ANALYTICS_ENABLED": "False",  # below trackio
+    "WANDB_ERROR_REPORTING": "false",
+}
+"""Environment in which no library tells its makers that it is used."""
 
 Order = TypeVar("Order", bound=BaseModel)
 
@@ -33,6 +52,45 @@ class Ended(RuntimeError):
         self.status = status
 
 
+def start(
+    command: Sequence[str], *, stdin: int | None = None, stderr: int | None = None
+) -> subprocess.Popen[str]:
+    """Start a process that ends with this one and holds its locks meanwhile.
+
+    It is in a session of its own, so that Ctrl-C reaches this process alone, which then ends the other
+    in good order.
+    """
+    files = files_to_inherit()
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**tied(os.environ), **inheriting(files), **SILENCE, "PYTHONPATH": path}
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=stdin,
+        stderr=stderr,
+        text=True,
+        pass_fds=files,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[str], *, patience: float = PATIENCE) -> None:
+    """End a process and all that it has started, which is asked first if there is patience."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        all_of_it = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        if patience:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+        for one in all_of_it:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
+
+
 def run_apart(module: str, order: BaseModel, told: Path, *, listen: bool = False) -> None:
     """Run `python -m module told`, where `module` ends with `obey`.
 
@@ -47,18 +105,21 @@ def run_apart(module: str, order: BaseModel, told: Path, *, listen: bool = False
         KeyboardInterrupt: It was stopped.
     """
     write_text(told, order.model_dump_json(indent=1) + "\n")
-    done = subprocess.run(
-        [sys.executable, "-m", module, str(told.resolve())],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE if listen else None,
-        text=True,
-        check=False,
-    )
-    told.unlink(missing_ok=True)
-    if done.returncode == STOPPED:
+    try:
+        process = start(
+            [sys.executable, "-m", module, str(told.resolve())], stderr=subprocess.PIPE if listen else None
+        )
+        try:
+            _, written = process.communicate()
+        except BaseException:
+            end(process)
+            raise
+    finally:
+        told.unlink(missing_ok=True)
+    if process.returncode == STOPPED:
         raise KeyboardInterrupt
-    if done.returncode != 0:
-        raise Ended(done.returncode, (done.stderr or "").strip().rpartition("\n")[2])
+    if process.returncode != 0:
+        raise Ended(process.returncode, (written or "").strip().rpartition("\n")[2])
 
 
 def obey(
@@ -81,8 +142,10 @@ def obey(
     parser = argparse.ArgumentParser()
     parser.add_argument("order", type=Path)
     order = kind.model_validate_json(parser.parse_args(arguments).order.read_text(encoding="utf-8"))
+    end_with_parent()
     try:
-        work(order)
+        with termination_as_interrupt():
+            work(order)
     except tuple(failures) as error:
         print(error, file=sys.stderr)
         return next(status for known, status in failures.items() if isinstance(error, known))

@@ -1,5 +1,6 @@
 """The model under training under its names: weights on disk, and what Inspect calls them."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,10 @@ from training.settings import Cast, Settings
 
 PROVIDERS = ("miniature", "local", "vllm")
 """Whose weights can be trained here, and served as checkpoints."""
+
+
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+"""Form of a repository's id on the hub."""
 
 
 class RunError(RuntimeError):
@@ -28,12 +33,18 @@ def check_policy(settings: Settings) -> None:
     Raises:
         RunError: A provider whose weights cannot be trained here, or served after training.
     """
-    provider = _provider(settings.model)
+    provider, _, name = settings.model.partition("/")
+    if provider in PROVIDERS and not name:
+        raise RunError(f"model: {settings.model} names no model; say {provider}/<name>")
     if provider not in PROVIDERS:
         raise RunError(
             f"model: the weights of {settings.model} cannot be trained here; name a model of "
             f"{', '.join(PROVIDERS)} (local/<folder>), or export rows to a hosted one (training/export.py)"
         )
+    if settings.base is not None:
+        _check_folder("base", settings.base)
+    elif provider == "local":
+        _check_folder("model", name)
     if settings.algorithm == "grpo_online" and settings.control in ("random", "reversed"):
         raise RunError(
             f"control: grpo_online draws its conversations while it trains, so {settings.control} is not "
@@ -46,6 +57,12 @@ def check_policy(settings: Settings) -> None:
         )
     if provider == "vllm" and settings.algorithm == "grpo_online" and settings.model_base_url is None:
         raise RunError("model_base_url: name the vLLM server that serves the adapters")
+
+
+def _check_folder(option: str, told: str) -> None:
+    """Weights that lie in a folder must lie there. What may be an id on the hub is looked for there later."""
+    if not Path(told).is_dir() and not HUB_ID.fullmatch(told):
+        raise RunError(f"{option}: there is no folder {told}, and on the hub an id is a name or user/name")
 
 
 def base_weights(cast: Cast) -> str:

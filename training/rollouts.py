@@ -5,7 +5,13 @@ GPU) is free afterwards.
 """
 
 import os
+import re
 import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +19,20 @@ from typing import Any
 from inspect_ai import eval, eval_retry  # noqa: A004
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 from pydantic import BaseModel, ConfigDict
+from rich.text import Text
 
+from scenarios.mistakes import UserMistake
 from training.own_process import FAILED, ROOT, Ended, obey, run_apart
 from training.policies import RunError
+
+DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a log raises whose bytes are no log. Anything else may be otherwise in a moment."""
+
+INSPECTS_OWN: type[Exception] = UserMistake.__bases__[0]
+"""Inspect's class of mistakes of the user, whose name is private."""
+
+SECOND_LOOK = 0.2
+"""Seconds after which a log that seems damaged is read again, in case it is being written."""
 
 
 class Rollout(BaseModel):
@@ -101,33 +118,67 @@ def _run(rollout: Rollout) -> None:
         "max_connections": rollout.max_connections,
         "score_display": False,
     }
-    task, at, name = rollout.task.partition("@")
-    path = Path(task) if Path(task).is_absolute() else ROOT / task
-    if not path.exists():
-        raise RunError(f"task: there is no {path}")
+    earlier = _logs(rollout.folder)
     if broken_off is not None:
         broken_off.eval.model_base_url = rollout.model_base_url  # the server may have moved since
-        (log,) = eval_retry(broken_off, **common)
+        with _told_in_a_line(rollout):
+            logs = eval_retry(broken_off, **common)
     else:
-        (log,) = eval(
-            f"{os.path.relpath(path)}{at}{name}",  # Inspect takes relative ones alone
-            task_args=rollout.task_args,
+        logs = begun(
+            rollout,
             model=rollout.model,
             model_args=rollout.model_args,
             model_base_url=rollout.model_base_url,
             model_roles=dict(rollout.roles),
+            **common,
+        )
+    if not logs or logs[0].status == "cancelled":  # before the first conversation, or during them
+        raise KeyboardInterrupt
+    (log,) = logs
+    if log.status != "success":
+        raise RunError(f"{rollout.folder}: the eval failed: {_first_error(log)}")
+    for other in earlier:
+        _path(other).unlink()  # its samples are in the log that continued it
+
+
+def begun(rollout: Rollout, **how: Any) -> list[EvalLog]:
+    """Logs of an eval of the rollout's task, with its users and epochs.
+
+    Args:
+        rollout: Which task, users and epochs.
+        how: The rest of what Inspect's `eval` takes.
+
+    Raises:
+        RunError: It cannot be started: there is no such task, an option of the task or of a model is wrong.
+    """
+    task, at, name = rollout.task.partition("@")
+    path = Path(task) if Path(task).is_absolute() else ROOT / task
+    if not path.is_file():
+        raise RunError(f"task: there is no file {path}")
+    with _told_in_a_line(rollout):
+        return eval(
+            f"{os.path.relpath(path)}{at}{name}",  # Inspect takes relative ones alone
+            task_args=rollout.task_args,
             epochs=rollout.epochs,
             sample_id=rollout.sample_ids,
             seed=rollout.seed,
-            **common,
+            **how,
         )
-    if log.status == "cancelled":
-        raise KeyboardInterrupt
-    if log.status != "success":
-        raise RunError(f"{rollout.folder}: the eval failed: {_first_error(log)}")
-    for other in _logs(rollout.folder):
-        if _path(other) != _path(log):
-            _path(other).unlink()  # its samples are in the log that continued it
+
+
+@contextmanager
+def _told_in_a_line(rollout: Rollout) -> Iterator[None]:
+    """Mistakes in what an eval is started with, as errors of the run; what goes wrong in it is in its log."""
+    try:
+        yield
+    except UserMistake as error:
+        raise RunError(re.sub(r"^-T ", "task_args: ", str(error))) from None
+    except INSPECTS_OWN as error:
+        told = Text.from_markup(" ".join(str(error).split())).plain
+        raise RunError(f"{rollout.task}: {told}") from None
+    except (ValueError, TypeError, LookupError, ImportError, AttributeError, SyntaxError, OSError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise RunError(f"{rollout.task}: the eval cannot start: {type(error).__name__}: {first}") from error
 
 
 def _broken_off(rollout: Rollout) -> EvalLog | None:
@@ -135,11 +186,8 @@ def _broken_off(rollout: Rollout) -> EvalLog | None:
     begun = [log for log in _logs(rollout.folder) if log.status != "success"]
     for log in reversed(begun):
         _check(log, rollout)
-        try:
-            whole = read_eval_log(str(_path(log)))
-        except Exception:
-            # killed while it was being written
-            _path(log).rename(_path(log).with_suffix(".broken"))
+        whole = _read(_path(log))
+        if whole is None:
             continue
         if whole.samples:
             return whole
@@ -148,18 +196,45 @@ def _broken_off(rollout: Rollout) -> EvalLog | None:
 
 
 def _logs(folder: Path) -> list[EvalLog]:
-    """Headers of the logs in a folder, oldest first; files that cannot be read are put aside."""
+    """Headers of the logs in a folder, oldest first; those that are damaged are put aside.
+
+    Raises:
+        RunError: One cannot be read now, whatever is in it.
+    """
     if not folder.exists():
         return []
-    headers: list[EvalLog] = []
-    for info in sorted(list_eval_logs(str(folder), recursive=False), key=lambda i: i.name):
+    try:
+        infos = sorted(list_eval_logs(str(folder), recursive=False), key=lambda i: i.name)
+    except OSError as error:
+        raise RunError(_unreadable(folder, error)) from None
+    found = (_read(Path(info.name.removeprefix("file://")), header_only=True) for info in infos)
+    return [log for log in found if log is not None]
+
+
+def _read(path: Path, *, header_only: bool = False) -> EvalLog | None:
+    """A log; None if it is damaged, as one is whose eval was killed while it wrote. It is then put aside.
+
+    Raises:
+        RunError: It cannot be read now (too many open files, no permission, a disk that fails).
+    """
+    for last in (False, True):
         try:
-            headers.append(read_eval_log(info, header_only=True))
-        except Exception:
-            # an eval was killed while it was being written
-            path = Path(info.name.removeprefix("file://"))
-            path.rename(path.with_suffix(".broken"))
-    return headers
+            return read_eval_log(str(path), header_only=header_only)
+        except OSError as error:
+            raise RunError(_unreadable(path, error)) from None
+        except DAMAGED as error:
+            if last:
+                aside = path.rename(path.with_suffix(".broken"))
+                told = str(error).partition("\n")[0]
+                print(f"{path} is damaged ({told}); it is now {aside.name}", file=sys.stderr, flush=True)
+            else:
+                time.sleep(SECOND_LOOK)
+    return None
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    told = error.strerror or error
+    return f"{path} cannot be read now ({told}); nothing was moved, the same command tries again"
 
 
 def _path(log: EvalLog) -> Path:

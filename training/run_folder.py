@@ -7,29 +7,36 @@
                       /rollouts/    log of its conversations with the users of the train split
                       /selection.jsonl, plan.json, examples.jsonl
                       /checkpoint/  what training on them gave; the model of iteration_01
-                      /divergence.json
+                      /divergence.json, whole.json (what each file was when it was written)
 
 A file that is there is complete: each is written under another name and renamed.
 """
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from filelock import FileLock, Timeout
 
-from scenarios.located_yaml import read_yaml
 from training.files import read_jsonl, write_jsonl, write_text
 from training.policies import RunError
+from training.resumption import check_changes, has_begun, read_config
+from training.run_lock import LOCK, locked
 from training.settings import Settings
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 
-FREE = {"run", "report_to", "push_to_hub", "max_connections", "model_base_url", "launcher"}
-"""Settings that change no number, and so may change when a run is taken up again."""
+_MEASURES = ("mean_rating", "rating_gameable", "rating_other", "mean_harm", "harm_gameable", "harm_other")
+NUMBERS = (
+    *(name + end for name in _MEASURES for end in ("", "_low", "_high")),
+    *("n_conversations", "n_scored", "n_unscored", "n_vetoed", "n_selected", "n_examples"),
+    *("train_loss", "kl_to_base", "seconds_rollout", "seconds_train"),
+)
+"""Of what a line of `metrics.jsonl` holds: numbers, or null."""
 
 
 class Iteration(NamedTuple):
@@ -78,13 +85,30 @@ class Iteration(NamedTuple):
         """Of the trainer; gone when it is done."""
         return self.folder / "scratch"
 
+    @property
+    def job(self) -> Path:
+        """What the trainer is told; gone when it is done."""
+        return self.folder / "job.json"
+
+    @property
+    def whole(self) -> Path:
+        """Digests of what training was given and gave, see `training/integrity.py`."""
+        return self.folder / "whole.json"
+
 
 class RunFolder:
-    """The folder of one run, for one process at a time. Made by `opened`."""
+    """The folder of one run, for one process at a time. Made by `opened`.
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    Args:
+        path: Where it lies.
+        settings: Of the run.
+        checked: Conversations were held with these very settings, so that they are known to work.
+    """
+
+    def __init__(self, path: Path, settings: Settings, *, checked: bool = False) -> None:
         self.path = path
         self.settings = settings
+        self.checked = checked
 
     def iteration(self, number: int) -> Iteration:
         """Places of iteration `number`, from 0."""
@@ -96,19 +120,59 @@ class RunFolder:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """Lines of `metrics.jsonl`, by iteration."""
-        path = self.path / METRICS
-        return read_jsonl(path) if path.exists() else []
+        """Lines of `metrics.jsonl`, by iteration.
+
+        Raises:
+            RunError: It is damaged; names the line.
+        """
+        return read_metrics(self.path / METRICS)
+
+    def begin(self) -> None:
+        """Write down the settings, and clear away what a killed process left half done."""
+        text = yaml.safe_dump(self.settings.model_dump(mode="json"), sort_keys=False)
+        write_text(self.path / CONFIG, text)
+        _drop_unfinished(self.path)
+        for number in range(self.settings.iterations + 1):
+            _sweep(self.iteration(number))
 
     def record(self, row: dict[str, Any]) -> None:
-        """Put an iteration's line into `metrics.jsonl`, in the place of one that is there."""
-        others = [m for m in self.metrics if m["iteration"] != row["iteration"]]
+        """Put an iteration's line into `metrics.jsonl`, in the place of one that is there.
+
+        Of a damaged file nothing is kept, as every line is made again from the logs.
+        """
+        try:
+            others = [m for m in self.metrics if m["iteration"] != row["iteration"]]
+        except RunError as error:
+            print(f"{error}: it is made again from the logs", file=sys.stderr, flush=True)
+            others = []
         write_jsonl(self.path / METRICS, sorted([*others, row], key=lambda m: m["iteration"]))
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """Lines of a `metrics.jsonl`; none if it is not there.
+
+    Raises:
+        RunError: A line is not one of ours.
+    """
+    if not file.exists():
+        return []
+    try:
+        rows = read_jsonl(file)
+    except ValueError as error:  # of JSON, or of the encoding
+        told = str(error)
+        raise RunError(told if told.startswith(str(file)) else f"{file}: {told}") from None
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not isinstance(row.get("iteration"), int):
+            raise RunError(f"{file}:{number}: expected an object with the number of an iteration")
+        for name in NUMBERS:
+            if not isinstance(row.get(name), int | float | None):
+                raise RunError(f"{file}:{number}: {name}: expected a number or null, got {row[name]!r}")
+    return rows
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[RunFolder]:
-    """The run's folder: a new one, or that of the same run, to go on.
+    """The run's folder: a new one, or that of the same run, to go on. Nothing is in a new one until `begin`.
 
     Raises:
         RunError: Another process works in it, it belongs to a run with other settings (names them), or it
@@ -119,42 +183,45 @@ def opened(settings: Settings) -> Iterator[RunFolder]:
         raise RunError(f"--run {path} is a file")
     if path.is_dir() and any(path.iterdir()) and not (path / CONFIG).exists() and not _only_lock(path):
         raise RunError(f"--run {path} is no folder of a run: it has no {CONFIG}; name an empty or a new one")
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"another process works in {path}; wait for it, or give another --run") from None
-    try:
-        if (path / CONFIG).exists():
-            _check_same(path, settings)
-        write_text(path / CONFIG, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
-        yield RunFolder(path, settings)
-    finally:
-        lock.release()
+    with locked(path):
+        changes = check_changes(path / CONFIG, settings) if (path / CONFIG).exists() else []
+        if changes:
+            print(f"{path}: {', '.join(changes)}; nothing done so far depends on it", flush=True)
+        yield RunFolder(path, settings, checked=not changes and has_begun(path))
 
 
 def read_run(path: Path) -> RunFolder:
     """A run's folder for reading, by its `config.yaml`.
 
     Raises:
-        RunError: It is no folder of a run.
+        RunError: It is no folder of a run, or the file is damaged.
     """
     if not (path / CONFIG).exists():
         raise RunError(f"{path} is no folder of a run: it has no {CONFIG}")
-    return RunFolder(path, Settings.model_validate(read_yaml(path / CONFIG).data | {"run": path}))
+    return RunFolder(path, read_config(path / CONFIG))
+
+
+def _sweep(at: Iteration) -> None:
+    """Remove what only a process that was killed leaves.
+
+    The trainer's own state stays while there is no checkpoint, because training goes on from it.
+    """
+    _drop_unfinished(at.folder)
+    shutil.rmtree(at.checkpoint.with_name(f"{at.checkpoint.name}.unfinished"), ignore_errors=True)
+    for order in (at.job, at.heldout.with_suffix(".json"), at.rollouts.with_suffix(".json")):
+        order.unlink(missing_ok=True)
+    for file in (at.divergence.with_suffix(".question.json"), at.folder / "replies.jsonl"):
+        file.unlink(missing_ok=True)
+    for folder in at.folder.glob(".again-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    if at.checkpoint.exists():
+        shutil.rmtree(at.scratch, ignore_errors=True)
+
+
+def _drop_unfinished(folder: Path) -> None:
+    for file in folder.glob(".*.unfinished"):
+        file.unlink(missing_ok=True)
 
 
 def _only_lock(path: Path) -> bool:
-    return {p.name for p in path.iterdir()} <= {".lock"}
-
-
-def _check_same(path: Path, settings: Settings) -> None:
-    before = read_yaml(path / CONFIG).data
-    now = settings.model_dump(mode="json")
-    changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
-    if "iterations" in changed and now["iterations"] > before.get("iterations", 0):
-        changed.remove("iterations")  # more of the same is the same run, made longer
-    if changed:
-        told = ", ".join(f"{key}={before.get(key)!r}, now {now[key]!r}" for key in changed)
-        raise RunError(f"{path} was started with {told}; give the same, or another --run")
+    return {p.name for p in path.iterdir()} <= {LOCK}

@@ -4,8 +4,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from scenarios.cast import misspelled_role
 from scenarios.schema import Frozen
 
 Algorithm = Literal["ei", "kto", "dpo", "grpo", "grpo_online"]
@@ -18,16 +19,38 @@ MINIATURE = "miniature/agent"
 
 def _fraction(value: Any) -> Any:
     """`1/16` and `0.0625` are the same."""
-    return float(Fraction(value)) if isinstance(value, str) and "/" in value else value
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    try:
+        return float(Fraction(value))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError(f"{value!r} is no fraction such as 1/16, and no number such as 0.0625") from None
+
+
+def _run(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("empty; name a folder")
+    return value
+
+
+def _targets(value: Any) -> Any:
+    """A command line gives a list, of which `all-linear` is not one."""
+    return value[0] if isinstance(value, list) and value == ["all-linear"] else value
 
 
 Share = Annotated[float, BeforeValidator(_fraction)]
 
 
-class Run(Frozen):
+class Options(Frozen):
+    """A group of options; numbers are finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Run(Options):
     """What is run, and where it lands."""
 
-    run: Path = Field(
+    run: Annotated[Path, BeforeValidator(_run)] = Field(
         Path("logs/ei"), title="run", description="folder of the run; the same again resumes it"
     )
     iterations: int = Field(4, ge=1, title="run", description="rounds of rollouts and training")
@@ -40,7 +63,7 @@ class Run(Frozen):
     )
 
 
-class Cast(Frozen):
+class Cast(Options):
     """Who plays what."""
 
     model: str = Field(
@@ -62,8 +85,18 @@ class Cast(Frozen):
     )
     max_connections: int | None = Field(None, ge=1, title="models", description="calls at the same time")
 
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, roles: dict[str, str]) -> dict[str, str]:
+        if mistake := misspelled_role(roles):
+            raise ValueError(mistake)
+        for role, model in roles.items():
+            if not model.strip():
+                raise ValueError(f"{role}=: name the model that plays {role}")
+        return roles
 
-class Population(Frozen):
+
+class Population(Options):
     """Who talks with the model, for training and for the evaluation."""
 
     task: str = Field("tasks/therapy.py", title="population", description="Inspect task file[@task]")
@@ -91,7 +124,7 @@ class Population(Frozen):
     heldout_epochs: int = Field(1, ge=1, title="population", description="conversations per held-out state")
 
 
-class Choosing(Frozen):
+class Choosing(Options):
     """Which conversations are trained on."""
 
     select_per: Level = Field(
@@ -108,7 +141,10 @@ class Choosing(Frozen):
         None, ge=1, title="selection", description="conversations of a group taken as best, and as worst"
     )
     threshold: float | None = Field(
-        None, title="selection", description="best: rated at least so; worst: rated below it"
+        None,
+        allow_inf_nan=True,  # refused with the other settings that a run cannot have
+        title="selection",
+        description="best: rated at least so; worst: rated below it",
     )
     min_gap: float = Field(
         0.0,
@@ -144,7 +180,7 @@ class Choosing(Frozen):
         return self
 
 
-class Mixing(Frozen):
+class Mixing(Options):
     """Static data beside the selected conversations."""
 
     mix: str | None = Field(
@@ -160,7 +196,7 @@ class Mixing(Frozen):
     )
 
 
-class Tuning(Frozen):
+class Tuning(Options):
     """How the model is fine-tuned."""
 
     algorithm: Algorithm = Field(
@@ -173,7 +209,7 @@ class Tuning(Frozen):
     lora_alpha: int = Field(32, ge=1, title="training", description="scale of the adapter")
     lora_dropout: float = Field(0.0, ge=0, lt=1, title="training", description="of the adapter")
     lora_rs: bool = Field(False, title="training", description="scale by alpha / sqrt(r) (rsLoRA)")
-    lora_targets: str | list[str] = Field(
+    lora_targets: Annotated[str | list[str], BeforeValidator(_targets)] = Field(
         "all-linear", title="training", description="layers with adapters: all-linear, or names"
     )
     learning_rate: float = Field(2e-5, gt=0, title="training", description="of the first iteration")

@@ -4,13 +4,16 @@ import hashlib
 import json
 import random
 import shutil
+import sys
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from training.divergence import Question, measure_divergence
 from training.examples import Example, Mark, rows_of_log
 from training.files import write_json, write_jsonl
+from training.integrity import mend, write_down
 from training.job import Job, read_trained
 from training.mixing import StaticData
 from training.plan import Plan, plan_of
@@ -44,14 +47,33 @@ class Steps:
         self.folder = folder
         self.settings: Settings = folder.settings
         self.display = display
-        self.base = base_weights(self.settings)
         self.own_process = self.settings.model != MINIATURE
         """A real model's rollouts run in a process of their own, so that its memory is free for training."""
+
+    @cached_property
+    def base(self) -> str:
+        """Folder or hub id of the weights that everything starts from. The miniature is made if need be."""
+        return base_weights(self.settings)
 
     # -- rollouts ---------------------------------------------------------------------------------
 
     def heldout(self, at: Iteration) -> Path:
         """Log of the iteration's model with held-out users, the same users in every iteration."""
+        s = self.settings
+        rollout = self._rollout(at, at.heldout, self.heldout_arguments(), s.heldout_epochs, s.seed)
+        self._must_be_there(rollout, at, at.divergence)
+        return roll_out(rollout, own_process=self.own_process)
+
+    def rollouts(self, at: Iteration) -> Path:
+        """Log of the iteration's model with users of the train split."""
+        s = self.settings
+        arguments = self.train_arguments(at)
+        rollout = self._rollout(at, at.rollouts, arguments, s.epochs, self._seed(at.number, "calls"))
+        self._must_be_there(rollout, at, at.checkpoint)
+        return roll_out(rollout, own_process=self.own_process)
+
+    def heldout_arguments(self) -> dict[str, Any]:
+        """The task's arguments for held-out users."""
         s = self.settings
         arguments = {
             "split": "heldout",
@@ -60,19 +82,9 @@ class Steps:
             "topics": s.heldout_topics,
             "seed": s.seed,
         }
-        rollout = self._rollout(at, at.heldout, arguments, s.heldout_epochs, s.seed)
-        self._must_be_there(rollout, at, at.divergence)
-        return roll_out(rollout, own_process=self.own_process)
+        return _given(arguments)
 
-    def rollouts(self, at: Iteration) -> Path:
-        """Log of the iteration's model with users of the train split."""
-        s = self.settings
-        arguments = self._train_arguments(at)
-        rollout = self._rollout(at, at.rollouts, arguments, s.epochs, self._seed(at.number, "calls"))
-        self._must_be_there(rollout, at, at.checkpoint)
-        return roll_out(rollout, own_process=self.own_process)
-
-    def _train_arguments(self, at: Iteration) -> dict[str, Any]:
+    def train_arguments(self, at: Iteration) -> dict[str, Any]:
         """The task's arguments for users of the train split."""
         s = self.settings
         drawn = self._seed(at.number if s.fresh_states else 0, "states")
@@ -85,24 +97,23 @@ class Steps:
         }
         if s.veto_mode != "none":
             arguments["veto_scored"] = VETO_FORMS[s.veto_mode]
-        return arguments
+        return _given(arguments)
 
     def _rollout(
         self, at: Iteration, folder: Path, arguments: dict[str, Any], epochs: int, seed: int
     ) -> Rollout:
         s = self.settings
-        given = {k: v for k, v in arguments.items() if v is not None}
         return Rollout(
             folder=folder,
             task=s.task,
-            task_args=s.task_args | given,
+            task_args=s.task_args | arguments,
             model=policy(s, self.folder.path, self.folder.checkpoint_before(at.number)).model,
             model_args=s.model_args,
             model_base_url=s.model_base_url,
             roles=s.roles,
             epochs=epochs,
             seed=seed,
-            log_buffer=max(10, given["states"] * epochs // 2),
+            log_buffer=max(10, arguments["states"] * epochs // 2),
             max_connections=s.max_connections,
             display=self.display,
         )
@@ -147,14 +158,25 @@ class Steps:
         earlier = [self.folder.iteration(number).examples for number in range(at.number)]
         return data.draw(rows, seed=s.seed, iteration=at.number, used=data.used(earlier))
 
+    def check_trained(self, at: Iteration, log: Path) -> None:
+        """Make sure that what a finished training was given and gave is what it was; see `integrity.mend`."""
+        mend(at, lambda again: self.select(again, log))
+
     def begin_training(self, at: Iteration, trainer: Trainer) -> None:
         """Fine-tune on the selected rows.
 
         Beside a trainer that stays, this iteration's model can be measured meanwhile; any other is waited
         for, since it needs the memory that measuring would take.
         """
+        at.whole.unlink(missing_ok=True)  # of a checkpoint that was deleted
+        trainer.begin(self.job(at), at.job)
+        if not trainer.stays:
+            self.finish_training(at, trainer)
+
+    def job(self, at: Iteration) -> Job:
+        """What the trainer is told."""
         s = self.settings
-        job = Job(
+        return Job(
             base=self.base,
             revision=s.revision,
             start=_absolute(self.folder.checkpoint_before(at.number)),
@@ -168,14 +190,13 @@ class Steps:
             run_name=f"{self.folder.path.name}-{at.number:02d}",
             online=self._online(at) if s.algorithm == "grpo_online" else None,
         )
-        trainer.begin(job, at.folder / "job.json")
-        if not trainer.stays:
-            self.finish_training(at, trainer)
 
     def finish_training(self, at: Iteration, trainer: Trainer) -> None:
         """Wait until the checkpoint is there; nothing if no training was begun."""
         trainer.finish()
         shutil.rmtree(at.scratch, ignore_errors=True)
+        if at.checkpoint.exists() and not at.whole.exists():
+            write_down(at)
 
     def tuning(self, at: Iteration) -> Tuning:
         """The iteration's training settings, the learning rate's decay applied."""
@@ -189,7 +210,7 @@ class Steps:
         """Measure how far the iteration's model is from the base."""
         s = self.settings
         checkpoint = self.folder.checkpoint_before(at.number)
-        if at.divergence.exists() or s.kl_replies == 0:
+        if s.kl_replies == 0 or self._is_measured(at):
             return
         if checkpoint is None:
             write_json(at.divergence, {"kl": 0.0, "kl_per_reply": 0.0, "replies": 0, "tokens": 0})
@@ -210,6 +231,17 @@ class Steps:
         )
         measure_divergence(question, rows[: s.kl_replies], own_process=self.own_process)
         question.replies.unlink(missing_ok=True)
+
+    def _is_measured(self, at: Iteration) -> bool:
+        if not at.divergence.exists():
+            return False
+        try:
+            self.divergence(at)
+        except (ValueError, KeyError, TypeError) as error:
+            told = f"damaged ({type(error).__name__}: {error}), measured again"
+            print(f"{at.divergence}: {told}", file=sys.stderr, flush=True)
+            return False
+        return True
 
     def divergence(self, at: Iteration) -> float | None:
         """Nats per token from the base; None if it was not measured."""
@@ -237,7 +269,7 @@ class Steps:
         s = self.settings
         return {
             "task": s.task,
-            "task_args": s.task_args | {k: v for k, v in self._train_arguments(at).items() if v is not None},
+            "task_args": s.task_args | self.train_arguments(at),
             "model": s.model,
             "max_connections": s.max_connections,
             "model_args": s.model_args,
@@ -247,6 +279,10 @@ class Steps:
             "log_dir": str((at.folder / "online").resolve()),
             "seed": self._seed(at.number, "online"),
         }
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _absolute(path: Path | None) -> Path | None:

@@ -8,11 +8,14 @@ import hashlib
 import importlib
 import json
 import re
+import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from training.conversations import Conversation, finished_log_in, read_conversation, spoken_text
+from training.credentials import without_secrets
 from training.files import write_json
 from training.policies import RunError
 from training.settings import Settings
@@ -21,14 +24,14 @@ from training.trajectories import Trajectory, read_trajectories
 PROJECT = "inspect-influence"
 
 STATE = "tracking.json"
-"""In the run folder: which lines each tracker has already."""
+"""In the run folder: the id of the tracked run, and which lines each tracker has already."""
+
+ID = "id"
 
 CONVERSATIONS = 16
 """Conversations of an iteration that are shown, half with the highest and half with the lowest rating."""
 
 COLUMNS = ("topic", "user", "rating", "harm", "conversation", "sample", "epoch", "log")
-
-MASK = "***"
 
 NEEDED: dict[str, tuple[tuple[str, ...], str]] = {
     "wandb": (("wandb",), "pip install wandb"),
@@ -36,12 +39,6 @@ NEEDED: dict[str, tuple[tuple[str, ...], str]] = {
     "tensorboard": (("torch.utils.tensorboard",), "pip install tensorboard"),
 }
 """Tracker -> modules that it needs, and how to get them."""
-
-_SECRET_KEY = re.compile(r"key|token(?!iz)|secret|password|credential", re.IGNORECASE)
-_SECRET_SETTING = re.compile(
-    r"\b(\w*(?:key|token|secret|password|credential)\w*)(\s*[=:]\s*)\S+", re.IGNORECASE
-)
-_SECRET_IN_URL = re.compile(r"(\w+://)[^/\s@]+@")
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -59,28 +56,6 @@ def check_trackers(names: Sequence[str]) -> None:
                 importlib.import_module(module)
             except ImportError as error:
                 raise RunError(f"report_to: {name} is not installed ({error}); {command}") from error
-
-
-def without_secrets(value: Any) -> Any:
-    """A copy in which texts under names like `api_key`, `token`, `password` and log-ins in URLs are masked.
-
-    Numbers are kept (`max_tokens` is one).
-    """
-    if isinstance(value, Mapping):
-        return {k: _masked(v) if _SECRET_KEY.search(str(k)) else without_secrets(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_secrets(v) for v in value]
-    if isinstance(value, str):
-        return _SECRET_SETTING.sub(rf"\1\2{MASK}", _SECRET_IN_URL.sub(rf"\1{MASK}@", value))
-    return value
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _masked(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(v) for v in value]
-    return MASK if isinstance(value, str) else value
 
 
 class Point(NamedTuple):
@@ -118,9 +93,9 @@ class Tracker:
     def __init__(self, settings: Settings, run: Path) -> None:
         self.run = run
         self.settings = settings
+        identity = run_id(run) if settings.report_to else ""
         self._state = _read_state(run) if settings.report_to else {}
         config = without_secrets(settings.model_dump(mode="json"))
-        identity = run_id(settings, run)
         self._sinks: dict[str, Sink] = {
             name: SINKS[name](run, identity, config) for name in dict.fromkeys(settings.report_to)
         }
@@ -136,7 +111,7 @@ class Tracker:
         for name in waiting:
             self._sinks[name].write(point)
             self._state.setdefault(name, {})[number] = told
-            write_json(self.run / STATE, self._state)
+            write_json(self.run / STATE, {ID: run_id(self.run)} | self._state)
 
     def close(self) -> None:
         """End the tracked run; what is not sent yet is sent."""
@@ -154,12 +129,19 @@ class Tracker:
         ]
 
 
-def run_id(settings: Settings, run: Path) -> str:
-    """Name of the tracked run: that of the run folder and a hash of the settings that make it what it is."""
-    config = settings.model_dump(mode="json", exclude={"run", "report_to", "iterations", "push_to_hub"})
-    told = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
+def run_id(run: Path) -> str:
+    """Name of the tracked run: that of the run folder, and chance.
+
+    It is drawn when the folder is first tracked and kept in it. So a run that is taken up again goes on where
+    it was, and a new one is another, though its folder has the name of one that is gone, or of one elsewhere.
+    """
+    known = _state_file(run).get(ID)
+    if isinstance(known, str):
+        return known
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", run.resolve().name).strip("-") or "run"
-    return f"{name[:80]}-{told}"
+    drawn = f"{name[:80]}-{secrets.token_hex(5)}"
+    write_json(run / STATE, _state_file(run) | {ID: drawn})
+    return drawn
 
 
 def _shown(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -195,8 +177,20 @@ def _scalars(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, fl
 
 
 def _read_state(run: Path) -> dict[str, dict[str, str]]:
-    path = run / STATE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Tracker -> iteration -> digest of the line that it has."""
+    return {name: sent for name, sent in _state_file(run).items() if isinstance(sent, dict)}
+
+
+def _state_file(run: Path) -> dict[str, Any]:
+    """What is known of the tracked run; nothing if the file is damaged, so that all is sent again."""
+    try:
+        found = json.loads((run / STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        print(f"{run / STATE} is damaged; the trackers get a new run with all of it", file=sys.stderr)
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class _Wandb:

@@ -1,7 +1,6 @@
 """Starting the trainer (`training/worker.py`), a process of its own."""
 
 import contextlib
-import os
 import shlex
 import subprocess
 import sys
@@ -10,11 +9,14 @@ from pathlib import Path
 
 from training.files import write_text
 from training.job import Job
-from training.own_process import ROOT
+from training.own_process import PATIENCE, end, start
 from training.policies import RunError
 
 POLL = 0.05
 """Seconds."""
+
+LOCAL_LAUNCHERS = {"torchrun", "accelerate"}
+"""Those whose processes are all on this machine, unless another launcher started them."""
 
 
 class Trainer:
@@ -65,15 +67,11 @@ class Trainer:
         if self._begun is None or self._process is None:
             return
         (job, told), process = self._begun, self._process
-        try:
-            while self.stays and process.poll() is None and not job.out.exists():
-                time.sleep(POLL)
-            if not self.stays or process.poll() is not None:
-                process.communicate()  # ends its input
-                self._process = None
-        except KeyboardInterrupt:
-            self.stop()
-            raise
+        while self.stays and process.poll() is None and not job.out.exists():
+            time.sleep(POLL)
+        if not self.stays or process.poll() is not None:
+            process.communicate()  # ends its input
+            self._process = None
         if not job.out.exists():
             raise RunError(
                 f"training ended with exit status {process.returncode} and no checkpoint; the reason stands "
@@ -83,17 +81,26 @@ class Trainer:
         self._begun = None
 
     def stop(self) -> None:
-        """End the process if there is one."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
+        """End the process if there is one, with what a launcher has started.
+
+        What a training has not saved yet is lost either way. A launcher is asked first, as it may have
+        processes on other machines; torchrun and accelerate have none, and would write pages.
+        """
+        process, self._process = self._process, None
+        if process is not None:
+            asks = self.launcher is not None and Path(program(self.launcher)).name not in LOCAL_LAUNCHERS
+            end(process, patience=PATIENCE if asks else 0)
 
     def _start(self, argument: str) -> subprocess.Popen[str]:
-        front = shlex.split(self.launcher) if self.launcher else [sys.executable]
-        return subprocess.Popen(
-            [*front, "-m", "training.worker", argument],
-            stdin=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
+        return start([*front(self.launcher), "-m", "training.worker", argument], stdin=subprocess.PIPE)
+
+
+def front(launcher: str | None) -> list[str]:
+    """What stands before `-m training.worker`."""
+    return shlex.split(launcher) if launcher else [sys.executable]
+
+
+def program(launcher: str) -> str:
+    """The program that a launcher is, without the variables that are set for it."""
+    words = [word for word in shlex.split(launcher) if "=" not in word and Path(word).name != "env"]
+    return words[0] if words else ""

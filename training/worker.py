@@ -16,9 +16,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from scenarios.parent_process import end_with_parent
 from training.examples import Example
 from training.files import read_jsonl
+from training.interruption import STOPPED
 from training.job import Job, Trained, read_trained
+from training.own_process import SILENCE
 
 MODULES = {
     "ei": "training.algorithms.sft",
@@ -50,24 +53,34 @@ def run(job: Job) -> Trained:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Returns the exit status: 1 if the job could not be done."""
+    """Command line. Returns the exit status: 1 if the job could not be done, 130 if it was stopped."""
+    os.environ.update(SILENCE)  # before the libraries are loaded, which look once
+    end_with_parent()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("job", nargs="?", type=Path, help="file with the job, see training/job.py")
     parser.add_argument("--wait", action="store_true", help="read the paths of jobs from standard input")
+    parser.add_argument("--check", type=Path, help="file with a question, see training/trainer_check.py")
     given = parser.parse_args(arguments)
-    if given.wait == (given.job is not None):
-        parser.error("give a job, or --wait")
+    if bool(given.wait) + (given.job is not None) + (given.check is not None) != 1:
+        parser.error("give a job, --wait, or --check with a question")
     if given.wait and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         parser.error("--wait is for one process; give the job, whose path every process reads")
     if not sys.stderr.isatty():
         _be_quiet()
-    if given.job is not None:
-        return _do(given.job)
-    _load_libraries()
-    statuses = (_do(Path(line.strip())) for line in sys.stdin if line.strip())
-    return next((status for status in statuses if status), 0)
+    try:
+        if given.check is not None:
+            from training.trainer_check import answer_file
+
+            return answer_file(given.check)
+        if given.job is not None:
+            return _do(given.job)
+        _load_libraries()
+        statuses = (_do(Path(line.strip())) for line in sys.stdin if line.strip())
+        return next((status for status in statuses if status), 0)
+    except KeyboardInterrupt:
+        return STOPPED
 
 
 def _do(path: Path) -> int:

@@ -1,0 +1,45 @@
+"""Stopping on SIGINT (Ctrl-C) and SIGTERM alike: what runs is ended in good order, and one line says so."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STOPPED, TERMINATED = 130, 143
+"""Exit statuses of a command that SIGINT, or SIGTERM, stopped: 128 and the number of the signal."""
+
+_terminated = threading.Event()
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: libraries (asyncio, Inspect) end in good order on that one alone."""
+    _terminated.clear()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    _terminated.set()
+    signal.raise_signal(signal.SIGINT)
+
+
+def stop_status() -> int:
+    """Exit status of a command that was interrupted."""
+    return TERMINATED if _terminated.is_set() else STOPPED
+
+
+def say_stopped(what_is_kept: str) -> int:
+    """Say in one line that the command was stopped and what is kept; returns the exit status."""
+    begin = "\n" if sys.stderr.isatty() else ""  # the terminal has just shown ^C
+    print(f"{begin}stopped; {what_is_kept}", file=sys.stderr, flush=True)
+    return stop_status()
