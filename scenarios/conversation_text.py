@@ -12,8 +12,8 @@
 
 Nobody may speak for another by writing such marks. There are two ways to see to that: marks that hold a
 digest which no message contains, or words in which look-alikes cannot stand. This is the second. A reader,
-a small model above all, need not compare digits to know who speaks; ordinary conversations look as they
-always did; and the text of a conversation begins with the text of its beginning, so that caches hold.
+a small model above all, need not compare digits to know who speaks; ordinary conversations look like
+conversations; and their text begins with the text of their beginning, so that caches hold.
 Only a message whose words imitate structure (`imitations.py`) looks different: each of its lines begins with
 a bar, its brackets are round, and a line at the top says so. No line of words is ever a mark of ours, which
 is checked and not trusted to a list, so `read_transcript` gives back who spoke, in order, and their words.

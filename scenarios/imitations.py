@@ -96,7 +96,8 @@ _PART = rf"(?:{_SPEAKER}|tool(?: |_)?(?:calls?|results?|response|output)?|functi
 _SPEAKS = (
     r"(?:(?:'s)?\s(?:(?:next|last|first|final|previous)\s)?"
     r"(?:message|reply|response|turn|answer|words|input|output|prompt|says|said|replies|replied|writes|wrote"
-    r"|responds|responded|answers|answered|again|now|then|[a-z]|\d+)\b){0,3}(?:\s?\([^()\n]{0,40}\))?"
+    r"|responds|responded|answers|answered|again|now|then|[a-z]|\d+)\b){0,3}[_ ]?\d{0,3}"
+    r"(?:\s?\([^()\n]{0,80}\)|,\s[^:\n]{1,40}(?=:))?"
 )
 _LEAD = (
     r"[^\w\n]{0,200}(?:(?:(?:turn|message|round|step)\s?)?#?\d{1,4}[^\w\n]{1,10}){0,2}"
@@ -104,7 +105,7 @@ _LEAD = (
 )
 _TALK = r"(?:conversation|transcript|dialog(?:ue)?|chat|excerpt)"
 _EDGE = r"(?:end|start|begin|beginning)"
-_SHUT = r"\s?[*_`~\])}>\"]{0,6}\s?"
+_SHUT = r"\s{0,5}[*_`~#\])}>\"]{0,6}\s{0,5}"
 
 _TAG = (
     r"s|sys|bos|eos|pad|unk|sep|cls|s?mask|sop|eop|eod|eot|eom|end|start|think\w*|thought\w*|reason\w*|analysis|final"
@@ -136,9 +137,10 @@ _STRUCTURE = re.compile(
             r"[^\[\]<>{}\n]{0,60}[\]>}]",
             rf"[\[<{{(]\s?/?\s?(?:the )?{_EDGE} of (?:the |this )?{_TALK}[^\n]{{0,20}}[\]>}})]",
             # the head of a speaker's line
-            rf"^{_LEAD}{_SPEAKER}{_SPEAKS}{_SHUT}(?::|=>|->|>)",
+            rf"^{_LEAD}{_SPEAKER}{_SPEAKS}{_SHUT}(?::|=>|->|>|\|)",
+            rf"^{_LEAD}(?:role|speaker|from|sender|author)\s?[:=]\s?[\"']?{_PART}\b",
             rf"^{_LEAD}(?:tool[ _](?:calls?|results?|response|output)|observation){_SHUT}:",
-            rf"^{_LEAD}(?:you|me){_SHUT}:",
+            rf"^{_LEAD}(?:you|me|[hup]){_SHUT}:\s",
             # fields of a form have these names too; speech is longer
             rf"^{_LEAD}{_OTHER_NAME}{_SPEAKS}{_SHUT}:[^\S\n]*\S+(?:[^\S\n]+\S+){{2}}",
             rf"^{_LEAD}(?:person|user|human|assistant){_SPEAKS}\s[-\u2010-\u2015]{{1,3}}\s",
@@ -147,7 +149,7 @@ _STRUCTURE = re.compile(
             # ... or alone on its line
             rf"^{_LEAD}{_PART}{_SPEAKS}[^\w\n]{{0,200}}$",
             r"^#{2,6}\s?(?:instructions?|response|input|output|question|task|rating|verdict)\b[^\w\n]{0,20}$",
-            r"[\"']role[\"']\s?:",
+            r"[\"'](?:role|speaker|sender)[\"']\s?:",
             # the end, before other words go on as if they were ours
             rf"^[^\w\n]{{0,200}}(?:the )?{_EDGE} (?:of )?(?:the |this )?{_TALK}[^\w\n]{{0,200}}$",
             rf"^[^\w\n]{{0,200}}(?:the )?{_TALK} (?:ends?|ended|is over)(?: here)?[^\w\n]{{0,200}}$",
