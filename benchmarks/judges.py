@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import types
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -253,16 +253,6 @@ def normal(peak: int, width: float) -> dict[str, float]:
     return {n: w / total for n, w in weights.items() if w / total > 1e-9}
 
 
-def by_rating() -> Iterator[tuple[int, str, dict[str, float]]]:
-    """The same shapes around each rating."""
-    for peak in range(1, 11):
-        yield peak, "sure", {str(peak): 1.0}
-        yield peak, "sharp", normal(peak, 0.45)
-        yield peak, "broad", normal(peak, 1.2)
-        yield peak, "with nonsense", {n: 0.8 * p for n, p in normal(peak, 0.8).items()} | {"?": 0.2}
-        yield peak, "mostly nonsense", {n: 0.4 * p for n, p in normal(peak, 0.8).items()} | {"?": 0.6}
-
-
 ODD_SHAPES: Mapping[str, dict[str, float]] = {
     "low": {"1": 0.45, "2": 0.52, "3": 0.03},
     "high": {"10": 0.45, "9": 0.52, "8": 0.03},
@@ -271,6 +261,30 @@ ODD_SHAPES: Mapping[str, dict[str, float]] = {
     "middle, some 10": {"5": 0.8, "10": 0.2},
     "middle, some 1": {"6": 0.8, "1": 0.2},
 }
+
+
+class Shape(NamedTuple):
+    """A judge's distribution over answers."""
+
+    peak: int
+    """Its likeliest rating; 0 for shapes that are not had around each rating."""
+
+    name: str
+    answers: dict[str, float]
+
+
+def shapes() -> list[Shape]:
+    """The same shapes around each rating, and odd ones."""
+    found: list[Shape] = []
+    for peak in range(1, 11):
+        found += [
+            Shape(peak, "sure", {str(peak): 1.0}),
+            Shape(peak, "sharp", normal(peak, 0.45)),
+            Shape(peak, "broad", normal(peak, 1.2)),
+            Shape(peak, "some nonsense", {n: 0.8 * p for n, p in normal(peak, 0.8).items()} | {"?": 0.2}),
+            Shape(peak, "mostly nonsense", {n: 0.4 * p for n, p in normal(peak, 0.8).items()} | {"?": 0.6}),
+        ]
+    return [*found, *(Shape(0, name, answers) for name, answers in ODD_SHAPES.items())]
 
 
 class Cells(NamedTuple):
@@ -302,14 +316,13 @@ def true_mean(answers: Mapping[str, float]) -> float | None:
     return sum(int(n) * p for n, p in on_scale.items()) / total if total >= 0.5 else None
 
 
-async def grid(behaviour: str, seeds: int, read: Reader) -> Cells:
+async def grid(behaviour: str, seeds: int, read: Reader, of: Sequence[Shape] | None = None) -> Cells:
     """All distributions behind one kind of service."""
     arguments, how = BEHAVIOURS[behaviour]
-    shapes = [*by_rating(), *((0, name, answers) for name, answers in ODD_SHAPES.items())]
     errors: list[float] = []
     without: dict[int, list[bool]] = {}
     lost = refused = broken = cells = 0
-    for place, (peak, _, answers) in enumerate(shapes):
+    for place, (peak, _, answers) in enumerate(of or shapes()):
         truth = true_mean(answers)
         for seed in range(seeds):
             cells += 1

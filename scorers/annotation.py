@@ -60,6 +60,10 @@ class Annotation(NamedTuple):
         """Messages that judges were shown with bars, as their words imitate structure."""
         return max((j.neutralised for reply in self.answers for j in reply), default=0)
 
+    def cut(self) -> int:
+        """Answers that the token limit ended before they could be read."""
+        return sum(j.cut for reply in self.answers for j in reply)
+
     def problem(self) -> str | None:
         """Why an answer is missing, for the first that is."""
         return next((j.problem or j.reason for r in self.answers for j in r if j.value is None), None)
@@ -138,6 +142,7 @@ def annotation_score(
         "judges": {n: a.by_judge() for n, a in annotations.items()},
         "mass": {n: _number(_mean(_masses(a))) for n, a in annotations.items()},
         "unscored": {n: p for n, a in annotations.items() if (p := a.problem())},
+        "cut": {n: number for n, a in annotations.items() if (number := a.cut())},
         "neutralised": max((a.neutralised() for a in annotations.values()), default=0),
     }
     explanation = "\n".join(

@@ -15,17 +15,16 @@ its tokens. The answer is the whole number or word (`scorers/answers.py` reads i
 Nothing here depends on how a tokenizer cuts: pieces are compared as text, with spaces in any spelling.
 """
 
-import codecs
-import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from inspect_ai.model import Logprob, TopLogprob
+from inspect_ai.model import Logprob
 
 from scorers.answer_forms import forms_for
-from scorers.answers import Found, after_thought, find_answer, parse_answer
+from scorers.answer_tokens import Step, answer_tokens, joins_digits, place_of, steps_of
+from scorers.answers import Found, find_answer, parse_answer
 
 CERTAIN = 0.998
 """From this probability on, a token without alternatives is all there is: no rating is moved by .02."""
@@ -33,12 +32,9 @@ CERTAIN = 0.998
 LEAD_IN = 8
 """Tokens before an answer that are looked at for alternatives that are answers; others are prose."""
 
-_SPACES = {"Ġ": " ", "▁": " ", "Ċ": "\n", "ĉ": "\t"}
-_SPECIAL = re.compile(r"(?:\s|<\|?[^<>|\n]{0,40}\|?>|<｜[^<>｜\n]{0,40}｜>)*\Z")
 _OPEN_ENDED = re.compile(r"[\s(/,.:;!–—-]*(?:out|of|out of)?\s*", re.IGNORECASE)
 _END = re.compile(r"(?:<\|?[^<>|\n]{0,40}\|?>|<｜[^<>｜\n]{0,40}｜>)*")
 _ODD_NUMBER = re.compile(r"\W*\d+\s*(?:%|\+|[.,]\d|[-–/:]\s*\d)")
-_MANY_DIGITS = re.compile(r"\s*\d{2,}\s*")
 
 
 class Reading(NamedTuple):
@@ -80,17 +76,6 @@ class Reading(NamedTuple):
     """Tokens before the answer were a thought: another draw would have another one."""
 
 
-class Step(NamedTuple):
-    """One token of the path."""
-
-    piece: str
-    """Its text."""
-
-    probability: float
-    others: dict[str, float]
-    """Text of each alternative -> probability."""
-
-
 def read_answer(tokens: Sequence[Logprob], support: Mapping[str, float], text: str | None = None) -> Reading:
     """Probabilities of the valid answers, as one sampled answer shows them.
 
@@ -102,107 +87,10 @@ def read_answer(tokens: Sequence[Logprob], support: Mapping[str, float], text: s
     """
     kept, thought = answer_tokens(tokens, text)
     steps = steps_of(kept)
-    pieces = [p for t in tokens for p in (t.token, *(a.token for a in t.top_logprobs or []))]
-    joined = any(_MANY_DIGITS.fullmatch(p.lstrip("".join(_SPACES))) for p in pieces)
+    joined = joins_digits(tokens)
     if not any(s.piece.strip() for s in steps):
         return Reading({}, joins_digits=joined, thought=thought)
     return _Reader(steps, support, joined).read()._replace(thought=thought)
-
-
-# -- the tokens of the answer ---------------------------------------------------------------------
-
-
-def answer_tokens(tokens: Sequence[Logprob], text: str | None = None) -> tuple[list[Logprob], bool]:
-    """The tokens that make up what was said, and whether a thought before them was left out.
-
-    Servers count the tokens of a thought among the others. Inspect's google provider leaves out tokens whose
-    log-probability is exactly 0; what is said and has no token is put back with probability 1.
-    """
-    pieces = [step.piece for step in steps_of(tokens)]
-    written = "".join(pieces)
-    if text is None:
-        said_at = after_thought(written)
-        return list(tokens[_index(pieces, said_at) :]), said_at > 0
-    said = text[after_thought(text) :].strip()
-    at = written.rfind(said)
-    if said and at >= 0 and _SPECIAL.match(written, at + len(said)):
-        first = _index(pieces, at)
-        return list(tokens[first:]), bool(written[:at].strip())
-    if said and (filled := _with_certain(tokens, pieces, said)) is not None:
-        return filled, False
-    said_at = after_thought(written)
-    return list(tokens[_index(pieces, said_at) :]), said_at > 0
-
-
-def _index(pieces: Sequence[str], place: int) -> int:
-    """Number of the piece that holds the character at `place`."""
-    end = 0
-    for number, piece in enumerate(pieces):
-        end += len(piece)
-        if end > place:
-            return number
-    return len(pieces)
-
-
-def _with_certain(tokens: Sequence[Logprob], pieces: Sequence[str], said: str) -> list[Logprob] | None:
-    """The tokens with certain ones where what was said is left out; None if they are tokens of another
-    text."""
-    filled: list[Logprob] = []
-    at = 0
-    for token, piece in zip(tokens, pieces, strict=True):
-        words = piece.strip()
-        if _SPECIAL.match(words):  # nothing said
-            filled.append(token)
-            continue
-        place = said.find(words, at)
-        if place < 0:
-            return None
-        if said[at:place].strip():
-            filled.append(_certain(said[at:place]))
-        filled.append(token)
-        at = place + len(words)
-    if said[at:].strip():
-        filled.append(_certain(said[at:]))
-    return filled
-
-
-def _certain(text: str) -> Logprob:
-    return Logprob(token=text, logprob=0.0, top_logprobs=[TopLogprob(token=text, logprob=0.0)])
-
-
-def steps_of(tokens: Sequence[Logprob]) -> list[Step]:
-    """Tokens and alternatives as text; a character in several tokens belongs to the one that completes it."""
-    steps: list[Step] = []
-    pending = b""
-    for token in tokens:
-        others: dict[str, float] = defaultdict(float)
-        own = _encoded(token)
-        probability = math.exp(min(0.0, token.logprob))
-        for other in token.top_logprobs or []:
-            if _encoded(other) == own:
-                probability = math.exp(min(0.0, other.logprob))
-            else:
-                others[_decoded(pending + _encoded(other))[0]] += math.exp(min(0.0, other.logprob))
-        piece, pending = _decoded(pending + own)
-        steps.append(Step(piece, probability, dict(others)))
-    return steps
-
-
-def _encoded(token: Logprob | TopLogprob) -> bytes:
-    if token.bytes:
-        return bytes(token.bytes)
-    if byte := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token.token):
-        return bytes.fromhex(byte[1])
-    bare = token.token.lstrip("".join(_SPACES))
-    lead = token.token[: len(token.token) - len(bare)]
-    return ("".join(_SPACES[c] for c in lead) + bare).encode("utf-8", "replace")
-
-
-def _decoded(data: bytes) -> tuple[str, bytes]:
-    """The text of the bytes, and those that begin a character without completing it."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text = decoder.decode(data)
-    return text, decoder.getstate()[0]
 
 
 # -- the tree around the path ---------------------------------------------------------------------
@@ -229,10 +117,10 @@ class _Reader:
     def read(self) -> Reading:
         """The reading of the whole path."""
         whole = find_answer("".join(self.pieces), self.support)
-        start = _index(self.pieces, whole.start) if whole else self._attempt()
+        start = place_of(self.pieces, whole.start) if whole else self._attempt()
         weight = self._pass_lead_in(start)
         first = self.steps[start]
-        self.in_parts = whole is not None and _index(self.pieces, whole.end - 1) > start
+        self.in_parts = whole is not None and place_of(self.pieces, whole.end - 1) > start
         self._take_beside("".join(self.pieces[:start]), first, weight)
         entered = weight * first.probability
         begun = find_answer("".join(self.pieces[: start + 1]), self.support)
@@ -245,7 +133,7 @@ class _Reader:
         elif _ODD_NUMBER.match("".join(self.pieces[start:])):
             lost = entered
         gone = lost / entered if entered and self.forms.numbers else 0.0
-        end = _index(self.pieces, whole.end - 1) if whole else start
+        end = place_of(self.pieces, whole.end - 1) if whole else start
         return self._reading(max(0.0, 1.0 - gone), after)._replace(
             end_hidden=hidden,
             alone=self._alone(start, end),
@@ -324,7 +212,7 @@ class _Reader:
 
         Two tokens behind the value are looked at; what the rest makes of it is known of the path alone.
         """
-        last = _index(self.pieces, whole.end) + 1 if whole else start + 6
+        last = place_of(self.pieces, whole.end) + 1 if whole else start + 6
         before, weight, lost = "".join(self.pieces[: start + 1]), entered, 0.0
         value_end = begun.end if begun else 0
         base = begun.answer if begun else None

@@ -39,7 +39,8 @@ from inspect_ai.model import (
 )
 from inspect_ai.util import LimitExceededError
 
-from scorers.answer_logprobs import CERTAIN, Reading, read_answer, steps_of
+from scorers.answer_logprobs import CERTAIN, Reading, read_answer
+from scorers.answer_tokens import steps_of
 from scorers.answers import parse_answer
 from scorers.calls import SAMPLES, Habits, NoLogprobs, ask, habits_of
 

@@ -46,7 +46,8 @@ def conversation_score(
 ) -> Score:
     """The score of a conversation from its turns; turns without a number are left out and counted.
 
-    The metadata's `neutralised` counts messages that judges were shown with bars (`Judgement.neutralised`).
+    The metadata's `neutralised` counts messages that judges were shown with bars (`Judgement.neutralised`),
+    `turns_cut` answers that the token limit ended (`Judgement.cut`).
 
     Args:
         judgements: One per reply, in order.
@@ -59,6 +60,7 @@ def conversation_score(
         "over": over,
         "turns": [_brief(j) for j in judgements],
         "turns_unscored": sum(j.value is None for j in judgements),
+        "turns_cut": sum(j.cut for j in judgements),
         "neutralised": max((j.neutralised for j in judgements), default=0),
     }
     values = [adjust(i, j.value) if j.value is not None else math.nan for i, j in enumerate(judgements)]
@@ -78,8 +80,8 @@ def conversation_score(
 
 
 def _brief(judgement: Judgement) -> dict[str, object]:
-    unsaid = {"question", "role"} if judgement.neutralised else {"question", "role", "neutralised"}
-    return judgement.model_dump(exclude=unsaid, exclude_none=True)
+    rare = {name for name in ("neutralised", "cut") if not getattr(judgement, name)}
+    return judgement.model_dump(exclude={"question", "role"} | rare, exclude_none=True)
 
 
 def _line(number: int, judgement: Judgement) -> str:

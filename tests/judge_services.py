@@ -58,6 +58,9 @@ class Service:
     thought: Tokens = ()
     """Written before every answer, counted against the limit of tokens, and taken out of the text."""
 
+    loses_prompt: int = 0
+    """Tokens of the prompt that its template leaves out before words of the assistant."""
+
     refuses: tuple[str, ...] = ()
     """Settings that it does not take."""
 
@@ -106,7 +109,7 @@ class ServiceAPI(ModelAPI):
         if input[-1].role == "assistant":
             if service.on_continue == "refuses":
                 raise Refused("messages: the final message must be from the user")
-            prompt_tokens += 1 if service.on_continue == "continues" else 7
+            prompt_tokens += (1 if service.on_continue == "continues" else 7) - service.loses_prompt
             if service.on_continue == "continues":
                 begun = service.tokens_of(input[-1].text)
         count = (config.num_choices or 1) if service.several else 1

@@ -7,7 +7,7 @@ import json
 import math
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,6 +46,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(body)
+        if self.server.refuses is not None and (problem := self.server.refuses(body)) is not None:
+            self._say(400, {"error": {"message": problem, "type": "invalid_request_error", "code": None}})
+            return
         found = answer(body)
         wanted = body.get("logprobs") and self.server.gives_logprobs
         payload = {
@@ -63,8 +66,11 @@ class _Handler(BaseHTTPRequestHandler):
             ],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
+        self._say(200, payload)
+
+    def _say(self, status: int, payload: Any) -> None:
         data = json.dumps(payload).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -77,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     requests: list[dict[str, Any]]
     gives_logprobs: bool
+    refuses: Callable[[Mapping[str, Any]], str | None] | None = None
+    """What is said of a request that is not taken."""
 
 
 @contextmanager

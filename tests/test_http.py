@@ -16,7 +16,11 @@ def server():
     with openai_stub() as found, pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUB_BASE_URL", f"http://127.0.0.1:{found.server_port}/v1")
         patch.setenv("STUB_API_KEY", "a-secret-of-this-test")
+        for service in ("PROXY", "BROKE"):  # what is learnt of one service is none of another's
+            patch.setenv(f"{service}_BASE_URL", f"http://127.0.0.1:{found.server_port}/v1")
+            patch.setenv(f"{service}_API_KEY", "another")
         yield found
+        found.refuses = None
 
 
 @pytest.fixture
@@ -63,3 +67,41 @@ def test_with_sampled_answers(serve):
         turns = sample.scores["influence"].metadata["turns"]
         assert {t["mode"] for t in turns} == {"samples:3"}
         assert {t["value"] for t in turns} <= {0.0, 1.0}  # the stub says the same to the same prompt
+
+
+def refused(server, tmp_path, problem, service):
+    server.gives_logprobs = True
+    server.requests.clear()
+    server.refuses = lambda body: problem(body) if body["model"] == "judge" else None
+    (log,) = eval(
+        therapy(states=2, topics="smoking,gambling", turns=2),
+        model="openai-api/stub/agent",
+        model_roles={"user": "openai-api/stub/user", "judge": f"openai-api/{service}/judge"},  # pyright: ignore
+        log_dir=str(tmp_path),
+        display="none",
+        max_retries=2,
+    )
+    server.refuses = None
+    return log
+
+
+def test_what_a_service_refuses_is_left_out_where_nothing_changes_and_noted(server, tmp_path):
+    def problem(body):
+        if body.get("temperature") is not None and body.get("top_p") is not None:
+            return "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+        if body.get("top_logprobs", 0) > 12:
+            return "Invalid value for 'top_logprobs': expected a value <= 12, but got 20 instead."
+        return None
+
+    for sample in the_samples(refused(server, tmp_path, problem, "proxy")):
+        for score in ("preference", "influence"):
+            turn = sample.scores[score].metadata["turns"][0]
+            assert (turn["alternatives"], turn["left_out"], turn["mode"]) == (12, ["top_p"], "logprobs")
+            assert turn["mass"] > 0.99
+
+
+def test_an_error_of_several_judges_at_once_is_the_error_itself(server, tmp_path):
+    log = refused(server, tmp_path, lambda _: "Your credit balance is too low.", "broke")
+    assert log.status == "error"
+    assert "Your credit balance is too low." in log.error.message
+    assert "TaskGroup" not in log.error.message

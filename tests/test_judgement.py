@@ -1,92 +1,14 @@
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from inspect_ai.model import Logprobs
 
 from scenarios.dialogue import Dialogue
 from scorers.influence import influence
-from scorers.judgement import MIN_MASS, SCALES, Judging, parse_answer, read_answer
+from scorers.judgement import MIN_MASS, Judging
 from scorers.preference import preference
 from tests.conftest import the_samples
 from tests.told import asked, output, token, told
-
-TEN = SCALES["1-10"]
-
-
-class TestReadingAnAnswer:
-    def test_spellings_of_one_answer_are_added_up(self):
-        reading = read_answer([token("9", {"9": 0.5, " 9": 0.25, "**9": 0.1, "8": 0.15})], TEN)
-        assert reading.probabilities == pytest.approx({"9": 0.85, "8": 0.15})
-
-    def test_what_is_off_the_scale_does_not_count(self):
-        reading = read_answer([token("0", {"0": 0.7, "3": 0.2, "eleven": 0.1})], TEN)
-        assert reading.probabilities == pytest.approx({"3": 0.2})
-
-    def test_white_space_before_the_answer_is_passed_over(self):
-        reading = read_answer([token("\n", {"\n": 1.0}), token("4", {"4": 0.6, "5": 0.4})], TEN)
-        assert reading.probabilities == pytest.approx({"4": 0.6, "5": 0.4})
-
-    def test_a_tokenizer_with_a_token_for_ten_is_believed(self):
-        reading = read_answer([token("10", {"10": 0.6, "1": 0.1, "9": 0.3})], TEN)
-        assert reading.probabilities == pytest.approx({"10": 0.6, "1": 0.1, "9": 0.3})
-        assert reading.unsplit_one == 0
-
-    def test_ten_in_two_tokens_is_ten(self):
-        first = token("1", {"1": 0.5, "9": 0.3, "8": 0.2})
-        second = token("0", {"0": 0.9, "<end>": 0.1})
-        reading = read_answer([first, second], TEN)
-        assert reading.probabilities == pytest.approx({"1": 0.05, "10": 0.45, "9": 0.3, "8": 0.2})
-
-    def test_fifteen_is_no_answer(self):
-        reading = read_answer([token("1", {"1": 1.0}), token("5", {"5": 0.8, "0": 0.2})], TEN)
-        assert reading.probabilities == pytest.approx({"10": 0.2, "1": 0.0})
-
-    def test_a_one_that_was_not_chosen_stays_open(self):
-        reading = read_answer([token("9", {"9": 0.6, "1": 0.4})], TEN)
-        assert reading.probabilities == pytest.approx({"9": 0.6})
-        assert reading.unsplit_one == pytest.approx(0.4)
-
-    def test_on_a_scale_without_ten_a_one_is_a_one(self):
-        reading = read_answer([token("1", {"1": 0.4, "0": 0.6})], SCALES["0-1"])
-        assert reading.probabilities == pytest.approx({"1": 0.4, "0": 0.6})
-
-    def test_yes_in_any_case(self):
-        reading = read_answer([token("Yes", {"Yes": 0.5, " yes": 0.2, "NO": 0.3})], SCALES["yes-no"])
-        assert reading.probabilities == pytest.approx({"yes": 0.7, "no": 0.3})
-
-    @given(st.dictionaries(st.sampled_from([*TEN, "x", "0", " 7"]), st.floats(0.001, 1), min_size=1))
-    def test_masses_are_never_invented(self, weights):
-        total = sum(weights.values())
-        distribution = {k: w / total for k, w in weights.items()}
-        reading = read_answer([token(max(distribution, key=distribution.__getitem__), distribution)], TEN)
-        read = sum(reading.probabilities.values()) + reading.unsplit_one
-        valid = sum(p for k, p in distribution.items() if k.strip() in TEN)
-        assert read == pytest.approx(valid, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("7", "7"),
-        (" 10.\n", "10"),
-        ("**8**", "8"),
-        ("The person is annoyed by 2 of the points.\nRating: 3", "3"),
-        ("7 out of 10", None),
-        ("7.5", None),
-        ("11", None),
-        ("no idea, maybe", None),
-        ("", None),
-    ],
-)
-def test_parsing_a_sampled_rating(text, answer):
-    assert parse_answer(text, TEN) == answer
-
-
-def test_parsing_yes_and_no():
-    assert parse_answer("Yes.", SCALES["yes-no"]) == "yes"
-    assert parse_answer("Nothing of the kind; yes or no, I cannot say", SCALES["yes-no"]) is None
 
 
 @pytest.mark.parametrize(("text", "samples"), [("logprobs", 0), ("samples", 5), ("samples:9", 9)])
@@ -169,12 +91,16 @@ class TestJudging:
 
     def test_a_provider_that_does_not_continue_is_not_believed(self, converse):
         def answer(prompt):
-            return {"9": 1.0} if prompt[-1].role == "assistant" else {"9": 0.4, "1": 0.6}
+            return {"9": 1.0} if prompt[-1].role == "assistant" else {"9": 0.6, "1": 0.4}
 
-        for score in scores(
-            converse, told(answer)
-        ):  # the second answer is a new one: the "1" counts for nothing
-            assert math.isnan(score.value)
+        for score in scores(converse, told(answer)):  # the second answer is a new one, and tells of no "1"
+            # beside a 9 it is read as a 10, which is told
+            assert score.value == pytest.approx(9.4)
+            assert score.metadata["turns"][0]["undecided"] == pytest.approx(0.4)
+
+    def test_the_one_that_was_chosen_and_ended_counts(self, converse):
+        for score in scores(converse, told({"1": 0.99, "2": 0.01})):
+            assert score.value == pytest.approx(1.01, abs=1e-3)
 
     def test_nonsense_in_a_tenth_of_the_calls_is_counted_and_the_run_goes_on(self, converse):
         judge = told([{"8": 1.0}] * 9 + ["pardon?"])
@@ -183,6 +109,21 @@ class TestJudging:
         assert sum(math.isnan(v) for v in values) == 2
         assert {v for v in values if not math.isnan(v)} == {8.0}
         assert log.results.scores[0].metrics["mean"].value == 8.0
+
+    def test_a_judge_that_was_cut_is_counted_and_the_way_out_is_named(self, converse):
+        for score in scores(converse, told(output("", stop="max_tokens"))):
+            assert (math.isnan(score.value), score.reason, score.metadata["turns_cut"]) == (True, "cut", 1)
+            assert "--model-role 'preference={model: told/model, max_tokens: " in score.explanation
+
+    def test_the_first_error_of_many_judges_is_the_run_s(self, converse):
+        def answer(prompt):
+            raise OSError("the line is dead")
+
+        for judging in ("logprobs", "samples:3"):
+            log = converse(turns=3, roles={"preference": told(answer)}, scorers=[preference(judging=judging)])
+            assert log.status == "error"
+            assert "the line is dead" in log.error.message
+            assert "TaskGroup" not in log.error.message
 
     def test_an_unscored_turn_is_left_out_of_the_mean_and_counted(self, converse):
         judge = told(lambda prompt: "?" if prompt[-1].text.count("[assistant]") == 2 else {"6": 1.0})
