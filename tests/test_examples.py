@@ -11,7 +11,6 @@ from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalLog, read_eval_log, write_eval_log
 from inspect_ai.model import (
     ChatMessageAssistant,
-    ChatMessageSystem,
     ChatMessageTool,
     ChatMessageUser,
     ContentImage,
@@ -20,9 +19,10 @@ from inspect_ai.model import (
     messages_to_openai,
 )
 from inspect_ai.solver import generate, use_tools
-from inspect_ai.tool import ToolCall, ToolCallError, ToolInfo, ToolParams, tool
+from inspect_ai.tool import ToolCall, ToolCallError, tool
 
-from providers.local.chat import _row, _schema
+from providers.chat.errors import NotTextError
+from providers.chat.messages import chat_message
 from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
 from scorers.influence import influence
@@ -34,7 +34,6 @@ from solvers.veto import Veto
 from tests.conftest import the_samples
 from tests.told import asked, output, told
 from training.examples import READ_AT_ONCE, LogError, Mark, rows_of_log
-from training.messages import NotTextError, chat_message, error_prefix, tool_schemas
 
 BEST = Mark(True, 7.5, 1, "chess-1")
 
@@ -361,28 +360,13 @@ class TestErrors:
 
 
 class TestMessages:
-    CALL = ToolCall(id="c", function="look", arguments={"place": "x", "deep": {"to": [1, None]}})
-
-    @pytest.mark.parametrize(
-        "message",
-        [
-            ChatMessageSystem(content="s"),
-            ChatMessageUser(content=[ContentText(text="a"), ContentText(text="b")]),
-            ChatMessageAssistant(content="t"),
-            ChatMessageAssistant(content="t", tool_calls=[CALL, CALL]),
-            ChatMessageTool(content="r", function="look", tool_call_id="c"),
-            ChatMessageTool(
-                content="", function="look", tool_call_id="c", error=ToolCallError("unknown", "No such room.")
-            ),
-        ],
-    )
-    def test_the_local_provider_shows_its_model_the_same(self, message):
-        assert chat_message(message, tool_error=error_prefix("local/some/folder")) == _row(message)
-
-    def test_the_local_provider_shows_its_model_the_same_tools(self):
-        info = ToolInfo(name="look", description="Looks.", parameters=ToolParams())
-        assert tool_schemas([info]) == [_schema(info)]
-        assert tool_schemas([]) is None
+    def test_a_thought_goes_to_a_server_as_inspect_sends_it(self):
+        for internal in (None, "reasoning_content"):
+            thought = ContentReasoning(reasoning="Hm.", internal=internal)
+            message = ChatMessageAssistant(content=[thought, ContentText(text="Hi.")])
+            (sent,) = asyncio.run(messages_to_openai([message]))
+            told = chat_message(message, model="vllm/some/model")
+            assert {k: told.get(k) for k in sent} == dict(sent)
 
     @pytest.mark.parametrize("model", ["vllm/some/model:/adapter", "openai/gpt-4.1", "miniature/agent"])
     def test_errors_of_tools_are_told_as_the_provider_tells_them(self, model):
@@ -391,7 +375,7 @@ class TestMessages:
         )
         (openai,) = asyncio.run(messages_to_openai([message]))
         expected = "Gone." if model.startswith("miniature") else openai["content"]  # pyright: ignore
-        assert chat_message(message, tool_error=error_prefix(model))["content"] == expected
+        assert chat_message(message, model=model)["content"] == expected
 
     def test_what_no_template_can_be_given(self):
         with pytest.raises(NotTextError, match="message of the user holds image"):

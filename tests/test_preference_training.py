@@ -9,8 +9,7 @@ from tests.tiny_models import tiny_model
 from tests.training_jobs import job_of, row, rows_of
 from training import worker
 from training.algorithms import dpo, kto
-from training.algorithms.chat_text import Text
-from training.algorithms.rows import TokenRow
+from training.algorithms.rows import Text, TokenRow
 from training.base_models import CannotTrain
 
 

@@ -1,6 +1,7 @@
 """What the loss is on: the agent's words and the end of its turn, in every family of chat templates."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,10 +9,12 @@ import pytest
 from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from providers.local.chat import Chat
+from providers.chat.choice import Readers, TemplateChoice
+from providers.chat.completion import complete
+from providers.local.speech import Speech
 from tests.tiny_models import tiny_model, tiny_tokenizer
 from training.algorithms import dpo, kto, sft
-from training.algorithms.chat_text import ChatText
+from training.algorithms.rows import token_rows
 from training.base_models import CannotTrain
 from training.job import Job
 from training.settings import Tuning
@@ -175,6 +178,10 @@ def spoken(*, tools: bool) -> list[dict]:
     return talk + (traffic if tools else [])
 
 
+def reader_of(tokenizer: Any) -> Any:
+    return Readers(tokenizer, [], TemplateChoice(), "tiny").on(None)
+
+
 def job_of(base: Path, tmp_path: Path, algorithm: str) -> Job:
     return Job(
         base=str(base),
@@ -223,8 +230,7 @@ def test_the_loss_is_on_the_agents_words_and_its_end_of_turn_alone(
     s = STYLES[style]
     assert sorted(learnt for _, learnt in parts) == sorted(s.before + said + s.end for said in used)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    placed = ChatText(tokenizer, "x").placed(seen)
-    prompt = tokenizer.apply_chat_template(placed, tools=tools, tokenize=False, add_generation_prompt=True)
+    prompt = reader_of(tokenizer).template.prompt(seen, tools)
     assert {before for before, _ in parts} == {prompt}
     for foreign in ("You are Alpha.", "Kim", "Scripted", *(["Monday", "No seat left."] if is_tool else [])):
         assert foreign in prompt
@@ -264,14 +270,18 @@ def test_what_a_template_cannot_write_is_left_out_and_counted(style: str, base: 
 @pytest.mark.parametrize("style", ["llama", "gemma", "qwen"], indirect=True)
 def test_training_sees_the_prompt_that_rollouts_saw(style: str, base: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
-    in_rollout = Chat(tokenizer, None, "tiny").tokens(
-        [
-            ChatMessageSystem(content="You are Alpha."),
-            ChatMessageUser(content="Hi."),
-            ChatMessageAssistant(content="<think>\nhm\n</think>\n\nHello."),
-            ChatMessageSystem(content="Be brief."),
-            ChatMessageUser(content="What now?"),
-        ]
+    in_rollout = (
+        Speech(tokenizer, [], TemplateChoice(), "tiny")
+        .prompt(
+            [
+                ChatMessageSystem(content="You are Alpha."),
+                ChatMessageUser(content="Hi."),
+                ChatMessageAssistant(content="<think>\nhm\n</think>\n\nHello."),
+                ChatMessageSystem(content="Be brief."),
+                ChatMessageUser(content="What now?"),
+            ]
+        )
+        .tokens
     )
     seen = [
         {"role": "system", "content": "You are Alpha."},
@@ -281,9 +291,8 @@ def test_training_sees_the_prompt_that_rollouts_saw(style: str, base: Path) -> N
         {"role": "user", "content": "What now?"},
     ]
 
-    text = ChatText(tokenizer, "tiny").row(row(seen, "Sleep.", True), "row 1")
+    text = complete(reader_of(tokenizer), seen, {"role": "assistant", "content": "Sleep."}, None)
 
-    assert text is not None
     assert tokenizer(text.prompt, add_special_tokens=False)["input_ids"] == in_rollout
     assert "You are Alpha.\n\nBe brief." in text.prompt
 
@@ -295,9 +304,10 @@ def written(style: str, said: str | dict, *, template: str | None = None) -> str
     tokenizer = tokenizer_of(style)
     if template is not None:
         tokenizer.chat_template = template
-    text = ChatText(tokenizer, "tiny").row(row(HI, said, True), "row 1")
-    assert text is not None
-    return text.completion
+    message = {"content": said} if isinstance(said, str) else said
+    done = complete(reader_of(tokenizer), HI, {"role": "assistant", **message}, None)
+    assert done.written is not None
+    return done.written
 
 
 def test_thoughts_are_learnt_as_they_were_written() -> None:
@@ -326,16 +336,12 @@ def test_a_turn_that_the_template_leaves_open_is_ended() -> None:
     assert written("qwen", "Yes.", template=plain) == "Yes.</IM>"
 
 
-def test_a_template_that_writes_the_prompt_differently_before_a_reply_is_an_error() -> None:
-    counts = "{{- messages | length -}}" + QWEN
-    with pytest.raises(
-        CannotTrain, match=r"row 1: the chat template of tiny writes the prompt differently.*'1"
-    ):
-        written("qwen", "Yes.", template=counts)
+def test_where_a_template_writes_the_prompt_differently_before_a_reply_the_prompt_is_what_was_seen() -> None:
+    assert written("qwen", "Yes.", template="{{- messages | length -}}" + QWEN) == "Yes.</IM>"
 
 
-def test_a_template_that_refuses_is_named_with_the_row() -> None:
-    tokenizer = tokenizer_of("gemma")
-    twice = [*HI, *HI]
-    with pytest.raises(CannotTrain, match=r"row 7: the chat template of tiny refuses .*take turns"):
-        ChatText(tokenizer, "tiny").row(row(twice, "Yes.", True), "row 7")
+@pytest.mark.parametrize("style", ["gemma"], indirect=True)
+def test_a_template_that_refuses_is_named_with_the_row(style: str, base: Path, tmp_path: Path) -> None:
+    rows = [row(HI, "Yes.", True), row([*HI, *HI], "Yes.", True)]
+    with pytest.raises(CannotTrain, match=r"row 2 .*: the chat template of .* refuses .*take turns"):
+        token_rows(rows, tokenizer_of(style), job_of(base, tmp_path, "ei"), Counter())  # pyright: ignore

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from providers.chat.choice import Readers, TemplateChoice, generation_ends
+from providers.chat.completion import complete
 from training.examples import Example
 from training.files import read_jsonl, write_json, write_jsonl
 from training.job import read_trained
@@ -28,6 +30,9 @@ class Question(BaseModel):
 
     base: str
     revision: str | None = None
+    chat_template: Path | None = None
+    thinking: bool | None = None
+    template_options: dict[str, Any] = {}
     checkpoint: Path
     dtype: str | None = None
     replies: Path
@@ -65,12 +70,13 @@ def _divergence(question: Question) -> dict[str, Any]:
     import torch
     from transformers import AutoTokenizer
 
-    from training.algorithms.chat_text import ChatText
-
     rows = read_jsonl(question.replies)
     tokenizer: Any = AutoTokenizer.from_pretrained(question.base, revision=question.revision)
-    chat = ChatText(tokenizer, question.base)
-    pairs = [found for row in rows if (found := _tokens(tokenizer, chat, row)) is not None]
+    template = None if question.chat_template is None else str(question.chat_template)
+    choice = TemplateChoice(template, question.thinking, question.template_options)
+    ends = generation_ends(question.base, question.revision, tokenizer)
+    readers = Readers(tokenizer, ends, choice, question.base)
+    pairs = [found for row in rows if (found := _tokens(tokenizer, readers, row)) is not None]
     with torch.inference_mode():
         total, tokens = _summed(question, pairs)
     return {
@@ -81,13 +87,17 @@ def _divergence(question: Question) -> dict[str, Any]:
     }
 
 
-def _tokens(tokenizer: Any, chat: Any, row: Example) -> tuple[list[int], int] | None:
+def _tokens(tokenizer: Any, readers: Readers, row: Example) -> tuple[list[int], int] | None:
     """Ids of prompt and reply, and where the reply begins; None if the template cannot write the reply."""
-    text = chat.row(row, f"{row['sample']}, turn {row['turn']}")
-    if text is None:
+    from training.algorithms.rows import recorded_row
+
+    if (recorded := recorded_row(row, tokenizer)) is not None:
+        return [*recorded.prompt, *recorded.completion], len(recorded.prompt)
+    reader = readers.on(row.get("clock"), served=bool(row.get("served")))
+    done = complete(reader, row["prompt"], row["completion"][0], row["tools"])
+    if done.written is None:
         return None
-    head = tokenizer(text.prompt, add_special_tokens=False)["input_ids"]
-    tail = tokenizer(text.completion, add_special_tokens=False)["input_ids"]
+    head, tail = reader.template.tokens(done.prompt), reader.template.tokens(done.written)
     return [*head, *tail], len(head)
 
 

@@ -9,13 +9,15 @@ what the scenario's opening says in the agent's name, has no event of the agent.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log, read_eval_log_samples_by_id
 from inspect_ai.model import ChatMessageAssistant
 
-from training.messages import NotTextError, chat_message, error_prefix, tool_schemas
+from providers.chat.errors import NotTextError
+from providers.chat.messages import chat_message, is_served, tool_schemas
+from providers.chat.token_record import clock_of, packed, tokens_of
 from training.policies import RunError
 
 
@@ -57,6 +59,16 @@ class Example(TypedDict):
 
     checkpoint: str | None
     """Who generated: `base`, or a checkpoint's folder relative to the run folder."""
+
+    tokens: NotRequired[dict[str, str] | None]
+    """Token ids as they went into the model (`prompt`) and came out (`written`), if the log holds them; see
+    `providers/chat/token_record.py`."""
+
+    clock: NotRequired[str | None]
+    """The day (ISO) that the model's chat template was told."""
+
+    served: NotRequired[bool]
+    """A server rendered the prompt."""
 
 
 READ_AT_ONCE = 64
@@ -154,6 +166,7 @@ def _rows(
         for key, sample in zip(lot, _samples(log, lot), strict=True):
             mark = chosen[key]
             generations = _generations(log, sample)
+            by_message = {e.output.message.id or "": e for e in generations}
             if not generations:
                 left_out["no_generation"] += 1
             for turn, event in enumerate(generations, start=1):
@@ -179,6 +192,9 @@ def _rows(
                     rank=mark.rank,
                     group=mark.group,
                     checkpoint=checkpoint,
+                    tokens=_tokens(by_message, event),
+                    clock=clock_of(event) or _day_of(sample),
+                    served=is_served(event.model),
                 )
 
 
@@ -222,5 +238,16 @@ def _unusable(event: ModelEvent) -> str | None:
 
 def _messages(event: ModelEvent) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What the agent's model was given, and what it wrote."""
-    told = error_prefix(event.model)
-    return [chat_message(m, tool_error=told) for m in event.input], [chat_message(event.output.message)]
+    told = [chat_message(message, model=event.model) for message in event.input]
+    return told, [chat_message(event.output.message)]
+
+
+def _tokens(events: Mapping[str, ModelEvent], event: ModelEvent) -> dict[str, str] | None:
+    found = tokens_of(events, event.output.message.id or "")
+    return None if found is None else {"prompt": packed(found.prompt), "written": packed(found.written)}
+
+
+def _day_of(sample: EvalSample) -> str | None:
+    """The day on which a conversation began: what a server's template was told."""
+    started = sample.started_at
+    return str(started)[:10] if started else None

@@ -27,6 +27,12 @@ class Job(BaseModel):
     chat_template: Path | None = None
     """Jinja file with the chat template that the rollouts used. None: the base's own."""
 
+    thinking: bool | None = None
+    """Thoughts were turned on or off in the rollouts. None: as the template has them."""
+
+    template_options: dict[str, Any] = {}
+    """Other variables of the template in the rollouts."""
+
     examples: Path
     """JSONL, see `training/examples.py`."""
 

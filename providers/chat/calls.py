@@ -163,8 +163,7 @@ def _json_at(text: str, start: int) -> tuple[Any, int]:
 
 
 def _json_values(text: str) -> Iterator[Any]:
-    """JSON values that make up a whole text, one after the other with `;` or white space; lists one by one.
-    """
+    """JSON values that make up a whole text, with `;` or white space between them; lists one by one."""
     rest = text.strip()
     while rest:
         value, end = _json_at(rest, 0)

@@ -2,7 +2,8 @@
 turn.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from providers.chat.reading import ReplyReader, without_ends
@@ -45,6 +46,7 @@ def complete(
     rows = template.placed(messages)
     prompt = template.render(rows, tools, prompted=True)
     frame = frame_of(reader.replies, rows, tools)
+    reply = template.parted(reply)
     row = template.row(reply)
     last = "tool" if rows and rows[-1]["role"] == "tool" else "user"
     if not row.get("tool_calls") and not row.get("reasoning_content"):
@@ -124,14 +126,49 @@ def _comes_back(
     read = reader.read(reader.unended(written), last=last, tools=tools if row.get("tool_calls") else None)
     calls = [(c["function"]["name"], c["function"]["arguments"]) for c in reply.get("tool_calls") or []]
     said, thought = str(reply["content"] or "").strip(), str(reply.get("reasoning_content") or "").strip()
-    if shown(read.text).strip() != said or shown(read.reasoning or "").strip() != thought:
+    known = reader.calls is not None or not calls
+    if (known and shown(read.text).strip() != said) or shown(read.reasoning or "").strip() != thought:
         return False
+    if calls and reader.calls is None:
+        return _in_order(written, [said, *(part for call in calls for part in _parts(*call))])
     if [(c.name, _shown_in(c.arguments)) for c in read.calls] != calls:
         return False
     if not (said and calls):
         return True
     spoken = written.find(row["content"].strip())
     return 0 <= spoken < written.find(calls[0][0], spoken + len(row["content"].strip()))
+
+
+def _in_order(text: str, parts: Sequence[str]) -> bool:
+    """Every part is there, one after the other: what can be seen of calls in a form that is not known."""
+    at, text = 0, shown(text)
+    for part in parts:
+        places = [(text.find(form, at), form) for form in (part, json.dumps(part, ensure_ascii=False)[1:-1])]
+        there = [(found, form) for found, form in places if found >= 0]
+        if not there:
+            return False
+        found, form = min(there)
+        at = found + len(form)
+    return True
+
+
+def _parts(name: str, arguments: Any) -> list[str]:
+    """The name of a call, its arguments' names and their words, in order."""
+    return [name, *_leaves(arguments)]
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield json.dumps(value)
 
 
 def _shown_in(value: Any) -> Any:

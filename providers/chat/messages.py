@@ -7,6 +7,7 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageTool,
+    Content,
     ContentReasoning,
     ContentText,
 )
@@ -14,18 +15,25 @@ from inspect_ai.tool import ToolInfo
 
 from providers.chat.errors import NotTextError
 
+THINK = "<think>\n{}\n</think>"
+
 OPENAI_STYLE = frozenset(
     {"azureai", "fireworks", "groq", "openai", "openai-api", "openrouter", "sglang", "together", "vllm"}
 )
 """Providers that send messages in OpenAI's form, where the error of a tool is told as `Error: ...`."""
 
 
+def is_served(model: str) -> bool:
+    """Whether a model, as Inspect names it, is a server's that takes messages in OpenAI's form."""
+    return model.partition("/")[0] in OPENAI_STYLE
+
+
 def error_prefix(model: str) -> str:
     """What a model, as Inspect names it, is told before the error of a tool."""
-    return "Error: " if model.partition("/")[0] in OPENAI_STYLE else ""
+    return "Error: " if is_served(model) else ""
 
 
-def chat_message(message: ChatMessage, *, tool_error: str = "") -> dict[str, Any]:
+def chat_message(message: ChatMessage, *, model: str = "") -> dict[str, Any]:
     """A message as chat templates take it: role and content, with tool traffic and reasoning.
 
     Arguments of tool calls stay objects: `ChatTemplate` gives them to a template in the form that it takes.
@@ -33,7 +41,9 @@ def chat_message(message: ChatMessage, *, tool_error: str = "") -> dict[str, Any
 
     Args:
         message: A message of the transcript, or of a model's input.
-        tool_error: Put before the error of a tool, see `error_prefix`.
+        model: That it was given to, as Inspect names it. To a server Inspect sends thoughts and the words
+        after
+            them in a form of its own.
 
     Raises:
         NotTextError: An image, or anything else but text and reasoning.
@@ -42,7 +52,9 @@ def chat_message(message: ChatMessage, *, tool_error: str = "") -> dict[str, Any
         raise NotTextError(f"a message of the {message.role} holds {foreign}, not only text")
     row: dict[str, Any] = {"role": message.role, "content": message.text}
     if isinstance(message, ChatMessageAssistant):
-        if reasoning := _reasoning(message):
+        if is_served(model) and not isinstance(message.content, str):
+            row |= _as_sent(message.content)
+        elif reasoning := _reasoning(message):
             row["reasoning_content"] = reasoning
         if message.tool_calls:
             row["tool_calls"] = [
@@ -55,7 +67,7 @@ def chat_message(message: ChatMessage, *, tool_error: str = "") -> dict[str, Any
             ]
     if isinstance(message, ChatMessageTool):
         if message.error is not None:
-            row["content"] = tool_error + message.error.message
+            row["content"] = error_prefix(model) + message.error.message
         row |= {"name": message.function, "tool_call_id": message.tool_call_id}
     return row
 
@@ -75,6 +87,24 @@ def tool_schemas(tools: Sequence[ToolInfo]) -> list[dict[str, Any]] | None:
         }
         for tool in tools
     ]
+
+
+def _as_sent(parts: Sequence[Content]) -> dict[str, Any]:
+    """Parts of an assistant's message as Inspect sends them to a server.
+
+    A thought that the server itself has told apart goes back apart; any other stands in the words. A line
+    break stands before every part. Source: `inspect_ai.model.messages_to_openai`, inspect-ai 0.3.285.
+    """
+    content, row = "", dict[str, Any]()
+    for part in parts:
+        if isinstance(part, ContentReasoning):
+            if str(part.internal) in ("reasoning", "reasoning_content", "reasoning_details"):
+                row["reasoning_content"] = part.reasoning
+            else:
+                content += f"\n{THINK.format(part.reasoning)}\n"
+        elif isinstance(part, ContentText):
+            content += f"\n{part.text}"
+    return {**row, "content": content}
 
 
 def _foreign(message: ChatMessage) -> str | None:

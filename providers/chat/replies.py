@@ -88,8 +88,7 @@ class Replies:
         return None if written is None else self._one_turn(written)
 
     def _without_appendix(self, closed: str, rows: Sequence[Row], tools: Tools) -> str:
-        """Without what the template puts at the end of every conversation: instructions, or the next header.
-        """
+        """Without what the template puts at the end of every conversation, e.g. the next header."""
         always = after_asked(self.template.render(rows, tools))
         if always != self._opened(rows[-1]["role"], tools):
             return closed
@@ -244,8 +243,7 @@ class Replies:
         return prompt[len(closed) :] or "\0"
 
     def _lead(self, prompt: str, head: str) -> tuple[str, str | None]:
-        """What comes between prompt and words, and the prompt's open thought, from what follows the question.
-        """
+        """What comes between prompt and words, and the prompt's open thought."""
         form = self.thoughts
         header, marks = form.header(prompt)
         if marks and form.closing not in marks:

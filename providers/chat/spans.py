@@ -301,8 +301,7 @@ class ConversationSpans:
         return max((t for t in self.template.special if text.startswith(t)), key=len, default=None)
 
     def _tail(self, marked: _Marked, last: _Place, tools: Tools) -> str | None:
-        """What stands after a mark if the conversation ends with its message; None if it may not end there.
-        """
+        """What stands after a mark if the conversation ends with its message; None if it may not."""
         try:
             bare, places = _unmarked(self._render(marked.up_to(last.message), tools, prompted=False))
         except ChatTemplateError:

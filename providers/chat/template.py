@@ -8,7 +8,15 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from providers.chat.errors import ChatTemplateError
-from providers.chat.words import CUT, control_strings, shown, spelled_out, spelled_out_in, tokens_of_all
+from providers.chat.words import (
+    CUT,
+    control_strings,
+    shown,
+    spelled_out,
+    spelled_out_in,
+    tokens_of_all,
+    without_thought_in_line,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -66,6 +74,8 @@ class ChatTemplate:
         options: Variables of the template, e.g. `enable_thinking`.
         clock: The day that `strftime_now` tells.
         ends: Tokens that end a generation, as the model's generation config lists them.
+        spells_out: Words that spell control strings stay words; otherwise they become the tokens, as on
+        servers.
 
     Raises:
         ChatTemplateError: There is no template.
@@ -80,6 +90,7 @@ class ChatTemplate:
         options: Mapping[str, Any] | None = None,
         clock: date | None = None,
         ends: Sequence[str] = (),
+        spells_out: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         self.source = source
@@ -93,7 +104,8 @@ class ChatTemplate:
                 f"{source} has no chat template; name a file with one (chat_template=<file.jinja>), "
                 "or use the model's instruction-tuned version"
             )
-        self.controls = control_strings(tokenizer)
+        self._spells_out = spells_out
+        self._controls = control_strings(tokenizer)
 
     # -- text -------------------------------------------------------------------------------------
 
@@ -115,7 +127,7 @@ class ChatTemplate:
         """The messages in the form that the template takes, words that spell control strings spelled out."""
         system = [str(m["content"]) for m in messages if m["role"] == "system"]
         rows = [self.row(m) for m in messages if m["role"] != "system"]
-        words = spelled_out("\n\n".join(system), self.controls)
+        words = self._words("\n\n".join(system))
         if rows and rows[0]["role"] == "assistant" and not self.lets_assistant_open:
             rows = [{"role": "user", "content": BEGIN}, *rows]
         if not words:
@@ -126,13 +138,20 @@ class ChatTemplate:
             return [{"role": "user", "content": f"{words}\n\n{rows[0]['content']}"}, *rows[1:]]
         return [{"role": "user", "content": words}, *rows]
 
+    def parted(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A reply that holds its thought in the text, with the thought apart."""
+        if not self._spells_out or message["role"] != "assistant" or message.get("reasoning_content"):
+            return message
+        return {**message, **without_thought_in_line(str(message["content"] or ""))}
+
     def row(self, message: Mapping[str, Any]) -> Row:
         """One message in that form."""
+        message = self.parted(message)
         row = dict(message)
-        row["content"] = spelled_out(str(message["content"] or ""), self.controls)
+        row["content"] = self._words(str(message["content"] or ""))
         if reasoning := message.get("reasoning_content"):
             # templates read one name or the other
-            row["reasoning_content"] = row["reasoning"] = spelled_out(str(reasoning), self.controls)
+            row["reasoning_content"] = row["reasoning"] = self._words(str(reasoning))
         if calls := message.get("tool_calls"):
             row["tool_calls"] = [self._call(call) for call in calls]
         if message.get("tool_call_id") is not None:
@@ -162,12 +181,16 @@ class ChatTemplate:
     @cached_property
     def identity(self) -> str:
         """Names the rendering: digest of the template, its variables and, where it asks for it, the day."""
-        text = self.tokenizer.get_chat_template(self.template)
         told: list[Any] = [self.template or self.tokenizer.chat_template, self.options]
-        if "strftime_now" in str(text) and self.clock != CLOCK:
+        if self.asks_the_day and self.clock != CLOCK:
             told.append(self.clock.isoformat())
         written = json.dumps(told, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+    @cached_property
+    def asks_the_day(self) -> bool:
+        """It writes the date."""
+        return "strftime_now" in str(self.tokenizer.get_chat_template(self.template))
 
     @cached_property
     def special(self) -> frozenset[str]:
@@ -262,7 +285,9 @@ class ChatTemplate:
 
     def _call(self, call: Mapping[str, Any]) -> Row:
         function = call["function"]
-        given: Any = spelled_out_in(function["arguments"], self.controls)
+        given: Any = function["arguments"]
+        if self._spells_out:
+            given = spelled_out_in(given, self._controls)
         if isinstance(given, str) and self.arguments == "object":
             given = _object(given)
         if not isinstance(given, str) and self.arguments == "json":
@@ -271,6 +296,9 @@ class ChatTemplate:
         if call.get("id") is not None:
             told["id"] = self._identity(str(call["id"]))
         return told
+
+    def _words(self, text: str) -> str:
+        return spelled_out(text, self._controls) if self._spells_out else text
 
     def _identity(self, identity: str) -> str:
         if not self.short_ids or (len(identity) == 9 and identity.isalnum()):

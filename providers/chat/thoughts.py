@@ -59,8 +59,7 @@ class Thoughts(NamedTuple):
         return self._block(r"\s*").sub("", text, count=1)
 
     def without_leading_block(self, text: str, head: str) -> str:
-        """A reply without an empty thought at its beginning, and the white space that `head` has after one.
-        """
+        """A reply without an empty thought at its beginning, and the white space that `head` has after it."""
         begin = re.match(rf"(\s*){self._block('').pattern}", text)
         if begin is None:
             return text

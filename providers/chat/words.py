@@ -19,6 +19,12 @@ THOUGHT_TAGS = re.compile(r"</?(?:think|thinking|thought|reasoning|seed:think|mm
 """
 
 
+THOUGHT_IN_LINE = re.compile(
+    r"\A(?:\s*<think>(?P<marked>.*?)</think>|(?P<open>[^<]*?)\n</think>(?=\s*\n))\s*(?P<words>.*)\Z",
+    re.DOTALL,
+)
+
+
 def control_strings(tokenizer: Any) -> frozenset[str]:
     """Strings that the tokenizer reads as tokens of their own wherever they stand."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values()}
@@ -30,6 +36,18 @@ def spelled_out(text: str, controls: frozenset[str]) -> str:
     """The text with `CUT` in every control string and thought tag in it."""
     text = text.replace(CUT, "")
     return _pattern(controls).sub(lambda found: found[0][0] + CUT + found[0][1:], text)
+
+
+def without_thought_in_line(text: str) -> dict[str, str]:
+    """A reply with its thought in the text, as data sets have them: `content` and `reasoning_content`.
+
+    The thought stands in marks at the beginning, or its mark at the end has a line of its own (where a prompt
+    opened it). Any other mark is a word.
+    """
+    found = THOUGHT_IN_LINE.match(text)
+    if found is None:
+        return {"content": text}
+    return {"content": found["words"], "reasoning_content": (found["marked"] or found["open"] or "").strip()}
 
 
 def spelled_out_in(value: Any, controls: frozenset[str]) -> Any:

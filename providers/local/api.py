@@ -28,12 +28,13 @@ from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from inspect_ai.util import collect
 
 from providers.chat.calls import Call
+from providers.chat.choice import TemplateChoice
 from providers.chat.reading import Reply, call_id
 from providers.chat.token_record import KEY, TokenLog
 from providers.local.adapters import check_adapter
 from providers.local.engine import Engine, EngineOptions, Generated, T, engine_for
 from providers.local.sampling import Settings
-from providers.local.speech import THOUGHT_TOKENS, Prompt, Speech, SpeechOptions
+from providers.local.speech import THOUGHT_TOKENS, Prompt, Speech
 from providers.local.watching import Watch
 from providers.local.weights import check_base
 from providers.seeds import CallSeeds
@@ -81,7 +82,7 @@ class LocalAPI(ModelAPI):
         **options: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
-        known = {*EngineOptions._fields, *SpeechOptions._fields} - {"path"}
+        known = {*EngineOptions._fields, *TemplateChoice._fields} - {"path"}
         if unknown := sorted(set(options) - known):
             raise ValueError(
                 f"local/ takes no option {', '.join(unknown)}; it takes {', '.join(sorted(known))}"
@@ -89,7 +90,7 @@ class LocalAPI(ModelAPI):
         base, adapter = split_name(model_name)
         loaded = {name: value for name, value in options.items() if name in EngineOptions._fields}
         self.options = EngineOptions(path=base, **loaded)
-        self._said = SpeechOptions(**{k: v for k, v in options.items() if k in SpeechOptions._fields})
+        self._said = TemplateChoice.of(options)
         self._speech: Speech | None = None
         self.adapter_folder = None if adapter is None else Path(adapter).expanduser()
         self._loaded: tuple[Engine, str] | None = None
@@ -257,7 +258,7 @@ class LocalAPI(ModelAPI):
                 self._tokens.record(c.message.id or "", prompt.tokens, a.written.tokens, earlier)
                 for c, a in zip(choices, answers, strict=True)
             ],
-            "clock": self.speech.template.clock.isoformat(),
+            "clock": self.speech.clock.isoformat(),
         }
 
     def _overflow(self, length: int) -> ModelOutput:

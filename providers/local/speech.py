@@ -1,21 +1,18 @@
 """How a model in this process is spoken to and read: tokens of a prompt, and a generation as a message."""
 
-import copy
-import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inspect_ai.model import ChatMessage
 from inspect_ai.tool import ToolInfo
 
+from providers.chat.choice import Readers, TemplateChoice
 from providers.chat.completion import started
 from providers.chat.errors import ChatTemplateError
 from providers.chat.messages import chat_message, tool_schemas
-from providers.chat.reading import Reply, ReplyReader, reader_for
+from providers.chat.reading import Reply, ReplyReader
 from providers.chat.replies import frame_of
-from providers.chat.template import SWITCHES, ChatTemplate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,15 +21,6 @@ THOUGHT_TOKENS = 2048
 """A thought may take so many tokens beside those of the answer, unless `reasoning_tokens` says another
 number.
 """
-
-
-class SpeechOptions(NamedTuple):
-    """What `-M` says about the chat template."""
-
-    chat_template: str | None = None
-    thinking: bool | None = None
-    template_options: Mapping[str, Any] | None = None
-    date: str | datetime.date | None = None
 
 
 class Prompt(NamedTuple):
@@ -53,7 +41,7 @@ class Speech:
     Args:
         tokenizer: Of the model.
         ends: Token ids that end a generation.
-        options: See there.
+        choice: Its template.
         source: What to call the model in messages.
 
     Raises:
@@ -64,20 +52,13 @@ class Speech:
     """
 
     def __init__(
-        self, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int], options: SpeechOptions, source: str
+        self, tokenizer: "PreTrainedTokenizerBase", ends: Sequence[int], choice: TemplateChoice, source: str
     ) -> None:
-        if options.chat_template is not None:
-            tokenizer = copy.copy(tokenizer)
-            tokenizer.chat_template = _file(options.chat_template)
-        self.tokenizer = tokenizer
-        self.template = ChatTemplate(
-            tokenizer,
-            source=source,
-            options=_variables(tokenizer, options, source),
-            clock=_day(options.date),
-            ends=[str(token) for token in tokenizer.convert_ids_to_tokens(list(ends))],
-        )
-        self.reader: ReplyReader = reader_for(self.template)
+        readers = Readers(tokenizer, ends, choice, source)
+        self.tokenizer = readers.tokenizer
+        self.clock = choice.day
+        self.reader: ReplyReader = readers.on(self.clock)
+        self.template = self.reader.template
 
     def prompt(self, messages: Sequence[ChatMessage], tools: Sequence[ToolInfo] = ()) -> Prompt:
         """The prompt for the assistant's next words.
@@ -194,33 +175,3 @@ class Budget:
 def _until(text: str, stop: Sequence[str]) -> str:
     cut = min((at for s in stop if (at := text.find(s)) >= 0), default=None)
     return text if cut is None else text[:cut]
-
-
-def _file(path: str) -> str:
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ChatTemplateError(f"chat_template={path}: {reason}; name a Jinja file") from None
-
-
-def _variables(tokenizer: Any, options: SpeechOptions, source: str) -> dict[str, Any]:
-    """Variables of the template, the switch for thoughts among them."""
-    given = dict(options.template_options or {})
-    if options.thinking is None:
-        return given
-    switch = ChatTemplate(tokenizer, source=source, options=given).switch
-    if switch is None:
-        raise ChatTemplateError(
-            f"the chat template of {source} has no switch that turns thoughts on and off; leave thinking out"
-        )
-    return {**given, switch: SWITCHES[switch][bool(options.thinking)]}
-
-
-def _day(told: str | datetime.date | None) -> datetime.date:
-    if isinstance(told, datetime.date):
-        return told
-    try:
-        return datetime.date.today() if told is None else datetime.date.fromisoformat(told)
-    except ValueError:
-        raise ValueError(f"date={told!r} is no day; write it as 2026-01-31") from None

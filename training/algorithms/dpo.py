@@ -11,7 +11,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from training.algorithms.fitting import Prepared, configuration, fit
 from training.algorithms.kto import refer_to_base, reference_model
-from training.algorithms.rows import TokenRow, as_text, token_rows
+from training.algorithms.rows import TokenRow, as_text, token_rows, train_on_tokens
 from training.base_models import CannotTrain, load_policy, load_tokenizer
 from training.examples import Example
 from training.job import Job, Trained
@@ -55,6 +55,14 @@ def prepare(job: Job, rows: Sequence[Example]) -> Prepared:
         train_dataset=Dataset.from_list([_row(pair) for pair in pairs]),
         processing_class=tokenizer,
         peft_config=adapter,
+    )
+    train_on_tokens(
+        trainer,
+        {
+            "prompt_ids": [pair.chosen.prompt for pair in pairs],
+            "chosen_ids": [pair.chosen.completion for pair in pairs],
+            "rejected_ids": [pair.rejected.completion for pair in pairs],
+        },
     )
     refer_to_base(trainer, job)
     return Prepared(trainer, tokenizer, len(pairs), left_out)

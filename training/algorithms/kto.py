@@ -10,7 +10,7 @@ from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
 from training.algorithms.fitting import Prepared, configuration, fit
-from training.algorithms.rows import TokenRow, as_text, token_rows
+from training.algorithms.rows import TokenRow, as_text, token_rows, train_on_tokens
 from training.base_models import CannotTrain, divided_batch, load_full, load_policy, load_tokenizer, processes
 from training.examples import Example
 from training.job import Job, Trained
@@ -62,14 +62,16 @@ def prepare(job: Job, rows: Sequence[Example]) -> Prepared:
         dataloader_drop_last=drops,
     )
     model, adapter = load_policy(job)
+    ordered = mixed(kept, job.seed)
     trainer = KTOTrainer(
         model=model,
         ref_model=reference_model(job),
         args=config,
-        train_dataset=Dataset.from_list([_row(row) for row in mixed(kept, job.seed)]),
+        train_dataset=Dataset.from_list([_row(row) for row in ordered]),
         processing_class=tokenizer,
         peft_config=adapter,
     )
+    train_on_tokens(trainer, _columns(ordered, device_batch, trainer.train_dataset.column_names))
     refer_to_base(trainer, job)
     return Prepared(trainer, tokenizer, len(kept) - left_out["last_batch"], left_out)
 
@@ -99,6 +101,20 @@ def refer_to_base(trainer: Any, job: Job) -> None:
     """Drop TRL's copy of the adapter, so that the reference is the model without one."""
     if job.tuning.reference == "base" and "ref" in getattr(trainer.model, "peft_config", {}):
         trainer.model.delete_adapter("ref")
+
+
+def _columns(rows: Sequence[TokenRow], device_batch: int, names: Sequence[str]) -> dict[str, list[list[int]]]:
+    """Tokens as TRL keeps them; for its estimate of the divergence each prompt has the reply before it in its
+    batch.
+    """
+    columns = {"prompt_ids": [r.prompt for r in rows], "completion_ids": [r.completion for r in rows]}
+    if "KL_completion_ids" not in names:
+        return columns
+    others: list[list[int]] = []
+    for first in range(0, len(rows), device_batch):
+        batch = columns["completion_ids"][first : first + device_batch]
+        others += [batch[-1], *batch[:-1]]
+    return {**columns, "KL_completion_ids": others}
 
 
 def _row(row: TokenRow) -> dict[str, Any]:

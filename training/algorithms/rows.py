@@ -1,18 +1,32 @@
 """Rows in tokens, and which of them cannot be trained on."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from training.algorithms.chat_text import ChatText, Text
+from providers.chat.choice import Readers, TemplateChoice, generation_ends
+from providers.chat.completion import Completion, complete
+from providers.chat.errors import ChatTemplateError
+from providers.chat.token_record import unpacked
 from training.base_models import CannotTrain
 from training.examples import Example
 from training.job import Job
 
 AS_IT_STANDS = "{%- for message in messages -%}{{- message['content'] -}}{%- endfor -%}"
 """Chat template for text that went through the model's own already."""
+
+
+class Text(NamedTuple):
+    """One row."""
+
+    prompt: str
+    """All that the agent saw, up to where its own words begin."""
+
+    completion: str
+    """What it wrote, the token that ends its turn included."""
 
 
 class TokenRow(NamedTuple):
@@ -30,15 +44,33 @@ class TokenRow(NamedTuple):
         return len(self.prompt) + len(self.completion)
 
 
+def readers_of(tokenizer: PreTrainedTokenizerBase, job: Job) -> Readers:
+    """Readers for the conversations of the rollouts.
+
+    Raises:
+        CannotTrain: The chat template cannot be used.
+    """
+    choice = TemplateChoice(
+        None if job.chat_template is None else str(job.chat_template), job.thinking, job.template_options
+    )
+    try:
+        return Readers(tokenizer, generation_ends(job.base, job.revision, tokenizer), choice, job.base)
+    except ChatTemplateError as error:
+        raise CannotTrain(str(error)) from None
+
+
 def token_rows(
     rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase, job: Job, left_out: Counter[str]
 ) -> list[TokenRow]:
     """The rows in tokens, in their order, without those that cannot be trained on whole.
 
+    Where the log holds the tokens of a generation they are taken; otherwise prompt and reply are rendered as
+    the model was prompted and writes.
+
     Args:
         rows: What is to be trained on.
         tokenizer: The model's, with its chat template.
-        job: Tells `max_length`, and whom messages are about.
+        job: Tells `max_length`, the template's variables, and whom messages are about.
         left_out: Counts the others: `too_long` (more than `max_length` tokens; a trainer would cut off
             the agent's words), `not_in_template` (the chat template cannot write what the agent did), and
             `across_boundary` (a token would span the end of the prompt and the beginning of the reply).
@@ -46,14 +78,16 @@ def token_rows(
     Raises:
         CannotTrain: The chat template cannot be used, or no row is left.
     """
-    chat = ChatText(tokenizer, job.base)
-    texts = [(row, chat.row(row, _name(number, row))) for number, row in enumerate(rows, start=1)]
-    left_out["not_in_template"] += sum(text is None for _, text in texts)
-    kept = [
-        row
-        for row in _tokenized([(e, t) for e, t in texts if t is not None], tokenizer)
-        if _whole(row, job, left_out)
-    ]
+    made: list[TokenRow | None] = [recorded_row(row, tokenizer) for row in rows]
+    rendered = [number for number, row in enumerate(made) if row is None]
+    readers = readers_of(tokenizer, job) if rendered else None
+    texts = [_text(readers, rows[n], n + 1) for n in rendered] if readers is not None else []
+    left_out["not_in_template"] += sum(text is None for text in texts)
+    written = [(n, text) for n, text in zip(rendered, texts, strict=True) if text is not None]
+    if readers is not None:
+        for (number, _), row in zip(written, _tokenized(readers, rows, written), strict=True):
+            made[number] = row
+    kept = [row for row in made if row is not None and _whole(row, job, left_out)]
     for reason in [r for r, count in left_out.items() if not count]:
         del left_out[reason]
     if rows and not kept:
@@ -72,17 +106,71 @@ def as_text(row: TokenRow) -> dict[str, Any]:
     }
 
 
-def _tokenized(texts: Sequence[tuple[Example, Text]], tokenizer: PreTrainedTokenizerBase) -> list[TokenRow]:
-    if not texts:
-        return []
+def train_on_tokens(trainer: Any, columns: Mapping[str, Sequence[list[int]]]) -> None:
+    """Put our tokens in the place of those that a trainer made of the text.
+
+    Text that is tokenized again may come out in other tokens than were generated. A trainer that dropped
+    rows, or keeps log-probabilities of its own tokens, keeps those.
+
+    Args:
+        trainer: Made with a data set of text.
+        columns: Name of a column of token ids -> the row's own, in the order of the data set.
+
+    Raises:
+        CannotTrain: The trainer has no such columns, or not these rows: its library has changed.
+    """
+    made = trainer.train_dataset
+    if any(name.startswith("ref_") for name in made.column_names):
+        return
+    count = len(next(iter(columns.values())))
+    if not set(columns) <= set(made.column_names) or len(made) != count:
+        raise CannotTrain(
+            f"{type(trainer).__name__} holds {len(made)} rows with {', '.join(made.column_names)} where "
+            f"{count} with "
+            f"{', '.join(columns)} are expected; this version of trl is not known, install the one in "
+            f"constraints.txt"
+        )
+    kept = {name: made[name] for name in made.column_names if name not in columns}
+    trainer.train_dataset = Dataset.from_dict({**kept, **columns})
+
+
+def recorded_row(row: Example, tokenizer: PreTrainedTokenizerBase) -> TokenRow | None:
+    """A row in the tokens that its log holds; None if there are none, or they are not this tokenizer's."""
+    record = row.get("tokens")
+    if record is None:
+        return None
+    prompt, written = unpacked(record["prompt"]), unpacked(record["written"])
+    if max([*prompt, *written], default=0) >= len(tokenizer):
+        return None
+    text = Text(str(tokenizer.decode(prompt)), str(tokenizer.decode(written)))
+    (message,) = row["completion"]
+    same = str(message["content"]).strip() in text.completion
+    return TokenRow(row, text, prompt, written) if same else None
+
+
+def _text(readers: Readers, row: Example, number: int) -> Completion | None:
+    """None if the template cannot write what the agent did."""
+    (message,) = row["completion"]
+    reader = readers.on(row.get("clock"), served=bool(row.get("served")))
+    try:
+        done = complete(reader, row["prompt"], message, row["tools"])
+    except ChatTemplateError as error:
+        raise CannotTrain(f"{_name(number, row)}: {error}") from error
+    return None if done.written is None else done
+
+
+def _tokenized(
+    readers: Readers, rows: Sequence[Example], texts: Sequence[tuple[int, Completion]]
+) -> list[TokenRow]:
     # one call each: many are slow. The template writes the special tokens itself
-    prompts = tokenizer([t.prompt for _, t in texts], add_special_tokens=False)["input_ids"]
-    whole = tokenizer([t.prompt + t.completion for _, t in texts], add_special_tokens=False)["input_ids"]
-    rows = []
-    for (example, text), prompt, ids in zip(texts, prompts, whole, strict=True):
-        same = ids[: len(prompt)] == prompt
-        rows.append(TokenRow(example, text, prompt, ids[len(prompt) :] if same else []))
-    return rows
+    template = readers.on(None).template
+    prompts = template.tokens_of_all([t.prompt for _, t in texts])
+    whole = template.tokens_of_all([t.prompt + (t.written or "") for _, t in texts])
+    made = []
+    for (number, text), prompt, ids in zip(texts, prompts, whole, strict=True):
+        written = ids[len(prompt) :] if ids[: len(prompt)] == prompt else []
+        made.append(TokenRow(rows[number], Text(text.prompt, text.written or ""), prompt, written))
+    return made
 
 
 def _whole(row: TokenRow, job: Job, left_out: Counter[str]) -> bool:
