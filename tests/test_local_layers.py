@@ -25,6 +25,7 @@ ASKED = [
     ("today hello", 2),
     ("how are you today, are you there today, hello there, how are you today", 3),
     ("yours", 14),
+    ("how are you today, " * 5, 6),
 ]
 """Prompts with the most tokens that may be written: several lengths, some twice, and some that end early."""
 

@@ -7,6 +7,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     BertConfig,
     Gemma2Config,
     GPT2Config,
@@ -126,6 +127,16 @@ SPEAKERS: dict[str, tuple[str, dict[str, Any]]] = {
             "layer_types": ["chunked_attention", "full_attention"] * 2, "no_rope_layers": [1, 0, 1, 0],
         },
     ),
+    "phi3": (
+        "phi3",
+        {
+            "original_max_position_embeddings": 40,
+            "rope_parameters": {
+                "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 40,
+                "short_factor": [1.0, 1.5, 2.0, 2.5], "long_factor": [4.0, 6.0, 8.0, 12.0],
+            },
+        },
+    ),
     "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 256}),
     "rwkv": ("rwkv", {"attention_hidden_size": 32, "context_length": 256}),
     "minimax": (
@@ -151,6 +162,60 @@ def speaker(family: str, vocabulary: int, seed: int = 0) -> Any:
         AutoConfig.for_model(kind, **{**SMALL, "vocab_size": vocabulary, **sizes})
     )
     roughen(model, seed)
+    return model.eval()
+
+
+TEXT: dict[str, Any] = {**SMALL, "num_hidden_layers": 2, "head_dim": 8}
+IMAGES: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 28,
+    "patch_size": 14,
+}  # fmt: skip
+
+SEEING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "gemma3": (
+        {**TEXT, "sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]},
+        IMAGES,
+        {"mm_tokens_per_image": 4, "image_token_index": 9, "boi_token_index": 10, "eoi_token_index": 11},
+    ),
+    "mistral3": (
+        {**TEXT, "model_type": "mistral"},
+        {**IMAGES, "model_type": "pixtral", "head_dim": 8},
+        {"image_token_index": 9},
+    ),
+    "llava": (
+        {**TEXT, "model_type": "llama"},
+        {**IMAGES, "model_type": "clip_vision_model"},
+        {"image_token_index": 9},
+    ),
+    "qwen3_vl": (
+        {
+            **TEXT,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]},
+        },
+        {
+            "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 32,
+            "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16,
+        },
+        {},
+    ),
+}  # fmt: skip
+"""Models of images and text: configuration of the language model, of the tower, and of the whole."""
+
+
+def seeing_speaker(family: str, vocabulary: int, seed: int = 0) -> Any:
+    """A random model of images and text, which is only spoken to here."""
+    text, images, whole = SEEING[family]
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(
+        family,
+        text_config={**text, "vocab_size": vocabulary},
+        vision_config=images,
+        tie_word_embeddings=False,
+        **whole,
+    )
+    model: Any = AutoModelForImageTextToText.from_config(config)
+    roughen(model, seed)
+    model.generation_config.eos_token_id = SMALL["eos_token_id"]
     return model.eval()
 
 

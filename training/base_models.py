@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 
+from providers.causal_models import loader_of
+from training.adapter_layers import left_out
 from training.files import write_json
 from training.job import REPORT, Job, Trained
 
@@ -66,7 +68,7 @@ def load_policy(job: Job) -> tuple[Any, LoraConfig | None]:
         return load_full(job, str(job.start or job.base)), None
     base = load_full(job, job.base)
     if job.start is None:
-        return base, _adapter(job)
+        return base, _adapter(job, base)
     # ZeRO-3 gathers weights of one type alone
     same_type = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3" and job.tuning.tuning == "lora"
     try:
@@ -86,7 +88,8 @@ def load_full(job: Job, source: str) -> Any:
         arguments["attn_implementation"] = job.tuning.attn_implementation
     if job.tuning.tuning == "qlora":
         arguments |= _quantized()
-    return AutoModelForCausalLM.from_pretrained(source, **arguments)
+    config = AutoConfig.from_pretrained(source, revision=revision)
+    return loader_of(config, source).from_pretrained(source, **arguments)
 
 
 def weights_dtype(job: Job) -> torch.dtype:
@@ -241,14 +244,16 @@ def write_weights(model: Any, job: Job, folder: Path, weights: dict[str, torch.T
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's card has nothing filled in
 
 
-def _adapter(job: Job) -> LoraConfig:
+def _adapter(job: Job, base: Any) -> LoraConfig:
     tuning = job.tuning
+    pattern = isinstance(tuning.lora_targets, str) and tuning.lora_targets != "all-linear"
     return LoraConfig(
         r=tuning.lora_r,
         lora_alpha=tuning.lora_alpha,
         lora_dropout=tuning.lora_dropout,
         use_rslora=tuning.lora_rs,
         target_modules=tuning.lora_targets,
+        exclude_modules=None if pattern else left_out(base),  # a pattern says all itself
         task_type="CAUSAL_LM",
     )
 

@@ -185,14 +185,16 @@ def _check_architecture(job: Job) -> None:
     if not named and tuning.attn_implementation is None:
         return
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
+
+    from providers.causal_models import loader_of
 
     chosen = tuning.attn_implementation
     arguments = {} if chosen is None else {"attn_implementation": chosen}
     config = AutoConfig.from_pretrained(job.base, revision=job.revision)
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, **arguments)
+            model = loader_of(config, job.base).from_config(config, **arguments)
     except (ValueError, ImportError) as error:
         raise CannotTrain(f"attn_implementation={chosen}: {error}") from error
     if named:

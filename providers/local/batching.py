@@ -31,7 +31,8 @@ def batching_of(model: Any, forward: Forward, generate: Generate, device: torch.
 
     Attention is told by a mask what is padding. A model with layers that keep a state is tried: a few tokens
     in a batch must be what its own `generate` makes of each prompt alone. If they are not, or a layer is of a
-    kind that is not known here, rows are run one after another, and a warning says so.
+    kind that is not known here, rows are run one after another, and a warning says so. Positions that turn
+    otherwise from some length on (`longrope`) do so for a whole batch, so longer rows stay out of it.
 
     Args:
         model: Bare, without adapters.
@@ -46,8 +47,8 @@ def batching_of(model: Any, forward: Forward, generate: Generate, device: torch.
         positions = "position_ids" in takes or catch_all
         kinds = _cache_layers(model.config)
         if kinds and kinds <= set(ATTENTION) and name == CACHE_NAMES[0]:
-            return Batching("padded", name, positions)
-        joined = Batching("joined", name, positions)
+            return Batching("padded", name, positions, _turning(model.config))
+        joined = Batching("joined", name, positions, _turning(model.config))
         if kinds and kinds <= {*ATTENTION, *STATE} and _holds(joined, model, forward, generate, device):
             return joined
     logger.warning(
@@ -65,6 +66,14 @@ def _cache_layers(config: Any) -> set[type]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         logger.debug("no cache for %s: %s", type(config).__name__, error)
         return set()
+
+
+def _turning(config: Any) -> int:
+    """Length from which on positions are embedded in another way than before."""
+    rope = getattr(config.get_text_config(decoder=True), "rope_parameters", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # maybe by kind of layer
+    lengths = [k.get("original_max_position_embeddings") for k in kinds if k.get("rope_type") == "longrope"]
+    return min((length for length in lengths if length), default=2**31)
 
 
 def _holds(

@@ -59,6 +59,9 @@ class Batching(NamedTuple):
 
     takes_positions: bool = True
 
+    most: int = 2**31
+    """Positions up to which rows may be in a batch; from then on it is `singly`."""
+
 
 @torch.inference_mode()
 def decode(

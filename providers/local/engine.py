@@ -5,14 +5,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import anyio
-import anyio.from_thread
 import anyio.lowlevel
 import torch
 from transformers import AutoTokenizer, GenerationConfig
@@ -29,9 +26,10 @@ from providers.local.adapters import (
 )
 from providers.local.batching import batching_of
 from providers.local.decoding import Row, Written, decode
+from providers.local.request import Generated, Request, announce
 from providers.local.sampling import Settings
 from providers.local.singly import decode_singly
-from providers.local.watching import Seen, Trace, Watch, read_all, shared_out
+from providers.local.watching import Trace, Watch, read_all, shared_out
 from providers.local.weights import check_base, load_model
 
 logger = logging.getLogger(__name__)
@@ -51,41 +49,6 @@ class EngineOptions(NamedTuple):
     batch_size: int = 64
     window: float = 0.02
     """Seconds without a new request after which a batch that is not full is run."""
-
-
-class Generated(NamedTuple):
-    """One answer."""
-
-    written: Written
-    """Its tokens, the end token included, with log-probabilities if they were asked for."""
-
-    stop: Literal["stop", "max_tokens"]
-    end: int | None
-    """The token that ended it; None if none did."""
-
-    seen: list[Seen]
-    """One for each watch of the request."""
-
-
-@dataclass(eq=False)
-class Request:
-    """One prompt on its way."""
-
-    prompt: list[int]
-    max_tokens: int
-    seed: int
-    adapter: str
-    settings: Settings
-    watches: tuple[Watch, ...]
-    closing: Sequence[int]
-    """What the template writes after a reply."""
-
-    over: Callable[[list[int]], bool] | None
-    token: anyio.lowlevel.EventLoopToken
-    done: anyio.Event = field(default_factory=anyio.Event)
-    answer: Generated | None = None
-    error: BaseException | None = None
-    abandoned: bool = False
 
 
 class Engine:
@@ -202,7 +165,7 @@ class Engine:
             except BaseException as error:
                 for request in batch:
                     request.error = error
-            _announce(batch)
+            announce(batch)
 
     def _next_batch(self) -> list[Request]:
         """Requests with equal settings, oldest first: a full batch, or what there is once none comes in."""
@@ -227,40 +190,46 @@ class Engine:
         return batch
 
     def _answers(self, batch: Sequence[Request]) -> list[Generated]:
-        if self._mixes:
-            return self._halved(batch)
-        parts: dict[str, list[int]] = {}
+        parts: dict[tuple[str, bool], list[int]] = {}
         for place, request in enumerate(batch):
-            parts.setdefault(request.adapter, []).append(place)
-        found = {
-            place: answer
-            for places in parts.values()
-            for place, answer in zip(places, self._halved([batch[p] for p in places]), strict=True)
-        }
-        return [found[place] for place in range(len(batch))]
+            singly = len(request.prompt) >= self._batching.most
+            parts.setdefault((BASE if self._mixes else request.adapter, singly), []).append(place)
+        found: dict[int, Generated] = {}
+        for (_, singly), places in parts.items():
+            answers = self._halved([batch[place] for place in places], singly)
+            found |= zip(places, answers, strict=True)
+        return [
+            self._generate([request], singly=True)[0] if self._outgrew(request, answer) else answer
+            for request, answer in zip(batch, (found[place] for place in range(len(batch))), strict=True)
+        ]
 
-    def _halved(self, batch: Sequence[Request]) -> list[Generated]:
+    def _outgrew(self, request: Request, answer: Generated) -> bool:
+        """Whether an answer was cut where a batch has to end, and goes on."""
+        length = len(request.prompt) + len(answer.written.tokens)
+        return answer.stop == "max_tokens" and length == self._batching.most < self.context
+
+    def _halved(self, batch: Sequence[Request], singly: bool) -> list[Generated]:
         """In one batch, or in as many as memory takes."""
         try:
-            return self._generate(batch)
+            return self._generate(batch, singly=singly)
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
             torch.cuda.empty_cache()
             half = len(batch) // 2
             logger.warning("out of memory with %d conversations at once; trying %d", len(batch), half)
-            return [*self._halved(batch[:half]), *self._halved(batch[half:])]
+            return [*self._halved(batch[:half], singly), *self._halved(batch[half:], singly)]
 
-    def _generate(self, batch: Sequence[Request]) -> list[Generated]:
+    def _generate(self, batch: Sequence[Request], *, singly: bool) -> list[Generated]:
         settings = batch[0].settings
+        most = self.context if singly else min(self.context, self._batching.most)
         rows = [
-            Row(r.prompt, min(r.max_tokens, self.context - len(r.prompt)), r.seed, r.adapter, r.over)
-            for r in batch
+            Row(r.prompt, min(r.max_tokens, most - len(r.prompt)), r.seed, r.adapter, r.over) for r in batch
         ]
         watches = list(dict.fromkeys(watch for request in batch for watch in request.watches))
         with ExitStack() as stack:
-            trace = self._trace(batch, watches, stack) if watches else None
-            written = self._decode(rows, settings, trace, stack)
+            trace = self._trace(batch, watches, stack, most) if watches else None
+            written = self._decode(rows, settings, trace, stack, singly=singly)
         found = [self._read(w, settings) for w in written]
         if trace is None:
             return found
@@ -271,18 +240,26 @@ class Engine:
             for i, (request, answer) in enumerate(zip(batch, found, strict=True))
         ]
 
-    def _trace(self, batch: Sequence[Request], watches: Sequence[Watch], stack: ExitStack) -> Trace:
+    def _trace(
+        self, batch: Sequence[Request], watches: Sequence[Watch], stack: ExitStack, most: int
+    ) -> Trace:
         return Trace(
             read_all(watches, self.model, stack),
             [r.prompt for r in batch],
             [bool(r.watches) for r in batch],
             closing=[r.closing for r in batch],
             end_tokens=self.end_tokens,
-            context=self.context,
+            context=most,
         )
 
     def _decode(
-        self, rows: Sequence[Row], settings: Settings, trace: Trace | None, stack: ExitStack
+        self,
+        rows: Sequence[Row],
+        settings: Settings,
+        trace: Trace | None,
+        stack: ExitStack,
+        *,
+        singly: bool,
     ) -> list[Written]:
         common: dict[str, Any] = {
             "end_tokens": self.end_tokens,
@@ -291,7 +268,7 @@ class Engine:
             "said_stop": self._said(settings.stop) if settings.stop else None,
             "trace": trace,
         }
-        if self._batching.way == "singly":
+        if singly or self._batching.way == "singly":
             return decode_singly(self._whole_generate, rows, settings, **common)
         adapters = {row.adapter for row in rows}
         forward = self._mixed_forward
@@ -359,23 +336,6 @@ def engine_for(options: EngineOptions, adapter: str | None = None) -> tuple[Engi
             _engines[options, own] = Engine(options)
         engine = _engines[options, own]
     return engine, BASE if adapter is None else engine.adapter(adapter)
-
-
-def _announce(batch: Sequence[Request]) -> None:
-    """Wake the waiting tasks: one hop into each event loop, not one per request."""
-    loops: dict[int, list[Request]] = {}
-    for request in batch:
-        loops.setdefault(id(request.token), []).append(request)
-    for requests in loops.values():
-
-        def wake(requests: list[Request] = requests) -> None:
-            for request in requests:
-                request.done.set()
-
-        try:
-            anyio.from_thread.run_sync(wake, token=requests[0].token)
-        except RuntimeError:  # the event loop is gone, and with it everybody who waited
-            logger.debug("nobody waits for a batch of %d any more", len(requests))
 
 
 def _device(name: str | None) -> torch.device:

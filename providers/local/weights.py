@@ -6,14 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-)
+from transformers import AutoConfig
 
+from providers.causal_models import loader_of
 from providers.local.adapters import ADAPTER
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -65,7 +60,7 @@ def load_model(
         ValueError: A model of another kind.
     """
     config = AutoConfig.from_pretrained(path, revision=revision)
-    auto: Any = _auto_class(path, config)
+    loader = loader_of(config, path)
     arguments: dict[str, Any] = {
         "dtype": dtype or ("float32" if device.type == "cpu" else "auto"),
         "revision": revision,
@@ -74,14 +69,5 @@ def load_model(
     if attn_implementation is not None:
         arguments["attn_implementation"] = attn_implementation
     if device_map is not None:
-        return auto.from_pretrained(path, device_map=device_map, **arguments).eval()
-    return auto.from_pretrained(path, **arguments).to(device).eval()
-
-
-def _auto_class(path: str, config: Any) -> Any:
-    """The loader that knows this kind of model. Some that see images are in no list of causal models."""
-    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
-        return AutoModelForCausalLM
-    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        return AutoModelForImageTextToText
-    raise ValueError(f"{path} is no causal language model: transformers has none for {config.model_type!r}")
+        return loader.from_pretrained(path, device_map=device_map, **arguments).eval()
+    return loader.from_pretrained(path, **arguments).to(device).eval()
