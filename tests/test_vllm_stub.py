@@ -1,5 +1,6 @@
 """Rollouts through a server that speaks vLLM's API, with the adapters that training leaves."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,34 @@ def test_the_loops_own_rollouts(server, base, tmp_path, monkeypatch):
     roll_out(a_rollout(tmp_path / "iteration_01" / "rollouts", model, server), own_process=True)
     # the second process found it on the server
     assert len(server.asked("/v1/load_lora_adapter")) == 1
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_server_that_ignores_an_adapter_is_found_out(heeds, base, tmp_path, capfd):
+    path = checkpoint(tmp_path, 0)
+    record = tmp_path / "adapter_check.json"
+    model = policy(Cast(model=f"vllm/{base}"), tmp_path, path).model
+    with vllm_stub(base, heeds=heeds) as server:
+        rollout = a_rollout(tmp_path / "heldout", model, server).model_copy(update={"adapter_check": record})
+        log = roll_out(rollout, own_process=True)
+        asked = [body for body in server.asked("/v1/chat/completions") if body["temperature"] == 0]
+    assert {body["model"] for body in asked} == {base, str(path)}
+    assert read_eval_log(str(log)).status == "success"
+    told = json.loads(record.read_text())
+    assert (told["prompts"], told["different"]) == (2, 2 if heeds else 0)
+    if heeds:
+        assert told["warning"] is None
+    else:
+        (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+        assert line == f"warning: {told['warning']}"
+        assert f"{model} answers 2 prompts at temperature 0 word for word as the base does" in line
+
+
+def test_a_base_has_no_adapter_to_check(server, base, tmp_path):
+    record = tmp_path / "adapter_check.json"
+    rollout = a_rollout(tmp_path / "heldout", f"vllm/{base}", server)
+    roll_out(rollout.model_copy(update={"adapter_check": record}), own_process=False)
+    assert not record.exists()
 
 
 def test_an_eval_that_broke_off_goes_on_with_the_server_of_today(base, tmp_path):

@@ -14,9 +14,9 @@ KEY = "secret-of-the-server"
 class VLLMStub(ThreadingHTTPServer):
     """What it serves, and what it was asked."""
 
-    def __init__(self, base: str, *, lora: bool = True) -> None:
+    def __init__(self, base: str, *, lora: bool = True, heeds: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.base, self.lora = base, lora
+        self.base, self.lora, self.heeds = base, lora, heeds
         self.adapters: dict[str, str] = {}
         """Name -> path."""
 
@@ -84,7 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         if model != self.server.base and model not in self.server.adapters:
             self._problem(404, f"The model `{model}` does not exist.")
             return
-        who = "base" if model == self.server.base else Path(self.server.adapters[model]).parent.name
+        plain = model == self.server.base or not self.server.heeds
+        who = "base" if plain else Path(self.server.adapters[model]).parent.name
         message = {"role": "assistant", "content": f"I am {who}."}
         self._say(
             200,
@@ -114,14 +115,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def vllm_stub(base: str, *, lora: bool = True) -> Iterator[VLLMStub]:
+def vllm_stub(base: str, *, lora: bool = True, heeds: bool = True) -> Iterator[VLLMStub]:
     """A running server.
 
     Args:
         base: Name of the weights that it serves.
         lora: Whether it was started with --enable-lora.
+        heeds: Whether it answers with an adapter that it loaded.
     """
-    server = VLLMStub(base, lora=lora)
+    server = VLLMStub(base, lora=lora, heeds=heeds)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.text import Text
 
 from scenarios.mistakes import UserMistake
+from training.adapter_effect import check_effect
 from training.own_process import FAILED, ROOT, Ended, obey, run_apart
 from training.policies import RunError
 
@@ -60,6 +61,9 @@ class Rollout(BaseModel):
     """Conversations after which the log is written out, the whole file each time; so many may be lost."""
 
     max_connections: int | None = None
+    adapter_check: Path | None = None
+    """Where to write down whether a server heeds the model's adapter; see `training/adapter_effect.py`."""
+
     display: str = "plain"
 
 
@@ -139,6 +143,9 @@ def _run(rollout: Rollout) -> None:
         raise RunError(f"{rollout.folder}: the eval failed: {_first_error(log)}")
     for other in earlier:
         _path(other).unlink()  # its samples are in the log that continued it
+    if rollout.adapter_check is not None:
+        how = {"base_url": rollout.model_base_url, **rollout.model_args}
+        check_effect(log, rollout.model, how, rollout.adapter_check)
 
 
 def begun(rollout: Rollout, **how: Any) -> list[EvalLog]:

@@ -8,6 +8,7 @@
                       /selection.jsonl, plan.json, examples.jsonl
                       /checkpoint/  what training on them gave; the model of iteration_01
                       /divergence.json, whole.json (what each file was when it was written)
+                      /adapter_check.json   does the server heed this iteration's adapter (vllm/)
 
 A file that is there is complete: each is written under another name and renamed.
 """

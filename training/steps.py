@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from training.adapter_effect import ADAPTER_CHECK
 from training.divergence import Question, measure_divergence
 from training.examples import Example, Mark, rows_of_log
 from training.files import write_json, write_jsonl
@@ -62,6 +63,7 @@ class Steps:
         s = self.settings
         rollout = self._rollout(at, at.heldout, self.heldout_arguments(), s.heldout_epochs, s.seed)
         self._must_be_there(rollout, at, at.divergence)
+        rollout = rollout.model_copy(update={"adapter_check": at.folder / ADAPTER_CHECK})
         return roll_out(rollout, own_process=self.own_process)
 
     def rollouts(self, at: Iteration) -> Path:
