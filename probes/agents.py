@@ -44,8 +44,20 @@ class LocalModel(Protocol):
         """With the chat template that is used."""
         ...
 
-    adapter: str
-    """Name in PEFT's wrapper."""
+    @property
+    def template_options(self) -> dict[str, Any]:
+        """Variables of the template."""
+        ...
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Tokens that end a generation."""
+        ...
+
+    @property
+    def adapter(self) -> str:
+        """Name in PEFT's wrapper."""
+        ...
 
     adapter_folder: Path | None
     """None: the base speaks."""
@@ -105,16 +117,18 @@ def reader_for(card: MonitorCard, folder: Path, name: str, local: LocalModel | N
 
     Raises:
         AgentMismatch: The monitor was fitted on another model, adapter, template or capture point.
-        RenderingError: No such template, or a tokenizer that cannot tell where its tokens stand.
+        ChatTemplateError: No such template, or a tokenizer that cannot tell where its tokens stand.
         WeightsError: No model or adapter where one should be.
     """
     speaks = None if how.any_model else local
     place = _place(card, folder, name, speaks, how)
+    tokenizer = _tokenizer(place) if speaks is None else speaks.tokenizer
     renderer = Renderer(
-        _tokenizer(place) if speaks is None else speaks.tokenizer,
+        tokenizer,
         template=read_template(how.template),
-        options=how.template_options,
+        options={**(speaks.template_options if speaks is not None else {}), **how.template_options},
         source=place.source,
+        ends=speaks.ends if speaks is not None else _ends(place, tokenizer),
         max_tokens=card.spec.max_tokens,
         truncation=card.spec.truncation,
     )
@@ -161,6 +175,13 @@ def _tokenizer(place: _Place) -> "PreTrainedTokenizerBase":
         return AutoTokenizer.from_pretrained(place.source, revision=revision)
     except (OSError, ValueError) as error:
         raise WeightsError(f"no model {place.source} to read with: {error}. {ADVICE}") from error
+
+
+def _ends(place: _Place, tokenizer: "PreTrainedTokenizerBase") -> tuple[str, ...]:
+    from providers.chat.choice import generation_ends
+
+    ends = generation_ends(place.source, None if Path(place.source).is_dir() else place.commit, tokenizer)
+    return tuple(str(token) for token in tokenizer.convert_ids_to_tokens(ends))
 
 
 def _options(place: _Place) -> LoadOptions:

@@ -25,10 +25,11 @@ from probes.capture_spec import CaptureSpec
 from probes.data import logs_of, read_conversations
 from probes.eval_logs import model_of
 from probes.labels import DataError
-from probes.rendering import Renderer, RenderingError, read_template
+from probes.rendering import Renderer, read_template
 from probes.store import CapturedRow, DatasetCard, DatasetRow, Entry, Store, StoreError, save_dataset
 from probes.token_rules import TokenRule
 from probes.weights import WeightsError, adapter_digest, model_revision
+from providers.chat.errors import ChatTemplateError
 from scenarios.command_line import read_settings
 from scenarios.located_yaml import ScenarioError
 
@@ -81,7 +82,7 @@ def capture(settings: Settings, *, progress: bool = False) -> Captured:
 
     Raises:
         DataError: Something wrong with the data, or nothing left of it.
-        RenderingError, WeightsError: Something wrong with the template, the model or the adapter.
+        ChatTemplateError, WeightsError: Something wrong with the template, the model or the adapter.
         StoreError: The store cannot be written.
         ValueError: A token rule that is none.
     """
@@ -151,6 +152,7 @@ def _prepare(settings: Settings, rule: TokenRule) -> tuple[Renderer, CaptureSpec
     from transformers import AutoConfig, AutoTokenizer
 
     from probes.forward import check_layers
+    from providers.chat.choice import generation_ends
 
     try:
         config = AutoConfig.from_pretrained(settings.model, revision=settings.revision)
@@ -164,8 +166,10 @@ def _prepare(settings: Settings, rule: TokenRule) -> tuple[Renderer, CaptureSpec
         raise WeightsError(f"--max-tokens {settings.max_tokens}: {settings.model} takes {takes} at most")
     limits = [n for n in (takes, tokenizer.model_max_length) if n is not None and n < 10**9]
     max_tokens = settings.max_tokens or min(limits, default=None)
+    ends = generation_ends(settings.model, settings.revision, tokenizer)
     renderer = Renderer(
         tokenizer,
+        ends=[str(token) for token in tokenizer.convert_ids_to_tokens(ends)],
         template=read_template(settings.template),
         options=settings.template_options,
         source=settings.model,
@@ -222,7 +226,7 @@ def _held(
     for conversation in tqdm(read, "reading", unit=" conversations", disable=not progress, leave=False):
         try:
             rendered = renderer.render(conversation)
-        except RenderingError as error:
+        except ChatTemplateError as error:
             if UNRENDERED not in left_out and team.first:
                 print(f"{conversation.id}: left out, as all like it: {error}", file=sys.stderr)
             left_out[UNRENDERED] += 1
@@ -309,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(Settings, arguments, __doc__ or "")
         done = capture(settings, progress=True)
-    except (DataError, RenderingError, ScenarioError, StoreError, WeightsError, ValueError) as error:
+    except (DataError, ChatTemplateError, ScenarioError, StoreError, WeightsError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     if os.environ.get("RANK", "0") == "0":

@@ -24,3 +24,9 @@ class Conversation(NamedTuple):
 
     facts: dict[str, str] = {}
     """What results are broken down by: dataset, topic, language, iteration, gameable, split ..."""
+
+    day: str | None = None
+    """The day (ISO) that the model's chat template was told; None if nothing says."""
+
+    served: bool = False
+    """A server rendered it, which reads control strings in words as control tokens."""

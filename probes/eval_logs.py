@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import (
@@ -15,20 +15,17 @@ from inspect_ai.log import (
     read_eval_log_sample,
     read_eval_log_sample_summaries,
 )
-from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageTool, ContentReasoning, ContentText
+from inspect_ai.model import ChatMessageTool
 from inspect_ai.tool import ToolInfo
 
 from probes.conversations import Conversation
 from probes.labels import DataError, LabelOptions, LeftOut, score_label
+from providers.chat.errors import NotTextError
+from providers.chat.messages import chat_message, is_served, tool_schemas
 
 ITERATION = re.compile(r"iteration[_-]?(\d+)")
 FACTS = ("family", "topic", "gameable", "split")
 """Of a sample's metadata."""
-
-OPENAI_STYLE = frozenset(
-    {"azureai", "fireworks", "groq", "openai", "openai-api", "openrouter", "sglang", "together", "vllm"}
-)
-"""Providers that tell a model of a tool's error as `Error: ...`."""
 
 
 class LogFile(NamedTuple):
@@ -58,7 +55,7 @@ def find_logs(source: Path) -> list[LogFile]:
 def log_conversations(log: LogFile, options: LabelOptions, left_out: Counter[str]) -> Iterator[Conversation]:
     """The conversations of a log, one sample in memory at a time.
 
-    Events are read of the first sample alone if it was offered no tools, and otherwise of every sample:
+    Events are read of the first whole sample alone if it was offered no tools, and otherwise of every sample:
     nothing else in a log tells which tools the model saw. Ids are `<log>:<sample>:<epoch>`, groups the
     initial states.
 
@@ -72,13 +69,13 @@ def log_conversations(log: LogFile, options: LabelOptions, left_out: Counter[str
     """
     summaries = read_eval_log_sample_summaries(log.path)
     _check_score(log, [set(s.scores or {}) for s in summaries], options)
-    with_tools = False
-    for number, summary in enumerate(summaries):
+    with_tools: bool | None = None
+    for summary in summaries:
         if summary.error is not None:
             left_out["the run of the sample failed"] += 1
             continue
         where = f"{log.path}: sample {summary.id!r}, epoch {summary.epoch}"
-        sample = _sample(log, summary.id, summary.epoch, events=number == 0 or with_tools)
+        sample = _sample(log, summary.id, summary.epoch, events=with_tools is not False)
         tools = _offered(sample, log.header.eval.model)
         with_tools = with_tools or bool(tools)
         if not with_tools and _uses_tools(sample):
@@ -123,7 +120,7 @@ def _check_score(log: LogFile, scores: Sequence[set[str]], options: LabelOptions
 
 
 def _sample(log: LogFile, name: int | str, epoch: int, *, events: bool) -> EvalSample:
-    left = None if events else {"events", "events_data", "store"}
+    left = None if events else {"events", "events_data", "timelines", "store"}
     return read_eval_log_sample(log.path, name, epoch, resolve_attachments=True, exclude_fields=left)
 
 
@@ -143,7 +140,10 @@ def _conversation(
     log: LogFile, sample: EvalSample, tools: Sequence[ToolInfo], options: LabelOptions, where: str
 ) -> Conversation:
     model = log.header.eval.model
-    messages = [chat_message(m, model) for m in sample.messages]
+    try:
+        messages = [chat_message(m, model=model) for m in sample.messages]
+    except NotTextError:
+        raise LeftOut("a message holds something else than text") from None
     if not any(m["content"].strip() or m.get("tool_calls") for m in messages):
         raise LeftOut("nothing was said")
     identity = f"{log.name}:{sample.id}:{sample.epoch}"
@@ -151,11 +151,21 @@ def _conversation(
     return Conversation(
         id=identity,
         messages=messages,
-        tools=[tool_schema(t) for t in tools] or None,
+        tools=tool_schemas(tools),
         label=score_label(scores, options, where),
         group=str(sample.metadata.get("initial_state", sample.id)),
         facts=_facts(log, sample),
+        day=day_of(sample),
+        served=is_served(model),
     )
+
+
+def day_of(sample: EvalSample) -> str | None:
+    """The day (ISO) that the agent's template was told: what its provider says, else when the sample began."""
+    told = (sample.output.metadata or {}).get("clock")
+    if isinstance(told, str):
+        return told
+    return str(sample.started_at)[:10] if sample.started_at else None
 
 
 def _facts(log: LogFile, sample: EvalSample) -> dict[str, str]:
@@ -171,36 +181,3 @@ def _facts(log: LogFile, sample: EvalSample) -> dict[str, str]:
     elif iterations:
         facts["iteration"] = str(int(iterations[-1]))
     return facts
-
-
-def chat_message(message: ChatMessage, model: str) -> dict[str, Any]:
-    """A message as chat templates take it, as `model` was told it.
-
-    Raises:
-        LeftOut: It holds something else than text.
-    """
-    parts = [] if isinstance(message.content, str) else message.content
-    if any(not isinstance(part, ContentText | ContentReasoning) for part in parts):
-        raise LeftOut("a message holds something else than text")
-    told: dict[str, Any] = {"role": message.role, "content": message.text}
-    thoughts = [p.reasoning for p in parts if isinstance(p, ContentReasoning) and not p.redacted]
-    if thoughts:
-        told["reasoning_content"] = "\n".join(thoughts)
-    if isinstance(message, ChatMessageAssistant) and message.tool_calls:
-        told["tool_calls"] = [
-            {"type": "function", "id": c.id, "function": {"name": c.function, "arguments": c.arguments}}
-            for c in message.tool_calls
-        ]
-    if isinstance(message, ChatMessageTool):
-        if message.error is not None:
-            prefix = "Error: " if model.partition("/")[0] in OPENAI_STYLE else ""
-            told["content"] = prefix + message.error.message
-        told |= {"name": message.function, "tool_call_id": message.tool_call_id}
-    return told
-
-
-def tool_schema(tool: ToolInfo) -> dict[str, Any]:
-    """A tool as chat templates take it."""
-    parameters = tool.parameters.model_dump(exclude_none=True)
-    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
-    return {"type": "function", "function": function}

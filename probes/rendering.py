@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -10,13 +12,11 @@ import numpy as np
 
 from probes.activations import ROLES
 from probes.conversations import Conversation
-from probes.message_spans import (
-    ChatText,
-    RenderingError,
-    Span,
-    SpannedText,
-    Tools,
-)
+from providers.chat.errors import ChatTemplateError
+from providers.chat.reading import reader_for
+from providers.chat.spans import ConversationSpans, Span, SpannedText
+from providers.chat.template import ChatTemplate, Tools
+from providers.chat.words import CUT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,11 +55,12 @@ class Renderer:
             and the plain rendering if it has none.
         options: Variables of the template.
         source: What to call the model in messages.
+        ends: Tokens that end a generation, as the model's generation config lists them.
         max_tokens: Longest row. The token before everything (BOS or CLS) stays in any case.
         truncation: `left` cuts the earliest tokens, `right` the latest.
 
     Raises:
-        RenderingError: A tokenizer that cannot tell where its tokens stand in the text.
+        ChatTemplateError: A tokenizer that cannot tell where its tokens stand in the text.
     """
 
     def __init__(
@@ -69,11 +70,12 @@ class Renderer:
         template: str | None = None,
         options: Mapping[str, Any] | None = None,
         source: str = "the model",
+        ends: Sequence[str] = (),
         max_tokens: int | None = None,
         truncation: Truncation = "left",
     ) -> None:
         if not tokenizer.is_fast:
-            raise RenderingError(
+            raise ChatTemplateError(
                 f"the tokenizer of {source} cannot tell where its tokens stand in the text; "
                 "it needs a fast one (a tokenizer.json in the model's folder)"
             )
@@ -81,24 +83,23 @@ class Renderer:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.truncation: Truncation = truncation
-        self._chat = (
-            None
-            if own is None or template == "plain"
-            else ChatText(tokenizer, template, options or {}, source)
-        )
-        self.identity = PLAIN if self._chat is None else _digest(own, options or {})
+        self._template, self._options = template, dict(options or {})
+        self._source, self._ends = source, tuple(ends)
+        self._spans: dict[tuple[str | None, bool], ConversationSpans] = {}
+        self._plain = own is None or template == "plain"
+        self.identity = PLAIN if self._plain else _digest(own, self._options)
         """Names the rendering: `plain:1`, or the digest of the template with its variables."""
 
     def text(self, conversation: Conversation) -> SpannedText:
         """The whole conversation as text.
 
         Raises:
-            RenderingError: See `ChatText.render`; or a role that does not exist.
+            ChatTemplateError: See `ConversationSpans.render`; or a role that does not exist.
         """
         _check_roles(conversation.messages)
-        if self._chat is None:
+        if self._plain:
             return plain_text(conversation.messages, conversation.tools)
-        return self._chat.render(conversation.messages, conversation.tools)
+        return self._spans_for(conversation).render(conversation.messages, conversation.tools)
 
     def render(self, conversation: Conversation) -> Rendered:
         """The tokens of a conversation.
@@ -107,23 +108,54 @@ class Renderer:
         to the later, and one that ends a turn to the message if it does nothing else.
 
         Raises:
-            RenderingError: See `text`.
+            ChatTemplateError: See `text`.
         """
-        text, spans = self.text(conversation)
-        encoded = self.tokenizer(
-            text,
-            add_special_tokens=self._chat is None,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
-        token_ids = np.array(encoded["input_ids"], dtype=np.int32)
-        offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
-        # tokens that the tokenizer adds stand nowhere, but their offsets say 0
-        added = np.array([s is None for s in encoded.sequence_ids(0)], dtype=bool)
+        text, spans, prompt = self.text(conversation)
+        # a reply was not there when its prompt was tokenized
+        pieces = [text] if not prompt else [text[:prompt], text[prompt:]]
+        token_ids, offsets, added = self._encoded(pieces)
         message = np.where(added, -1, _owners(text, spans, offsets))
         codes = np.array([ROLES.index(m["role"]) for m in conversation.messages] + [0], dtype=np.uint8)
         return self._cut(Rendered(token_ids, message.astype(np.int32), codes[message], 0))
+
+    def _spans_for(self, conversation: Conversation) -> ConversationSpans:
+        """By the day that the template was told, and by whether a server rendered it."""
+        key = (conversation.day, conversation.served)
+        if key not in self._spans:
+            template = ChatTemplate(
+                self.tokenizer,
+                source=self._source,
+                template=self._template,
+                options=self._options,
+                clock=None if conversation.day is None else date.fromisoformat(conversation.day),
+                ends=self._ends,
+                spells_out=not conversation.served,
+            )
+            self._spans[key] = ConversationSpans(reader_for(template))
+        return self._spans[key]
+
+    def _encoded(self, pieces: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token ids; where each begins and ends in all pieces together; and which the tokenizer has added."""
+        ids, offsets, added, start = list[int](), list[tuple[int, int]](), list[bool](), 0
+        for part in [cut for piece in pieces for cut in re.split(f"({CUT})", piece)]:
+            if part != CUT and (part or len(pieces) == 1):
+                encoded = self.tokenizer(
+                    part,
+                    add_special_tokens=self._plain,
+                    return_offsets_mapping=True,
+                    return_attention_mask=False,
+                    verbose=False,
+                )
+                ids += encoded["input_ids"]
+                offsets += [(start + a, start + b) for a, b in encoded["offset_mapping"]]
+                # tokens that the tokenizer adds stand nowhere, but their offsets say 0
+                added += [s is None for s in encoded.sequence_ids(0)]
+            start += len(part)
+        return (
+            np.array(ids, dtype=np.int32),
+            np.array(offsets, dtype=np.int64).reshape(-1, 2),
+            np.array(added, dtype=bool),
+        )
 
     def _cut(self, row: Rendered) -> Rendered:
         over = 0 if self.max_tokens is None else len(row.token_ids) - self.max_tokens
@@ -164,21 +196,22 @@ def read_template(source: str | None) -> str | None:
     """The template that an option names: a file's text; `plain` and None as they are.
 
     Raises:
-        RenderingError: There is no such file.
+        ChatTemplateError: There is no such file.
     """
     if source is None or source == "plain":
         return source
     try:
         return Path(source).read_text(encoding="utf-8")
     except OSError as error:
-        raise RenderingError(f"--template {source}: {error.strerror}; name a Jinja file, or plain") from None
+        told = f"--template {source}: {error.strerror}; name a Jinja file, or plain"
+        raise ChatTemplateError(told) from None
 
 
 def _check_roles(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Raises RenderingError for a role that no template knows."""
+    """Raises ChatTemplateError for a role that no template knows."""
     for number, message in enumerate(messages):
         if message["role"] not in ROLES[1:]:
-            raise RenderingError(
+            raise ChatTemplateError(
                 f"message {number} is of role {message['role']!r}; there are {', '.join(ROLES[1:])}"
             )
 

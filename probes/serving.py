@@ -11,16 +11,16 @@ from inspect_ai.tool import ToolInfo
 
 from probes.agents import LocalModel, Reader, Reading, reader_for, tap_into
 from probes.conversations import Conversation
-from probes.eval_logs import chat_message, tool_schema
 from probes.forward import ActivationError
 from probes.heads.aggregation import Segments
 from probes.labels import LeftOut
-from probes.message_spans import RenderingError
 from probes.monitor import Monitor
 from probes.rendering import Rendered
 from probes.second_pass import SecondPass
 from probes.tap import Passed, Tap
 from probes.token_rules import TokenRule
+from providers.chat.errors import ChatTemplateError, NotTextError
+from providers.chat.messages import chat_message, is_served, tool_schemas
 
 Source = Literal["generation", "second pass"]
 
@@ -111,7 +111,7 @@ class ServedMonitor:
             local: The agent, if its weights are in this process.
 
         Raises:
-            AgentMismatch, RenderingError, WeightsError: See `reader_for`.
+            AgentMismatch, ChatTemplateError, WeightsError: See `reader_for`.
         """
         key = (name, id(local))
         if key not in self._agents:
@@ -128,6 +128,7 @@ class ServedMonitor:
         messages: Sequence[ChatMessage],
         tools: Sequence[ToolInfo],
         replies: Sequence[int],
+        day: str | None = None,
     ) -> ConversationScore:
         """Score a conversation.
 
@@ -137,18 +138,19 @@ class ServedMonitor:
             messages: The whole conversation.
             tools: That the agent was offered.
             replies: Which messages are replies that get a score of their own, ascending.
+            day: That the agent's template was told (ISO), if anything says.
 
         Raises:
             WeightsError: The model does not have the monitor's layers, or not the tokenizer's vocabulary.
         """
         try:
-            told = [chat_message(message, name) for message in messages]
+            told = [chat_message(message, model=name) for message in messages]
             if not any(m["content"].strip() or m.get("tool_calls") for m in told):
                 raise LeftOut("nothing was said")
             rendered = agent.reader.renderer.render(
-                Conversation("", told, tools=[tool_schema(tool) for tool in tools] or None)
+                Conversation("", told, tools=tool_schemas(tools), day=day, served=is_served(name))
             )
-        except (LeftOut, RenderingError) as error:
+        except (LeftOut, NotTextError, ChatTemplateError) as error:
             return _unscored(str(error), replies)
         rows = self._rows(rendered, [m["role"] for m in told], replies)
         if not len(rows.whole):

@@ -21,8 +21,8 @@ from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value,
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.tool import ToolDef, ToolInfo
 
+from analysis.intervals import share_interval
 from scenarios.mistakes import UserMistake
-from scorers.intervals import share_interval
 from scorers.metrics import by_gameable, by_topic, values_of
 from scorers.transcript import replies_of
 
@@ -103,7 +103,8 @@ def stakes(
         replies = {id(reply.message) for reply in replies_of(state)}
         numbers = [number for number, message in enumerate(state.messages) if id(message) in replies]
         met = served.meet(name, _local(get_model()))
-        found = await served.score(met, name, state.messages, _tools(state, name), numbers)
+        day = (state.output.metadata or {}).get("clock")
+        found = await served.score(met, name, state.messages, _tools(state, name), numbers, day)
         return _told(found, served.monitor.card)
 
     return score

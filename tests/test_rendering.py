@@ -8,9 +8,11 @@ from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessag
 
 from probes.activations import ROLES
 from probes.conversations import Conversation
-from probes.rendering import PLAIN, Renderer, RenderingError
+from probes.rendering import PLAIN, Renderer
 from probes.token_rules import TokenRule
-from providers.local.chat import Chat
+from providers.chat.choice import TemplateChoice
+from providers.chat.errors import ChatTemplateError
+from providers.local.speech import Speech
 from tests.chat_templates import CHATML, FAMILIES, GEMMA, LLAMA, MISTRAL, QWEN, byte_tokenizer
 
 TOOLS = [
@@ -101,7 +103,9 @@ def of_messages(made, messages, tools=None):
 def test_every_token_of_a_dialogue_knows_its_message_and_role(family):
     made = renderer(FAMILIES[family])
     system, user, assistant = TALK_SPANS[family]
-    assert of_messages(made, TALK) == [system, user, assistant, user, assistant]
+    # the last reply is as it was generated, also where the template would trim it
+    last = f"well {ODD} " + assistant.removeprefix(f"well {ODD}").lstrip()
+    assert of_messages(made, TALK) == [system, user, assistant, user, last]
     row = made.render(talk(TALK))
     assert made.tokenizer.decode(row.token_ids) == made.text(talk(TALK)).text
     roles = [ROLES.index(m["role"]) for m in TALK]
@@ -150,7 +154,7 @@ def test_the_text_is_what_the_local_provider_prompts_with(template):
         ChatMessageUser(content="and you?"),
     ]
     ours = Renderer(tokenizer).render(talk([said(m.role, m.text) for m in said_there])).token_ids.tolist()
-    prompt = Chat(tokenizer, None, "tiny").tokens(said_there)
+    prompt = Speech(tokenizer, [], TemplateChoice(), "tiny").prompt(said_there).tokens
     assert prompt[: len(ours)] == ours
     assert tokenizer.decode(prompt[len(ours) :]) in ("<|im_start|>assistant\n", "<turn>model\n")
 
@@ -225,20 +229,20 @@ def test_a_template_that_asks_for_the_date_is_told_the_same_one_every_day():
 @pytest.mark.parametrize(
     ("template", "messages", "told"),
     [
-        (GEMMA, [said("assistant", "a")], r"refuses \['assistant'\]: roles must alternate"),
+        (GEMMA, [said("user", "a"), said("user", "b")], r"refuses \['user', 'user'\]: roles must alternate"),
         (CHATML, [said("critic", "a")], "message 0 is of role 'critic'; there are system, user"),
         (CHATML, [said("user", "zqMarkzq")], "contains 'zqMarkzq'"),
         (CHATML.replace("m['content']", "m['content'] + m['content']"), TALK, "shows message 0 twice"),
-        (CHATML.replace("m['content']", "m['content']|upper"), TALK, "depending on their words"),
+        (CHATML.replace("m['content']", "m['content']|upper"), TALK, "drops messages of"),
         (
             CHATML.replace("m['content']", "(m['content'] if m['role'] == 'user' else '')"),
             TALK[1:],
-            r"leaves out message 1 \(assistant\)",
+            r"drops messages of \['assistant'\]",
         ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_apart_is_an_error(template, messages, told):
-    with pytest.raises(RenderingError, match=told):
+    with pytest.raises(ChatTemplateError, match=told):
         renderer(template).text(talk(messages))
 
 
@@ -246,7 +250,7 @@ def test_a_slow_tokenizer_is_refused():
     class Slow:
         is_fast = False
 
-    with pytest.raises(RenderingError, match="needs a fast one"):
+    with pytest.raises(ChatTemplateError, match="needs a fast one"):
         Renderer(Slow())
 
 

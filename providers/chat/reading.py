@@ -25,6 +25,13 @@ LISTED: tuple[dict[str, Any], ...] = ({"seat": "7", "extras": ["tea", "it's"]},)
 """The same with a list among the arguments."""
 
 
+AROUND_ANSWERS = (
+    re.compile(r"\A\s*<response>(.*?)(?:</response>\s*)?\Z", re.DOTALL),
+    re.compile(r"\A(.*?)\s*\[END FINAL RESPONSE\]\s*\Z", re.DOTALL),
+)
+"""What some models put around the answer after a thought, whatever their template says."""
+
+
 class Reply(NamedTuple):
     """One generation as a message."""
 
@@ -145,7 +152,11 @@ class ReplyReader:
         text = _without_end(text, frame, self.template.special)
         for token in sorted(self.template.special, key=len, reverse=True):
             text = text.replace(token, "")
-        return text.strip() if trimmed else text
+        if not trimmed:
+            return text
+        for form in AROUND_ANSWERS:
+            text = form.sub(r"\1", text)
+        return text.strip()
 
     def _leads(self, frame: Frame) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
         """What a model writes before its words, whatever channel it names; and before more words of one
@@ -156,7 +167,9 @@ class ReplyReader:
             return re.compile(rf"\A{re.escape(lead)}"), None
         tokens = "|".join(re.escape(s) for s in sorted(special, key=len, reverse=True))
         told = "".join(
-            re.escape(part) if part in special or not part.strip() else r"[^<>\n]{0,40}?"
+            re.escape(part)
+            if part in special or not part.strip()
+            else rf"[^<>\n]{{0,40}}?(?:(?:{tokens})\w{{0,20}})??"
             for part in re.split(f"({tokens})", lead)
         )
         form = self.replies.thoughts

@@ -90,14 +90,14 @@ class Replies:
     def _without_appendix(self, closed: str, rows: Sequence[Row], tools: Tools) -> str:
         """Without what the template puts at the end of every conversation, e.g. the next header."""
         always = after_asked(self.template.render(rows, tools))
-        if always != self._opened(rows[-1]["role"], tools):
-            return closed
         shared = _common(closed[::-1], always[::-1])
         places = [always.find(s, len(always) - shared) for s in self.template.special]
         begin = min((at for at in places if at >= 0), default=len(always))
         appendix = always[begin:]
         several = sum(appendix.count(s) for s in self.template.special) > 1
-        return closed[: -len(appendix)] if several else closed
+        # what is all that follows a question is the end of its turn, unless no prompt adds anything to it
+        more = begin > 0 or always == self._opened(rows[-1]["role"], tools)
+        return closed[: -len(appendix)] if several and more else closed
 
     def _after_prompt(self, opened: str, closed: str, frame: Frame, reply: Row) -> str | None:
         """What the model writes of `closed`, when it has been given `opened`."""
@@ -158,8 +158,11 @@ class Replies:
         for text in (chain[0] if chain else "", tail):
             if places := [text.index(end) + len(end) for end in template.ends if end in text]:
                 return text[: min(places)]
-            if places := [text.index(s) + len(s) for s in template.special if s in text]:
-                return text[: min(places)]
+            if places := [(text.index(s), -len(s), s) for s in template.special if s in text]:
+                at, _, token = min(places)
+                # a model whose generation config lists its ends stops at none but these
+                listed = len(template.ends) > 1 and not any(end in tail for end in template.ends)
+                return text[:at] + (str(template.tokenizer.eos_token or token) if listed else token)
         follows = self._next_token(row, tools)
         if follows.strip() in template.ends:
             return follows

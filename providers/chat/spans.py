@@ -15,8 +15,8 @@ from providers.chat.completion import complete
 from providers.chat.errors import ChatTemplateError
 from providers.chat.reading import ReplyReader
 from providers.chat.template import ChatTemplate, Tools
+from providers.chat.words import STEM
 
-STEM = "zqMarkzq"
 MARK = re.compile(STEM + r"(\d{5})(\d{4})")
 CALL = 5000
 """Marks from this number on stand at the names of called tools; smaller ones in what was said."""
@@ -105,7 +105,9 @@ class ConversationSpans:
             ChatTemplateError: The template refuses the messages, leaves one out, shows one twice, or changes
                 them in a way that depends on their words.
         """
-        if not messages or messages[-1]["role"] != "assistant":
+        messages = [self.template.parted(message) for message in messages]
+        roles = [message["role"] for message in messages if message["role"] != "system"]
+        if len(roles) < 2 or roles[-1] != "assistant":
             text = self._render(messages, tools, prompted=False)
             return SpannedText(text, self._spans_of(messages, tools, text, prompted=False))
         before, last = messages[:-1], len(messages) - 1
@@ -116,14 +118,17 @@ class ConversationSpans:
                 f"(assistant) says"
             )
         spans = self._spans_of(before, tools, done.prompt, prompted=True) if before else []
-        spans += self._last(done.written, done.words, len(done.prompt), last)
+        thought = bool(messages[-1].get("reasoning_content"))
+        spans += self._last(done.written, done.words, len(done.prompt), last, thought=thought)
         return SpannedText(done.prompt + done.written, spans, len(done.prompt))
 
-    def _last(self, written: str, words: tuple[int, int], offset: int, message: int) -> list[Span]:
+    def _last(
+        self, written: str, words: tuple[int, int], offset: int, message: int, *, thought: bool
+    ) -> list[Span]:
         """Of the reply that ends the conversation."""
         start, end = words
         opening = self.reader.replies.thoughts.before
-        if start == 0 and opening and written.startswith(opening):
+        if thought and start == 0 and opening and written.startswith(opening):
             start = len(opening)
         closed = end + len(written[end:].rstrip())
         spans = [Span(offset + start, offset + end, message, closing=False)] if end > start else []

@@ -139,16 +139,19 @@ class ChatTemplate:
         return [{"role": "user", "content": words}, *rows]
 
     def parted(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A reply that holds its thought in the text, with the thought apart."""
+        """A reply with its thought in the text, with the thought apart if the template tells them apart."""
         if not self._spells_out or message["role"] != "assistant" or message.get("reasoning_content"):
             return message
-        return {**message, **without_thought_in_line(str(message["content"] or ""))}
+        apart = without_thought_in_line(str(message["content"] or ""))
+        return {**message, **apart} if len(apart) > 1 and self.parts_thoughts else message
 
     def row(self, message: Mapping[str, Any]) -> Row:
         """One message in that form."""
         message = self.parted(message)
         row = dict(message)
-        row["content"] = self._words(str(message["content"] or ""))
+        content = str(message["content"] or "")
+        kept = message["role"] == "assistant" and "reasoning_content" in without_thought_in_line(content)
+        row["content"] = self._around_thought(content) if kept else self._words(content)
         if reasoning := message.get("reasoning_content"):
             # templates read one name or the other
             row["reasoning_content"] = row["reasoning"] = self._words(str(reasoning))
@@ -229,6 +232,17 @@ class ChatTemplate:
         return "bravo" in text and "alpha" in text
 
     @cached_property
+    def parts_thoughts(self) -> bool:
+        """A thought in the text of an earlier reply is taken out."""
+        thought = "<think>\ndelta\n</think>\n\nbravo"
+        rows = [
+            {"role": "user", "content": "alpha"},
+            {"role": "assistant", "content": thought},
+            {"role": "user", "content": "charlie"},
+        ]
+        return thought not in (self._tried(rows, prompted=True) or "")
+
+    @cached_property
     def wants_parts(self) -> bool:
         """Content must be a list of parts (templates of models that take images as well)."""
         text = self._or_none(
@@ -296,6 +310,13 @@ class ChatTemplate:
         if call.get("id") is not None:
             told["id"] = self._identity(str(call["id"]))
         return told
+
+    def _around_thought(self, text: str) -> str:
+        """Words and thought of a reply, between its marks as they are."""
+        head, mark, rest = text.partition("</think>")
+        begin = "<think>" if "<think>" in head else ""
+        blank, _, thought = head.partition(begin) if begin else ("", "", head)
+        return blank + begin + self._words(thought) + mark + self._words(rest)
 
     def _words(self, text: str) -> str:
         return spelled_out(text, self._controls) if self._spells_out else text

@@ -18,6 +18,7 @@ TAGS: tuple[tuple[str, str], ...] = (
     ("<|channel>thought", "<channel|>"),
     ("<seed:think>", "</seed:think>"),
     ("<mm:think>", "</mm:think>"),
+    ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
     ("<thought>", "</thought>"),
     ("<thinking>", "</thinking>"),
     ("<reasoning>", "</reasoning>"),
@@ -126,6 +127,8 @@ def _named(template: ChatTemplate) -> Thoughts:
     prompt = _rendered(template, [])
     at = prompt.rfind(opening)
     before = prompt[at:] if at >= 0 and closing not in prompt[at:] else form[0]
+    if before.endswith("\n") and not form[1].startswith("\n"):
+        return Thoughts(opening, closing, before, f"\n{closing}\n\n", False)
     return Thoughts(opening, closing, before, form[1], False)
 
 

@@ -19,8 +19,11 @@ THOUGHT_TAGS = re.compile(r"</?(?:think|thinking|thought|reasoning|seed:think|mm
 """
 
 
+STEM = "zqMarkzq"
+"""Of the marks by which messages are told apart in a rendered conversation (`spans.py`)."""
+
 THOUGHT_IN_LINE = re.compile(
-    r"\A(?:\s*<think>(?P<marked>.*?)</think>|(?P<open>[^<]*?)\n</think>(?=\s*\n))\s*(?P<words>.*)\Z",
+    rf"\A(?:(?:{STEM}\d+)?\s*<think>(?P<marked>.*?)</think>|(?P<open>[^<]*?)\n</think>(?=\s*\n))\s*(?P<words>.*)\Z",
     re.DOTALL,
 )
 

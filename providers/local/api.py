@@ -163,6 +163,16 @@ class LocalAPI(ModelAPI):
         """With the chat template that is used."""
         return self.speech.tokenizer
 
+    @property
+    def template_options(self) -> dict[str, Any]:
+        """Variables of the chat template, the switch for thoughts among them."""
+        return dict(self.speech.template.options)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Tokens that end a generation."""
+        return self.speech.template.ends
+
     def lend(self, use: Callable[[Any], T]) -> T:
         """What `use` makes of the model while nothing is generated.
 
