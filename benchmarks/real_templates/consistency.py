@@ -14,6 +14,7 @@ from benchmarks.real_templates.vocabulary import tokenizer
 WORDS, THOUGHT = "bravo", "tango"
 KNOWN = {
     "Nemotron Nano 2": "its template writes a last reply inside the thought that the prompt has opened",
+    "Solar Open": "its template ends a last turn as it does earlier ones, with what ends a thought",
     "LLaVA": "its template ends no turn",
 }
 """Families whose templates do not write what the models do."""

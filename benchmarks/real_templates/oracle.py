@@ -332,7 +332,7 @@ def _named(calls: Sequence[Row]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _actions(calls: Sequence[Row], after: str) -> str:
     """In a block of JSON, as Command R+ is told to."""
     told = [{"tool_name": name, "parameters": given} for name, given in _named(calls)]
-    return f"{after and chr(10)}Action:\n```json\n{json.dumps(told, indent=4, ensure_ascii=False)}```"
+    return f"\nAction:\n```json\n{json.dumps(told, indent=4, ensure_ascii=False)}```"
 
 
 FORMS: dict[str, Any] = {

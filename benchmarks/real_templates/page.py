@@ -15,7 +15,7 @@ KINDS = {"right": "right", "letter": "right but for a letter", "refused": "refus
 
 ANOTHER = "use a model that was trained on tools, or a template that has them (`chat_template=<file.jinja>`)"
 COUNTED = "counted as `not_in_template`; what `local/` generated is learnt from its own tokens instead"
-ONE = "have the model call one tool at a time (`parallel_tool_calls=false`)"
+ONE = "nothing: models of the family call one tool at a time; a sample in which one calls two fails with this"
 PLAIN = "render such conversations with `--template plain`"
 INSTEAD: Mapping[str, str] = {
     "does not show the model": ANOTHER,

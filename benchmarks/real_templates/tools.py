@@ -34,7 +34,7 @@ def tools(oracle: Oracle, suite: Suite, writing: Writing) -> Iterator[Outcome]:
         ("a call", "", [{"seat": "lisbon"}]),
         ("odd arguments", "", [ODD]),
         ("words and a call", "One moment.", [{"seat": "lisbon"}]),
-        ("two calls of one function", "", [{"seat": "lisbon"}, {"seat": "quebec"}]),
+        ("two calls", "", [{"seat": "lisbon"}, {"seat": "quebec"}]),
     ):
         yield case(name, lambda w=words, g=given: _read(oracle, suite, writing, w, g))
     if writing.thought is not None:
@@ -42,7 +42,7 @@ def tools(oracle: Oracle, suite: Suite, writing: Writing) -> Iterator[Outcome]:
             "a thought and a call", lambda: _read(oracle, suite, writing, "", [{"seat": "lisbon"}], THOUGHT)
         )
     yield case("a result", lambda: _result(oracle, suite, writing, 1), _no_history(oracle, 1))
-    yield case("two results", lambda: _result(oracle, suite, writing, 2), _no_history(oracle, 2))
+    yield case("results of two calls", lambda: _result(oracle, suite, writing, 2), _no_history(oracle, 2))
     yield case(
         "control strings in arguments and results",
         lambda: _control_strings(oracle, suite, writing),

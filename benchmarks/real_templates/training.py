@@ -40,7 +40,7 @@ def training(oracle: Oracle, suite: Suite, writing: Writing) -> Iterator[Outcome
         yield tried("a thought", lambda: _thought(oracle, suite, writing), plain=False)
     if oracle.cannot_call is None:
         for words, seats in (("", ["lisbon"]), ("One moment.", ["lisbon"]), ("", ["lisbon", "quebec"])):
-            name = f"{'words and ' if words else ''}{len(seats)} call{'s' * (len(seats) > 1)}"
+            name = "words and a call" if words else "two calls" if len(seats) > 1 else "a call"
             yield tried(name, lambda w=words, s=seats: _calls(oracle, suite, writing, w, s), plain=False)
         yield tried("after a result", lambda: _after_result(oracle, suite, writing), plain=False)
 
