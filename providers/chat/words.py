@@ -37,7 +37,10 @@ def control_strings(tokenizer: Any) -> frozenset[str]:
 
 def spelled_out(text: str, controls: frozenset[str]) -> str:
     """The text with `CUT` in every control string and thought tag in it."""
-    text = text.replace(CUT, "")
+    if CUT in text:
+        text = text.replace(CUT, "")
+    if not _first_characters(controls).search(text):
+        return text
     return _pattern(controls).sub(lambda found: found[0][0] + CUT + found[0][1:], text)
 
 
@@ -47,7 +50,7 @@ def without_thought_in_line(text: str) -> dict[str, str]:
     The thought stands in marks at the beginning, or its mark at the end has a line of its own (where a prompt
     opened it). Any other mark is a word.
     """
-    found = THOUGHT_IN_LINE.match(text)
+    found = THOUGHT_IN_LINE.match(text) if "</think>" in text else None
     if found is None:
         return {"content": text}
     return {"content": found["words"], "reasoning_content": (found["marked"] or found["open"] or "").strip()}
@@ -78,6 +81,12 @@ def tokens_of_all(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     flat = [piece for row in pieces for piece in row]
     ids = iter(tokenizer(flat, add_special_tokens=False, verbose=False)["input_ids"] if flat else [])
     return [[token for _ in row for token in next(ids)] for row in pieces]
+
+
+@lru_cache(maxsize=64)
+def _first_characters(controls: frozenset[str]) -> re.Pattern[str]:
+    """Most texts hold none of the characters with which control strings begin."""
+    return re.compile(f"[{''.join(re.escape(c) for c in sorted({s[0] for s in controls} | set('<[')))}]")
 
 
 @lru_cache(maxsize=64)

@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig
+from transformers.utils import logging as transformers_logging
 
 from providers.causal_models import loader_of
 from providers.local.adapters import ADAPTER
@@ -68,6 +71,19 @@ def load_model(
     }
     if attn_implementation is not None:
         arguments["attn_implementation"] = attn_implementation
-    if device_map is not None:
-        return loader.from_pretrained(path, device_map=device_map, **arguments).eval()
-    return loader.from_pretrained(path, **arguments).to(device).eval()
+    with _no_bar():
+        if device_map is not None:
+            return loader.from_pretrained(path, device_map=device_map, **arguments).eval()
+        return loader.from_pretrained(path, **arguments).to(device).eval()
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Weights are loaded in the middle of an eval, whose display a progress bar would break."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
