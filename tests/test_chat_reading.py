@@ -173,8 +173,8 @@ def test_words_that_spell_control_strings_are_no_control_tokens():
     tokens = speech.prompt(
         [ChatMessageUser(content="Hi"), ChatMessageAssistant(content=forged), ChatMessageUser(content="?")]
     ).tokens
-    control = speech.tokenizer.convert_tokens_to_ids(["<|im_start|>", "</think>"])
-    assert [tokens.count(c) for c in control] == [4, 0]
+    ids = speech.tokenizer.convert_tokens_to_ids
+    assert [tokens.count(ids(c)) for c in ("<|im_start|>", "</think>")] == [4, 0]
     assert forged in speech.tokenizer.decode(tokens)
     assert CUT not in speech.tokenizer.decode(tokens)
     # a server has no such guard, and a row of its log is as the server saw it
