@@ -1,6 +1,6 @@
 """Ratings by people: sheets to fill, and their way into the log as scores.
 
-python scorers/human.py template LOG --scale 1-5 --construct deception --n 50 --seed 0 > ratings.csv
+python scorers/human.py template LOG --scale 1-5 --construct deception --n 50 --seed 0 --out ratings.csv
 python scorers/human.py import LOG ratings.csv --rater anna
 
 A sheet shows neither scores nor anything of the sample but its words; the same seed draws the same
@@ -9,6 +9,8 @@ the log, which is read into memory as a whole. Compare raters with `scorers/agre
 """
 
 import argparse
+import io
+import os
 import random
 import sys
 from collections.abc import Sequence
@@ -17,9 +19,19 @@ from typing import NamedTuple, get_args
 
 from inspect_ai.log import EvalSample, read_eval_log_sample_summaries
 
+from scenarios.files.whole import write_bytes, write_error
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Hidden, Scale, Sees
-from scorers.human_scores import HumanError, Imported, check_name, import_ratings, spoken_replies
-from scorers.rating_sheet import SheetError, write_sheet
+from scorers.human_scores import (
+    HumanError,
+    Imported,
+    check_construct,
+    check_name,
+    import_ratings,
+    read_header,
+    spoken_replies,
+)
+from scorers.rating_sheet import LONGEST, write_sheet
 from scorers.ratings import conversation_digest, read_samples
 from scorers.transcript import render
 
@@ -84,9 +96,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _template(options)
         else:
             print(_import(options))
-    except (HumanError, SheetError) as error:
+        sys.stdout.flush()
+    except UserMistake as error:
         print(error, file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        return _reader_left()
+    except OSError as error:
+        print(write_error("the output", error), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _reader_left() -> int:
+    """Whoever read the output has seen enough (`| head`): not a word of it, now or when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -99,6 +123,8 @@ def _template_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=50, help="conversations")
     parser.add_argument("--seed", type=int, default=0, help="of the draw and the order")
     parser.add_argument("--turns", action="store_true", help="a row for each reply of the agent")
+    parser.add_argument("--out", type=Path, help="the sheet, marked as UTF-8 for Excel; printed if not given")
+    _own_option(parser)
 
 
 def _import_options(parser: argparse.ArgumentParser) -> None:
@@ -110,17 +136,40 @@ def _import_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--out", type=Path, help="the copy (<log>_rated); one that is there is added to")
     where.add_argument("--in-place", action="store_true", help="write into the log itself")
     parser.add_argument("--replace", action="store_true", help="in place of this rater's earlier sheet")
+    parser.add_argument(
+        "--scale", choices=get_args(Scale), help="if a spreadsheet has made something else of the sheet's"
+    )
+    parser.add_argument("--encoding", help="of the sheet, e.g. cp1252; told from its bytes if not given")
+    _own_option(parser)
+
+
+def _own_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--own-construct", action="store_true", help="the construct is not the one that is named almost so"
+    )
 
 
 def _template(options: argparse.Namespace) -> None:
     if options.n < 1:
         raise HumanError(f"--n must be 1 or more, got {options.n}")
     check_name(options.construct)
+    check_construct(options.construct, read_header(options.log), own=options.own_construct)
     rows = template_rows(str(options.log), n=options.n, seed=options.seed, turns=options.turns)
-    write_sheet(sys.stdout, rows, options.construct, options.scale)
+    if options.out is None:
+        write_sheet(sys.stdout, rows, options.construct, options.scale)
+    else:
+        sheet = io.StringIO()
+        write_sheet(sheet, rows, options.construct, options.scale)
+        write_bytes(options.out, sheet.getvalue().encode("utf-8-sig"))
     found = len({row.id for row in rows})
     if found < options.n:
         print(f"{found} conversations with a reply of the agent, {options.n} were asked for", file=sys.stderr)
+    if long := sum(len(row.conversation) > LONGEST for row in rows):
+        print(
+            f"{long} conversations are longer than the {LONGEST:,} characters that Excel shows of a cell; "
+            "LibreOffice shows them whole",
+            file=sys.stderr,
+        )
 
 
 def _import(options: argparse.Namespace) -> Imported:
@@ -132,6 +181,9 @@ def _import(options: argparse.Namespace) -> Imported:
         out=options.out,
         in_place=options.in_place,
         replace=options.replace,
+        own=options.own_construct,
+        scale=options.scale,
+        encoding=options.encoding,
     )
 
 

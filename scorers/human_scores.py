@@ -1,5 +1,6 @@
 """Filled sheets into the log: ratings by people as scores, with where they came from."""
 
+import difflib
 import math
 import re
 from collections import defaultdict
@@ -22,16 +23,21 @@ from inspect_ai.log import (
 from inspect_ai.scorer import SampleScore, Score, ScoreEdit
 
 from scenarios.dialogue import Dialogue
+from scenarios.files.whole import whole_file
+from scenarios.mistakes import UserMistake
+from scenarios.schema import Scale
 from scorers.metrics import values_of
 from scorers.rating_sheet import Rating, Sheet, Talk, read_sheet, sheet_hash
 from scorers.ratings import HUMAN, conversation_digest
+from scorers.rubric_files import construct_names
+from scorers.scales import SCALES
 from scorers.transcript import Reply, replies
 
 NAME = re.compile(r"[\w.-]+")
 """What constructs and raters may be called."""
 
 
-class HumanError(ValueError):
+class HumanError(UserMistake):
     """Something in the way of a sheet or its import. The message says what to do."""
 
 
@@ -62,6 +68,9 @@ def import_ratings(
     out: Path | None = None,
     in_place: bool = False,
     replace: bool = False,
+    own: bool = False,
+    scale: Scale | None = None,
+    encoding: str | None = None,
 ) -> Imported:
     """Write a filled sheet into a log as the score `human/<construct>/<rater>`.
 
@@ -79,22 +88,33 @@ def import_ratings(
         out: The copy; None: `<log>_rated`. One that is there is added to.
         in_place: Write into the log itself.
         replace: Allow another sheet to take the place of what this rater rated before.
+        own: The construct is one of the rater's own, though its name is like that of another.
+        scale: Of rows that do not say it any more; that of the log's own score of the construct if not given.
+        encoding: Of the sheet; told from its bytes if not given.
 
     Raises:
-        SheetError: Something in the sheet is wrong.
-        HumanError: A name cannot be used, the copy belongs to another log, or there are other ratings of
-            this rater and `replace` was not given.
+        SheetError: Something in the sheet is wrong, or it is not filled.
+        HumanError: A name cannot be used, or is like that of another construct; the log cannot be read; `out`
+            is the log itself; the copy belongs to another log; or there are other ratings of this rater and
+            `replace` was not given.
+        WriteError: The copy cannot be written; it is as it was.
     """
-    for name in filter(None, (rater, construct)):
-        check_name(name)
+    check_name(rater)
+    if construct is not None:
+        check_name(construct)
+    if out is not None and out.resolve() == log_path.resolve():
+        raise HumanError(f"--out {out} is the log itself; say --in-place to write into it")
     target = log_path if in_place else out or log_path.with_stem(f"{log_path.stem}_rated")
     source = target if target.exists() else log_path
     _check_copy(log_path, target)
     if known := _imported_before(source, sheet_path, rater, construct):
         return Imported(target, known, False, 0, 0)
-    log = read_eval_log(str(source))
-    sheet = read_sheet(sheet_path, _talks(log), construct)
+    log = _read(source)
+    sheet = read_sheet(
+        sheet_path, _talks(log), construct, scale=scale, scales=_scales(log), encoding=encoding
+    )
     check_name(sheet.construct)
+    check_construct(sheet.construct, log, own=own)
     score = f"{HUMAN}/{sheet.construct}/{rater}"
     if not replace and any(score in (s.scores or {}) for s in log.samples or []):
         raise HumanError(
@@ -118,10 +138,59 @@ def check_name(name: str) -> None:
         raise HumanError(f"{name!r} cannot be part of a score's name; letters, digits, '.', '_' and '-' can")
 
 
+def check_construct(name: str, log: EvalLog, *, own: bool) -> None:
+    """Refuse what is nearly, but not quite, the name of a construct: it would be compared with nothing.
+
+    Args:
+        name: What is rated.
+        log: Its scores are constructs too, beside those of the suite.
+        own: It is meant.
+
+    Raises:
+        HumanError: Names the construct that it is like.
+    """
+    scored = {part for score in _scorers(log) for part in score.split("/")[:2]}
+    known = sorted({*construct_names(), *scored} - {HUMAN})
+    if own or name in known:
+        return
+    if close := difflib.get_close_matches(name, known, n=1, cutoff=0.75):
+        raise HumanError(
+            f"construct {name!r}: did you mean {close[0]!r}? If it is one of your own, say --own-construct"
+        )
+
+
+def read_header(path: Path) -> EvalLog:
+    """A log without its samples.
+
+    Raises:
+        HumanError: It is no log.
+    """
+    return _read(path, header_only=True)
+
+
+def _read(path: Path, *, header_only: bool = False) -> EvalLog:
+    try:
+        return read_eval_log(str(path), header_only=header_only)
+    except Exception as error:  # whatever is wrong with the file
+        told = " ".join(str(error).split())[:200]
+        raise HumanError(f"{path}: not a readable Inspect log ({told or type(error).__name__})") from error
+
+
+def _scales(log: EvalLog) -> dict[str, Scale]:
+    """Construct -> scale of the log's scores of it."""
+    found: dict[str, Scale] = {}
+    for sample in log.samples or []:
+        for name, score in (sample.scores or {}).items():
+            facts = score.metadata or {}
+            named = {str(facts.get("construct", name)): facts.get("scale")} | (facts.get("scales") or {})
+            found |= {key: scale for key, scale in named.items() if scale in SCALES}
+    return found
+
+
 def _check_copy(log_path: Path, target: Path) -> None:
     if target == log_path or not target.exists():
         return
-    log, copy = (read_eval_log(str(path), header_only=True) for path in (log_path, target))
+    log, copy = read_header(log_path), read_header(target)
     if log.eval.eval_id != copy.eval.eval_id:
         raise HumanError(f"{target} is not a copy of {log_path}; give another --out")
     if lost := _scorers(log) - _scorers(copy):
@@ -136,7 +205,7 @@ def _scorers(log: EvalLog) -> set[str]:
 
 def _imported_before(path: Path, sheet_path: Path, rater: str, construct: str | None) -> str | None:
     """Name of the score that came of the same file, from the header alone."""
-    digest, header = sheet_hash(sheet_path), read_eval_log(str(path), header_only=True)
+    digest, header = sheet_hash(sheet_path), read_header(path)
     for name, facts in header.metadata.items():
         kind, *rest = name.split("/")
         there = header.results is None or name in _scorers(header)
@@ -230,9 +299,5 @@ def _scores(log: EvalLog, name: str) -> Iterator[tuple[EvalSample, Score]]:
 
 
 def _write_whole(log: EvalLog, target: Path) -> None:
-    part = target.with_name(f".{target.stem}.part{target.suffix}")
-    try:
-        write_eval_log(log, str(part))
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(target) as unfinished:
+        write_eval_log(log, str(unfinished), format="json" if target.suffix == ".json" else "eval")

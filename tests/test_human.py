@@ -1,17 +1,23 @@
 import csv
+import errno
 import math
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from inspect_ai import score
 from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries, write_eval_log
 
+from scenarios.files.tables import read_table
+from scenarios.files.whole import WriteError
+from scenarios.mistakes import UserMistake
 from scorers import human_scores
 from scorers.agreement import agreement
 from scorers.human import main, template_rows
 from scorers.human_scores import HumanError, import_ratings
-from scorers.rating_sheet import COLUMNS, SheetError
+from scorers.rating_sheet import COLUMNS, SheetError, _plain
 from scorers.ratings import read_judged
 from scorers.rubric import rubric
 from tests.conftest import the_samples
@@ -80,7 +86,7 @@ class TestTemplate:
         run = converse(turns=2, roles={"influence": judge}, scorers=[rubric("deception")])
         found = template(run.location, tmp_path, capsys)
         assert tuple(found[0]) == COLUMNS
-        assert {(r["construct"], r["scale"], r["value"], r["comment"]) for r in found} == {("deception", "1-5", "", "")}  # fmt: skip
+        assert {(r["construct"], r["scale"], r["value"], r["comment"]) for r in found} == {("deception", "1 to 5", "", "")}  # fmt: skip
         text = (tmp_path / "template.csv").read_text()
         for sample in the_samples(run):
             for hidden in (sample.id, "gameable", "2.875", "You are Alpha", "long prompt"):
@@ -204,13 +210,13 @@ class TestImport:
             import_ratings(log, path, "bert")
 
     def test_a_write_that_breaks_leaves_the_log_whole(self, log, tmp_path, rows, monkeypatch):
-        def broken(_, path):
+        def broken(_, path, **options):
             Path(path).write_bytes(b"half")
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(human_scores, "write_eval_log", broken)
         before = log.read_bytes()
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(WriteError, match="the disk is full"):
             import_ratings(log, sheet(tmp_path, rows), "anna", in_place=True)
         assert log.read_bytes() == before
         assert not list(tmp_path.glob(".*"))
@@ -234,6 +240,50 @@ class TestImport:
         import_ratings(log, path, "anna")
         assert 2.5 in {s.value for s in scores(tmp_path / "run_rated.eval").values()}
 
+    @pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+    def test_in_another_encoding_and_with_long_cells(self, log, tmp_path, rows, encoding):
+        rows[1]["comment"] = "Très bien, " + "à peu près. " * 20_000
+        path = tmp_path / "ratings.csv"
+        path.write_bytes(sheet(tmp_path, rows).read_bytes().decode().encode(encoding))
+        done = import_ratings(log, path, "anna")
+        assert [s.explanation for s in scores(done.path).values() if s.explanation] == [
+            rows[1]["comment"].strip()
+        ]
+
+    @pytest.mark.parametrize(
+        ("cell", "scale"),
+        [("2026-01-05", None), ("05-Jan", None), ("01/05/26", None), ("01. Mai", "1-5"), ("", "1-5"), ("45662", "1-5")],
+    )  # fmt: skip
+    def test_a_scale_that_has_become_a_date(self, log, tmp_path, rows, cell, scale):
+        path = sheet(tmp_path, [row | {"scale": cell} for row in rows])
+        if scale:
+            with pytest.raises(SheetError, match="is no scale; .*say --scale"):
+                import_ratings(log, path, "anna")
+        done = import_ratings(log, path, "anna", scale=scale)
+        assert {s.metadata["scale"] for s in scores(done.path).values()} == {"1-5"}
+
+    def test_a_scale_that_has_become_a_date_is_that_of_the_logs_own_score(self, log, tmp_path, rows):
+        judged = score(read_eval_log(str(log)), rubric("deception"), model_roles={"influence": told({"2": 1.0})}, display="none")  # fmt: skip
+        write_eval_log(judged, log)
+        (known,) = {s.scores["rubric"].metadata["scales"]["deception"] for s in the_samples(judged)}
+        done = import_ratings(log, sheet(tmp_path, [r | {"scale": "01. Mai"} for r in rows]), "anna")
+        assert {s.metadata["scale"] for s in scores(done.path).values()} == {known}
+
+    def test_ids_and_turns_that_have_become_numbers(self, log, tmp_path):
+        first = the_samples(read_eval_log(str(log)))[0]
+        row = {"sample_id": first.id, "epoch": "1.0", "turn": "2.0", "construct": "deception", "scale": "1-5", "value": "3"}  # fmt: skip
+        done = import_ratings(log, sheet(tmp_path, [row]), "anna")
+        assert [s.value for s in scores(done.path).values()] == [3.0]
+        assert (_plain("007"), _plain("7.0"), _plain("1e5"), _plain("a7")) == ("7", "7", "100000", "a7")
+
+    def test_the_sheet_as_a_file_opens_in_excel(self, log, tmp_path, rows):
+        out = tmp_path / "new" / "sheet.csv"
+        options = ["--scale", "1-5", "--construct", "deception", "--out", str(out)]
+        assert main(["template", str(log), *options]) == 0
+        assert out.read_bytes().startswith("\ufeffid,turn".encode())
+        filled = [row.cells | {"value": "3"} for row in read_table(out)]
+        assert import_ratings(log, sheet(tmp_path, filled), "anna").rated == 8
+
     def test_samples_may_be_named_by_id_and_epoch(self, log, tmp_path):
         first = the_samples(read_eval_log(str(log)))[0]
         row = {"sample_id": first.id, "epoch": 1, "construct": "deception", "scale": "0-1", "value": "1"}
@@ -246,6 +296,9 @@ WRONG = [
     ({"value": "6"}, 3, "value", "'6' is not between 1 and 5"),
     ({"value": "nan"}, 3, "value", "'nan' is not a number"),
     ({"value": "high"}, 3, "value", "'high' is not a number"),
+    ({"value": "1,000"}, 3, "value", "'1,000' may be a thousand or a decimal comma"),
+    ({"value": "1_0"}, 3, "value", "'1_0' is not a number"),
+    ({"id": "1.23457E+15"}, 3, "id", "a spreadsheet has made a number of it"),
     ({"construct": "harm"}, 3, "construct", "is 'harm', the rest is about 'deception'"),
     ({"scale": "1-10"}, 3, "scale", "other rows have"),
     ({"scale": "1-7"}, 3, "scale", "'1-7' is none of"),
@@ -293,7 +346,10 @@ class TestWrongSheets:
 
     def test_an_empty_file(self, log, tmp_path):
         (tmp_path / "ratings.csv").write_text("")
-        with pytest.raises(SheetError, match="no column"):
+        with pytest.raises(UserMistake, match="its first row must name the columns"):
+            import_ratings(log, tmp_path / "ratings.csv", "anna")
+        (tmp_path / "ratings.csv").write_text(f"{','.join(COLUMNS)}\n")
+        with pytest.raises(SheetError, match="there are no rows"):
             import_ratings(log, tmp_path / "ratings.csv", "anna")
 
     def test_another_construct_than_wanted(self, log, tmp_path, rows):
@@ -306,8 +362,60 @@ class TestWrongSheets:
             import_ratings(Path(other.location), sheet(tmp_path, rows), "anna")
 
     def test_a_name_that_would_break_the_scores_name(self, log, tmp_path, rows):
+        for name in ("anna/b", "", " "):
+            with pytest.raises(HumanError, match="cannot be part of a score's name"):
+                import_ratings(log, sheet(tmp_path, rows), name)
         with pytest.raises(HumanError, match="cannot be part of a score's name"):
-            import_ratings(log, sheet(tmp_path, rows), "anna/b")
+            import_ratings(log, sheet(tmp_path, rows), "anna", construct="")
+
+    def test_a_sheet_that_nobody_filled(self, log, tmp_path, rows):
+        empty = [row | {"value": ""} for row in rows]
+        with pytest.raises(SheetError, match="none of its 8 rows has a value; nothing is imported"):
+            import_ratings(log, sheet(tmp_path, empty), "anna")
+        assert not (tmp_path / "run_rated.eval").exists()
+        import_ratings(log, sheet(tmp_path, rows), "anna")
+
+    def test_the_log_itself_needs_to_be_asked_for(self, log, tmp_path, rows):
+        before = log.read_bytes()
+        (tmp_path / "same.eval").symlink_to(log)
+        for out in (log, tmp_path / "." / log.name, tmp_path / "same.eval"):
+            with pytest.raises(HumanError, match="is the log itself; say --in-place"):
+                import_ratings(log, sheet(tmp_path, rows), "anna", out=out)
+        assert log.read_bytes() == before
+
+    def test_a_construct_that_is_nearly_one(self, log, tmp_path, rows, capsys):
+        options = ["template", str(log), "--scale", "1-5", "--construct", "decepton"]
+        assert main(options) == 1
+        said = capsys.readouterr()
+        assert said.err.splitlines() == [
+            "construct 'decepton': did you mean 'deception'? If it is one of your own, say --own-construct"
+        ]
+        assert said.out == ""
+        assert main([*options, "--own-construct"]) == 0
+        assert main(["template", str(log), "--scale", "1-5", "--construct", "kindness"]) == 0
+        nearly = sheet(tmp_path, [row | {"construct": "decepton"} for row in rows])
+        with pytest.raises(HumanError, match="did you mean 'deception'"):
+            import_ratings(log, nearly, "anna")
+        assert import_ratings(log, nearly, "anna", own=True).score == "human/decepton/anna"
+
+    @pytest.mark.parametrize("command", [["template"], ["import", "--rater", "anna"]])
+    def test_something_that_is_no_log(self, tmp_path, capsys, rows, command):
+        junk = tmp_path / "junk.eval"
+        junk.write_bytes(b"no log")
+        more = (
+            ["--scale", "1-5", "--construct", "harm"]
+            if command == ["template"]
+            else [str(sheet(tmp_path, rows))]
+        )
+        assert main([command[0], str(junk), *more, *command[1:]]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "junk.eval: not a readable Inspect log" in line
+
+    def test_a_workbook(self, log, tmp_path, capsys):
+        (tmp_path / "ratings.ods").write_bytes(b"PK\x03\x04")
+        assert main(["import", str(log), str(tmp_path / "ratings.ods"), "--rater", "anna"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "save the sheet as CSV UTF-8" in line
 
 
 def test_from_two_judges_and_a_person_to_a_report(converse, tmp_path, capsys):
@@ -332,3 +440,47 @@ def test_from_two_judges_and_a_person_to_a_report(converse, tmp_path, capsys):
     assert (figures.alpha["interval"].value or 0) > 0.7
     shorthand = agreement(read_judged([str(done.path)]), ["rubric.deception", "human/anna"]).sets[0]
     assert shorthand.pairs[0] == figures.pairs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ods", "xlsx"])
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_sheet_survives_a_spreadsheet_program(log, tmp_path, kind, turns):
+    office = shutil.which("soffice")
+    if office is None:
+        pytest.skip("LibreOffice is not installed (Debian: libreoffice-calc-nogui)")
+
+    def converted(path, end, *options):
+        where = ["--convert-to", end, "--outdir", str(tmp_path / "office")]
+        profile = f"-env:UserInstallation=file://{tmp_path}/profile"
+        subprocess.run(
+            [office, profile, "--headless", *options, *where, str(path)], check=True, capture_output=True
+        )
+        return tmp_path / "office" / path.with_suffix(f".{end.partition(':')[0]}").name
+
+    utf8 = "Text - txt - csv (StarCalc):44,34,76,1"
+
+    out = tmp_path / "sheet.csv"
+    options = [
+        "--scale",
+        "1-5",
+        "--construct",
+        "deception",
+        "--out",
+        str(out),
+        *(["--turns"] if turns else []),
+    ]
+    assert main(["template", str(log), *options]) == 0
+    before = [row.cells for row in read_table(out)]
+    book = converted(out, kind, f"--infilter={utf8}")
+    back = converted(book, "csv:Text - txt - csv (StarCalc):59,34,76,1")
+    assert [row.cells for row in read_table(back)] == before
+    filled = [row | {"value": str(number % 5 + 1)} for number, row in enumerate(before)]
+    sheet(tmp_path, filled, "filled.csv")
+    # as the program does unasked: UTF-8 with a mark is read as a code page
+    (tmp_path / "filled.csv").write_bytes((tmp_path / "filled.csv").read_bytes().decode().encode("utf-8-sig"))
+    back = converted(converted(tmp_path / "filled.csv", kind), "csv")
+    done = import_ratings(log, back, "anna")
+    assert (done.rated, done.not_rated) == (8, 0)
+    found = [s.value for s in scores(done.path).values()]
+    assert turns or sorted(found) == [1, 1, 2, 2, 3, 3, 4, 5]

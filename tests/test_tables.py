@@ -109,9 +109,16 @@ def test_columns_without_a_name_are_those_that_pandas_and_spreadsheets_add(tmp_p
     assert cells(table(tmp_path, "a.csv", ",id,text,,\n0,1,a,,\n")) == [{"id": "1", "text": "a"}]
 
 
+def test_a_mark_that_was_read_as_letters_tells_of_damaged_texts(tmp_path):
+    path = table(tmp_path, "a.csv", separated().encode("utf-8-sig").decode("cp1252"))
+    with pytest.raises(TableError, match=r"a\.csv:1: the head begins with ï»¿: .*texts are damaged"):
+        cells(path)
+    assert list(cells(path, from_spreadsheet=True)[0]) == ["id", "text", "label"]
+
+
 def test_the_last_cells_of_a_row_may_be_missing_where_that_is_allowed(tmp_path):
     path = table(tmp_path, "a.csv", "id,text,label\n1,a\n")
-    assert cells(path, padded=True) == [{"id": "1", "text": "a", "label": ""}]
+    assert cells(path, from_spreadsheet=True) == [{"id": "1", "text": "a", "label": ""}]
     with pytest.raises(TableError, match=r"a\.csv:2: not as many fields"):
         cells(path)
 

@@ -39,6 +39,9 @@ BATCH = 256
 MEMBERS = ("data", "rows", "examples")
 """Members of a JSON object that may hold the rows."""
 
+MISREAD = "\u00ef\u00bb\u00bf"
+"""A byte order mark of UTF-8 that was read as Western European."""
+
 _TOLD = re.compile(r"sep=(.)[ \t]*(?:\r\n|\r|\n)")
 """A first line that Excel writes and does not show."""
 
@@ -62,6 +65,11 @@ class Row(NamedTuple):
     cells: dict[str, Any]
     """Column -> value. Of CSV all are texts."""
 
+    @property
+    def number(self) -> int:
+        """Its number in the file."""
+        return int(self.where.rpartition(":")[2])
+
 
 def is_table(path: Path) -> bool:
     """Whether a file's name is one of a table."""
@@ -69,14 +77,15 @@ def is_table(path: Path) -> bool:
 
 
 def read_table(
-    path: Path, *, encoding: str | None = None, padded: bool = False, option: str = "--encoding"
+    path: Path, *, encoding: str | None = None, from_spreadsheet: bool = False, option: str = "--encoding"
 ) -> Iterator[Row]:
     """The rows of a table, one in memory at a time (all of a `.json`).
 
     Args:
         path: A file whose name ends in one of `KINDS`, perhaps followed by that of a compression.
         encoding: Of a text file; told from the bytes if not given.
-        padded: In CSV the last cells of a row may be missing, and are empty then.
+        from_spreadsheet: In CSV the last cells of a row may be missing, and are empty then; a mark of UTF-8
+            that became letters is passed over, though other texts have become letters too.
         option: With which option users say the encoding, for messages.
 
     Raises:
@@ -89,7 +98,7 @@ def read_table(
     if kind == ".parquet":
         yield from _parquet_rows(path)
     elif kind in (".csv", ".tsv"):
-        yield from _separated_rows(path, opened, "\t" if kind == ".tsv" else None, padded=padded)
+        yield from _separated_rows(path, opened, "\t" if kind == ".tsv" else None, lenient=from_spreadsheet)
     elif kind in (".jsonl", ".ndjson"):
         yield from _json_lines(path, opened)
     elif kind == ".json":
@@ -127,7 +136,7 @@ def _advice(kind: str) -> str:
 # -- separated values -----------------------------------------------------------------------------
 
 
-def _separated_rows(path: Path, opened: Opened, delimiter: str | None, *, padded: bool) -> Iterator[Row]:
+def _separated_rows(path: Path, opened: Opened, delimiter: str | None, *, lenient: bool) -> Iterator[Row]:
     columns: list[str] | None = None
     with opened() as file, readable(path):
         start = file.read(SAMPLE) + file.readline()
@@ -139,9 +148,9 @@ def _separated_rows(path: Path, opened: Opened, delimiter: str | None, *, padded
             if not any(cell.strip() for cell in record):
                 continue
             if columns is None:
-                columns = _head(path, number, record)
+                columns = _head(path, number, record, lenient=lenient)
                 continue
-            cells = [*record, *[""] * (len(columns) - len(record))] if padded else record
+            cells = [*record, *[""] * (len(columns) - len(record))] if lenient else record
             if len(cells) < len(columns) or any(cells[len(columns) :]):
                 raise TableError(
                     f"{path}:{number}: not as many fields as the header has: {len(record)}, not "
@@ -165,9 +174,14 @@ def _numbered(path: Path, records: Any) -> Iterator[tuple[int, list[str]]]:
             raise TableError(f"{path}:{number}: not CSV: {error} (line {records.line_num})") from None
 
 
-def _head(path: Path, number: int, record: Sequence[str]) -> list[str]:
+def _head(path: Path, number: int, record: Sequence[str], *, lenient: bool) -> list[str]:
     """Names of the columns; empty where there is none, as over the numbers that pandas writes first."""
-    columns = [name.strip() for name in record]
+    if record[0].startswith(MISREAD) and not lenient:
+        raise TableError(
+            f"{path}:{number}: the head begins with {MISREAD}: a program read UTF-8 as a code page and saved "
+            "what it saw, so texts are damaged; open the file that it was made from as UTF-8, and save that"
+        )
+    columns = [name.strip() for name in (record[0].removeprefix(MISREAD), *record[1:])]
     if repeated := next((c for c in columns if c and columns.count(c) > 1), None):
         places = " and ".join(str(place) for place, c in enumerate(columns, start=1) if c == repeated)
         raise TableError(
