@@ -34,7 +34,7 @@ def answer_tokens(tokens: Sequence[Logprob], text: str | None = None) -> tuple[l
     place of the chosen one, which is then found among the alternatives. Its google provider leaves out tokens
     whose log-probability is exactly 0; what is said and has no token is put back with probability 1.
     """
-    pieces = [step.piece for step in steps_of(tokens)]
+    pieces = _pieces(tokens)
     written = "".join(pieces)
     if text is not None:
         said = text[after_thought(text) :].strip()
@@ -104,6 +104,15 @@ def _certain(text: str) -> Logprob:
     return Logprob(token=text, logprob=0.0, top_logprobs=[TopLogprob(token=text, logprob=0.0)])
 
 
+def _pieces(tokens: Sequence[Logprob]) -> list[str]:
+    pieces: list[str] = []
+    pending = b""
+    for token in tokens:
+        piece, pending = _decoded(pending + _encoded(token))
+        pieces.append(piece)
+    return pieces
+
+
 def steps_of(tokens: Sequence[Logprob]) -> list[Step]:
     """Tokens and alternatives as text; a character in several tokens belongs to the one that completes it."""
     steps: list[Step] = []
@@ -134,6 +143,8 @@ def _encoded(token: Logprob | TopLogprob) -> bytes:
 
 def _decoded(data: bytes) -> tuple[str, bytes]:
     """The text of the bytes, and those that begin a character without completing it."""
+    if data.isascii():
+        return data.decode(), b""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(data)
     return text, decoder.getstate()[0]

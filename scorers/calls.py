@@ -17,6 +17,8 @@ import anyio
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelAPI, ModelOutput
 from inspect_ai.util import LimitExceededError
 
+from scenarios.mistakes import UserMistake
+
 T = TypeVar("T")
 
 ALTERNATIVES = 20
@@ -51,11 +53,11 @@ _TOO_LONG = re.compile(
 _NOT_THE_REQUEST = (401, 403, 404, 408, 409, 429)
 
 
-class NoLogprobs(RuntimeError):
+class NoLogprobs(UserMistake):
     """The judge's service gives no distribution over answers. The message says what to do."""
 
 
-class RefusedSetting(RuntimeError):
+class RefusedSetting(UserMistake):
     """The judge's service refuses a setting without which the result would change. The message says which."""
 
 
