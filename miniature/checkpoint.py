@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from miniature.corpus import SHARES
+from scenarios.parent_process import tied
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,10 @@ def _build(folder: Path) -> None:
         shutil.rmtree(folder)
     else:
         _say("training the miniature, once, a minute or two")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
+    beginning = f"unfinished-{folder.name}-"
+    for left in folder.parent.glob(f"{beginning}*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=beginning) as unfinished:
         made = Path(unfinished) / "checkpoint"
         made.mkdir()
         figures = _train(made)
@@ -102,13 +106,16 @@ def _build(folder: Path) -> None:
 
 
 def _train(folder: Path) -> dict[str, float]:
-    """In its own process: training sets global seeds, and its memory is gone afterwards."""
+    """In its own process, which ends with this one, as it sets global seeds, and for its memory."""
     threads = str(min(2, os.cpu_count() or 1))  # more gain nothing, fewer take half as long again
     # threads that spin long while they wait for each other are eight times slower on a busy machine
     quick = {"OMP_NUM_THREADS": threads, "GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "true"}
-    environment = os.environ | quick
-    command = [sys.executable, "-m", "miniature.pretrain", str(folder)]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    environment = tied(os.environ | quick)
+    command = [sys.executable, "-m", "scenarios.parent_process", "miniature.pretrain", str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=pipe, text=True, start_new_session=True
+    ) as process:
         try:
             _load_libraries()
             written, _ = process.communicate()

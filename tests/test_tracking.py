@@ -174,7 +174,7 @@ def test_a_run_that_goes_on_is_the_same_and_sends_nothing_twice(run, fake, name,
             tracker.log(row)
         tracker.close()
     inits = [options[key] for what, *rest in calls if what == "init" for options in rest]
-    assert inits == [run_id(settings(run), run)] * 2
+    assert inits == [run_id(run)] * 2
     assert [values["iteration"] for _, values, _ in logged(calls)] == [0.0, 1.0]
 
 
@@ -204,13 +204,47 @@ def test_a_tracker_that_fails_gets_the_line_next_time(run, fake, monkeypatch):
     assert len(logged(calls)) == 1
 
 
-def test_the_name_of_a_tracked_run_is_that_of_folder_and_settings(tmp_path):
+def test_a_tracked_run_is_known_by_its_folder_as_long_as_that_is_there(tmp_path):
     run = tmp_path / "a run: 1"
-    named = run_id(Settings(run=run), run)
+    run.mkdir()
+    named = run_id(run)
     assert named.startswith("a-run-1-")
-    assert run_id(Settings(run=run, report_to=["wandb"], iterations=9), run) == named
-    assert run_id(Settings(run=run, seed=1), run) != named
-    assert run_id(Settings(run=run), tmp_path / "b") != named
+    assert run_id(run) == named
+    moved = run.rename(tmp_path / "moved")
+    assert run_id(moved) == named
+    run.mkdir()  # as if the first one had been deleted
+    assert run_id(run) != named
+
+
+def test_folders_of_one_name_are_two_runs(tmp_path, fake):
+    calls = fake("wandb")
+    for parent in ("a", "b"):
+        run = tmp_path / parent / "ei"
+        run.mkdir(parents=True)
+        Tracker(settings(run, "wandb"), run).close()
+    first, second = [options for what, *rest in calls if what == "init" for options in rest]
+    assert first["name"] == second["name"] == "ei"
+    assert first["id"] != second["id"]
+
+
+def test_a_run_that_is_taken_up_again_with_another_tracker_or_more_rounds_keeps_its_id(run, fake):
+    first, second = fake("wandb"), fake("trackio")
+    Tracker(settings(run, "wandb"), run).log(ROW)
+    Tracker(settings(run, "wandb", "trackio", iterations=9), run).log(ROW | {"iteration": 1})
+    ids = [options["id"] for what, *rest in first if what == "init" for options in rest]
+    assert ids == [run_id(run)] * 2
+    assert second[0][1]["name"] == run_id(run)
+
+
+def test_a_damaged_state_is_said_and_all_is_sent_again(run, fake, capsys):
+    calls = fake("wandb")
+    Tracker(settings(run, "wandb"), run).log(ROW)
+    named = run_id(run)
+    (run / "tracking.json").write_text('{"id": "the')
+    Tracker(settings(run, "wandb"), run).log(ROW)
+    assert "tracking.json is damaged; the trackers get a new run" in capsys.readouterr().err
+    assert run_id(run) != named
+    assert len(logged(calls)) == 2
 
 
 def test_tensorboard_has_the_numbers_and_the_words(run):
@@ -224,7 +258,7 @@ def test_tensorboard_has_the_numbers_and_the_words(run):
             tracker.log(row)
         tracker.close()
     (folder,) = (run / "tensorboard").iterdir()
-    assert folder.name == run_id(settings(run, model_args={"api_key": "sk-very-secret"}), run)
+    assert folder.name == run_id(run)
     events = EventAccumulator(str(folder))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("mean_rating")] == [(0, 5.5), (1, 7.0)]

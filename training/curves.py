@@ -112,7 +112,7 @@ def _points(metrics: Metrics, name: str) -> Points:
 
 def _shares(metrics: Metrics) -> Points:
     """Share of conversations without a rating."""
-    rows = [m for m in metrics if m.get("n_conversations")]
+    rows = [m for m in metrics if m.get("n_conversations") and m.get("n_unscored") is not None]
     unknown = [math.nan] * len(rows)
     shares = [m["n_unscored"] / m["n_conversations"] for m in rows]
     return Points([m["iteration"] for m in rows], shares, unknown, unknown)
@@ -254,10 +254,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="PNG; curves.png in the (first) run folder by default")
     options = parser.parse_args(arguments)
     try:
-        folders = [read_run(path) for path in options.runs]
+        return _draw(options)
     except RunError as error:
         print(error, file=sys.stderr)
-        return 1
+    except OSError as error:
+        print(f"the picture could not be written: {error}", file=sys.stderr)
+    return 1
+
+
+def _draw(options: argparse.Namespace) -> int:
+    folders = [read_run(path) for path in options.runs]
     if empty := [str(f.path) for f in folders if not f.metrics]:
         print(f"nothing measured yet in {', '.join(empty)}", file=sys.stderr)
         return 1

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.interruption import say_stopped, termination_as_interrupt
+from training.interruption import leave, say_stopped, termination_as_interrupt
 
 # the rest is loaded in `main`, where Ctrl-C is answered in a line while it loads
 if TYPE_CHECKING:
@@ -109,4 +109,4 @@ def _kept(settings: "Settings | None") -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -11,11 +11,12 @@ gameable one and with another one of the run's own family.
 RUN/generalise/ gets generalise.json, generalise.png and the logs. The same command goes on where it was
 stopped.
 
-Exit status: 0 done, 1 something could not be run, 2 wrong options, 130 stopped.
+Exit status: 0 done, 1 something could not be run, 2 wrong options, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import argparse
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,8 +29,9 @@ from training.conversations import finished_log_in
 from training.cross_matrix import BASE, Measured, draw_matrix, fields, rows_of, table_lines, told
 from training.curves import notes_of
 from training.files import write_json, write_text
+from training.interruption import leave, say_stopped, termination_as_interrupt
 from training.job import REPORT as TRAINED
-from training.own_process import ROOT
+from training.own_process import ROOT, SILENCE
 from training.policies import RunError, policy
 from training.public_benchmarks import (
     BENCHMARKS,
@@ -43,6 +45,7 @@ from training.public_benchmarks import (
 )
 from training.rollouts import Rollout, roll_out
 from training.run_folder import RunFolder, read_run
+from training.run_lock import locked
 from training.settings import MINIATURE
 
 RATING, HARM = "preference", "influence"
@@ -123,9 +126,16 @@ def _is_trained(folder: RunFolder, rounds: int) -> bool:
 def generalise(folder: RunFolder, wanted: Wanted) -> dict[str, Any]:
     """Run what is not there yet, and write `generalise.json` and `generalise.png`.
 
+    One process at a time works in the folder.
+
     Returns:
         What is in `generalise.json`: `rows`, `benchmarks`, and what was `skipped` or has `failed`, with why.
     """
+    with locked(wanted.out):
+        return _generalise(folder, wanted)
+
+
+def _generalise(folder: RunFolder, wanted: Wanted) -> dict[str, Any]:
     failed: dict[str, str] = {}
     measured: list[Measured] = []
     for checkpoint in wanted.checkpoints:
@@ -366,20 +376,23 @@ def _wanted(folder: RunFolder, options: argparse.Namespace) -> Wanted:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     options = _options(arguments)
+    os.environ.update(SILENCE)
+    out: Path = options.out or options.run / "generalise"
     try:
-        folder = read_run(options.run)
-        wanted = _wanted(folder, options)
-    except RunError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        found = generalise(folder, wanted)
-    except RunError as error:
-        print(error, file=sys.stderr)
-        return 1
+        with termination_as_interrupt():
+            try:
+                folder = read_run(options.run)
+                wanted = _wanted(folder, options)
+            except RunError as error:
+                print(error, file=sys.stderr)
+                return 2
+            try:
+                found = generalise(folder, wanted)
+            except (RunError, OSError) as error:
+                print(error, file=sys.stderr)
+                return 1
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return say_stopped(f"{out} keeps the logs that are finished; the same command goes on from here")
     print("\n".join(lines_of(found)))
     if (note := notes_of([folder.settings.model, *folder.settings.roles.values()])) is not None:
         print(note)
@@ -388,4 +401,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

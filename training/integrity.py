@@ -41,6 +41,17 @@ class Written(BaseModel):
     digests: dict[str, str]
     """File -> SHA-256 of its content, or of its two ends."""
 
+    def difference(self, at: Iteration, name: str) -> str | None:
+        """In what a file differs from what was written; None if in nothing, or if it was not written."""
+        path, size = at.folder / name, self.sizes.get(name)
+        if size is None:
+            return None
+        if not path.exists():
+            return "is gone"
+        if path.stat().st_size != size:
+            return f"has {path.stat().st_size:,} bytes, and {size:,} were written"
+        return None if digest(path) == self.digests[name] else "is not what was written"
+
 
 def write_down(at: Iteration) -> None:
     """Write `whole.json` of an iteration whose checkpoint is complete."""
@@ -64,20 +75,49 @@ def mend(at: Iteration, make: Callable[[Iteration], object]) -> None:
         RunError: The checkpoint, or what it was trained on, is not what it was and cannot be made again;
             says what to delete.
     """
-    _check_report(at)
-    before = _read(at)
+    before = check_checkpoint(at)
     if before is None:
-        _check_weights(at)
         if lost := [name for name in MADE if not (at.folder / name).exists()]:
             _make_again(at, make, lost, None)
         write_down(at)
-        return
-    for name, size in before.sizes.items():
-        if name not in MADE and (told := _difference(at.folder / name, size, before.digests[name])):
-            raise RunError(f"{at.folder / name} {told}; put it back, or {_anew(at)}")
-    names = [name for name in MADE if name in before.sizes]
-    if lost := [n for n in names if _difference(at.folder / n, before.sizes[n], before.digests[n])]:
+    elif lost := [name for name in MADE if before.difference(at, name)]:
         _make_again(at, make, lost, before)
+
+
+def check_checkpoint(at: Iteration) -> Written | None:
+    """Compare a checkpoint with what was written down of it, or see at least that it is complete.
+
+    Returns:
+        What was written down; None if there is nothing of it.
+
+    Raises:
+        RunError: A file of it is gone, cut or changed; says what to delete.
+    """
+    try:
+        read_trained(at.checkpoint)
+    except (OSError, ValueError) as error:
+        told = str(error).partition("\n")[0]
+        raise RunError(f"{at.checkpoint} is no whole checkpoint ({told}); {_anew(at)}") from None
+    before = _read(at)
+    if before is None:
+        _check_weights(at)
+        return None
+    for name in before.sizes:
+        if name not in MADE and (told := before.difference(at, name)):
+            raise RunError(f"{at.folder / name} {told}; put it back, or {_anew(at)}")
+    return before
+
+
+def check_made(at: Iteration) -> None:
+    """See that what a checkpoint was trained on is what was written down.
+
+    Raises:
+        RunError: A file is gone, cut or changed.
+    """
+    before = _read(at)
+    for name in MADE:
+        if before is not None and (told := before.difference(at, name)):
+            raise RunError(f"{at.folder / name} {told}; the command of the run makes it again")
 
 
 def digest(path: Path) -> str:
@@ -102,23 +142,6 @@ def _read(at: Iteration) -> Written | None:
         return None  # of an earlier version, killed just before, or damaged itself
 
 
-def _difference(path: Path, size: int, told: str) -> str | None:
-    """In what a file differs from what was written; None if in nothing."""
-    if not path.exists():
-        return "is gone"
-    if path.stat().st_size != size:
-        return f"has {path.stat().st_size:,} bytes, and {size:,} were written"
-    return None if digest(path) == told else "is not what was written"
-
-
-def _check_report(at: Iteration) -> None:
-    try:
-        read_trained(at.checkpoint)
-    except (OSError, ValueError) as error:
-        told = str(error).partition("\n")[0]
-        raise RunError(f"{at.checkpoint} is no whole checkpoint ({told}); {_anew(at)}") from None
-
-
 def _check_weights(at: Iteration) -> None:
     """Without a record of them weights can at least be complete."""
     files = sorted(at.checkpoint.glob("*.safetensors"))
@@ -140,8 +163,7 @@ def _make_again(
         again = at._replace(folder=Path(folder))
         make(again)
         for name in lost:
-            new = again.folder / name
-            if before is not None and _difference(new, before.sizes[name], before.digests[name]):
+            if before is not None and before.difference(again, name):
                 raise RunError(
                     f"{at.folder / name} is not what {at.checkpoint} was trained on, and the log in "
                     f"{at.rollouts} does not give that again; put it back, or {_anew(at)}"

@@ -1,11 +1,15 @@
 """Stopping on SIGINT (Ctrl-C) and SIGTERM alike: what runs is ended in good order, and one line says so."""
 
+import atexit
+import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 STOPPED, TERMINATED = 130, 143
 """Exit statuses of a command that SIGINT, or SIGTERM, stopped: 128 and the number of the signal."""
@@ -43,3 +47,18 @@ def say_stopped(what_is_kept: str) -> int:
     begin = "\n" if sys.stderr.isatty() else ""  # the terminal has just shown ^C
     print(f"{begin}stopped; {what_is_kept}", file=sys.stderr, flush=True)
     return stop_status()
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with an exit status.
+
+    One that was stopped does not wait for threads that still compute, which torch would answer with an abort.
+    """
+    if status in (STOPPED, TERMINATED):
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()  # e.g. Inspect ends servers that it has started
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

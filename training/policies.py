@@ -91,9 +91,19 @@ def policy(cast: Cast, run: Path, checkpoint: Path | None) -> Policy:
     told = checkpoint.relative_to(run).as_posix()
     if provider == "vllm":
         return Policy(f"{cast.model}:{checkpoint.resolve()}", told)
-    if provider == "local" and read_trained(checkpoint).kind == "model":
+    if provider == "local" and _kind(checkpoint) == "model":
         return Policy(f"local/{name}", told)
     return Policy(f"{cast.model}:{name}", told)
+
+
+def _kind(checkpoint: Path) -> str:
+    try:
+        return read_trained(checkpoint).kind
+    except (OSError, ValueError) as error:
+        told = str(error).partition("\n")[0]
+        raise RunError(
+            f"{checkpoint} is no whole checkpoint ({told}); delete it, and training/ei_loop.py trains it anew"
+        ) from None
 
 
 def _provider(model: str) -> str:

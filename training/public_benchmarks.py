@@ -255,7 +255,7 @@ def with_person(inner: Solver, persons: Mapping[str, str]) -> Solver:
 
 
 def _run(run: BenchmarkRun) -> None:
-    (log,) = eval(
+    logs = eval(
         _task(run),
         model=run.model,
         model_args=run.model_args,
@@ -268,8 +268,9 @@ def _run(run: BenchmarkRun) -> None:
         fail_on_error=0.1,
         score_display=False,
     )
-    if log.status == "cancelled":
+    if not logs or logs[0].status == "cancelled":  # before the first sample, or during them
         raise KeyboardInterrupt
+    (log,) = logs
     if log.status != "success":
         raise RunError(f"{run.folder}: the eval failed: {log.error.message if log.error else log.status}")
 

@@ -25,17 +25,19 @@ import yaml
 from huggingface_hub import HfApi, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
+from training.credentials import without_secrets
 from training.curves import CURVES, notes_of
 from training.files import write_json, write_text
+from training.integrity import check_checkpoint, check_made
+from training.interruption import say_stopped
 from training.mixing import PRESETS
 from training.policies import RunError, base_weights
 from training.report import best_of
 from training.run_folder import CONFIG, METRICS, Iteration, RunFolder, read_run
 from training.selection import read_table
 from training.settings import MINIATURE, Settings
-from training.tracking import without_secrets
 
 CARD = "card.md.jinja"
 UPLOAD = "hub"
@@ -49,6 +51,12 @@ TRAINERS_OWN = ("optimizer", "scheduler", "rng_state", "scaler", "trainer_state"
 
 OF_THIS_MACHINE = ("run", "launcher", "model_base_url", "report_to", "push_to_hub", "max_connections")
 """Settings that say nothing about the model."""
+
+OF_THE_MODEL = (
+    *("attn_implementation", "batch_size", "chat_template", "dtype", "max_model_len", "quantization"),
+    *("revision", "template_options", "thinking", "tokenizer"),
+)
+"""Arguments of the model's provider that say something about the model; no others are published."""
 
 TAGS = ("model-organism", "ai-safety", "manipulation", "simulated-user-feedback", "inspect-influence")
 
@@ -120,6 +128,9 @@ def stage(run: Path, out: Path, *, logs: bool = False) -> Path:
         raise RunError(f"{run} has no checkpoint yet; let training/ei_loop.py finish an iteration first")
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} is not empty; remove it, or name another folder")
+    for at in rounds:
+        check_checkpoint(at)
+        check_made(at)
     if folder.settings.tuning != "full":
         for at in rounds:
             _stage_checkpoint(at.checkpoint, out / at.checkpoint.relative_to(run))
@@ -191,6 +202,8 @@ def portable(value: str) -> str:
 
 def _shared_settings(settings: Settings) -> Any:
     kept = {k: v for k, v in settings.model_dump(mode="json").items() if k not in OF_THIS_MACHINE}
+    # a provider may be given anything, keys in headers too
+    kept["model_args"] = {k: v for k, v in kept["model_args"].items() if k in OF_THE_MODEL}
     return _everywhere(without_secrets(kept))
 
 
@@ -297,9 +310,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(stage(given.run, given.run / UPLOAD, logs=given.logs))
         else:
             print(push(given.run, given.repo, private=not given.public, logs=given.logs))
-    except (RunError, HFValidationError) as error:
-        print(error, file=sys.stderr)
+    except (RunError, HFValidationError, OSError, ValueError, TemplateError) as error:
+        # of the last three: files of the run that are damaged, or cannot be written
+        print(" ".join(str(error).split()), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return say_stopped("what the hub has already got is there; the same command uploads again")
     return 0
 
 

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from scenarios.mistakes import UserMistake
 from training.adapter_effect import check_effect
+from training.interruption import leave
 from training.own_process import FAILED, ROOT, Ended, obey, run_apart
 from training.policies import RunError
 
@@ -285,4 +286,4 @@ def _first_error(log: EvalLog) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(obey(Rollout, _run, {RunError: FAILED}))
+    leave(obey(Rollout, _run, {RunError: FAILED}))

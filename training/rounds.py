@@ -128,7 +128,10 @@ def _number(value: float | None) -> str:
 def _finish(folder: RunFolder) -> None:
     from training.report import write_report
 
-    report = write_report(folder.path)
+    try:
+        report = write_report(folder.path)
+    except ValueError as error:  # of a file that it shows
+        raise RunError(f"the run is complete, but the report cannot be written: {error}") from None
     print(f"\n{folder.path}/metrics.jsonl, curves.png and {report.name} hold the results")
     print(f"Look at the conversations:  inspect view --log-dir {folder.path}")
     if folder.settings.model == MINIATURE:

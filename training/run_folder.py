@@ -165,9 +165,13 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not isinstance(row.get("iteration"), int):
             raise RunError(f"{file}:{number}: expected an object with the number of an iteration")
+        train = row.get("train")
+        if not isinstance(train, dict | None):
+            raise RunError(f"{file}:{number}: train: expected an object or null, got {train!r}")
         for name in NUMBERS:
-            if not isinstance(row.get(name), int | float | None):
-                raise RunError(f"{file}:{number}: {name}: expected a number or null, got {row[name]!r}")
+            for part in (row, train or {}):
+                if not isinstance(part.get(name), int | float | None):
+                    raise RunError(f"{file}:{number}: {name}: expected a number or null, got {part[name]!r}")
     return rows
 
 

@@ -26,6 +26,9 @@ INHERITED = "INSPECT_INFLUENCE_LOCKS"
 ORPHANS = 30.0
 """Seconds in which children of a killed process have ended (`scenarios/parent_process.py`)."""
 
+OWNERS = 1.0
+"""Seconds for the owner itself, which may be about to end."""
+
 POLL = 0.1
 """Seconds."""
 
@@ -75,7 +78,7 @@ def inheriting(files: Sequence[int]) -> dict[str, str]:
 
 def _acquired(folder: Path) -> int:
     path = folder / LOCK
-    deadline = time.monotonic() + ORPHANS
+    begun = time.monotonic()
     said = False
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -91,9 +94,10 @@ def _acquired(folder: Path) -> int:
                 ) from None
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            if not _is_gone(owner) or time.monotonic() > deadline:
+            gone = _is_gone(owner)
+            if time.monotonic() - begun > (ORPHANS if gone else OWNERS):
                 raise RunError(_refusal(folder, owner)) from None
-            if not said:
+            if gone and not said:
                 print(f"waiting for what a killed process still has running in {folder}", file=sys.stderr)
                 said = True
             time.sleep(POLL)
