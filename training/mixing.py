@@ -6,6 +6,7 @@ hub. One permutation of the set, drawn with the run's seed, serves all iteration
 before stopped, so that no row is trained on twice.
 """
 
+import logging
 import random
 import re
 from collections import Counter
@@ -14,14 +15,22 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from scenarios.files.tables import is_table, read_table
+from scenarios.mistakes import UserMistake
 from training.examples import Example
 from training.files import read_jsonl
 from training.policies import RunError
 from training.settings import Algorithm, Mixing
-from training.static_forms import Form, Record, Unusable, Use, form_of
+from training.static_conversations import Unusable
+from training.static_forms import Form, Record, Use, form_of
+
+logger = logging.getLogger(__name__)
 
 PRESETS = {"hh-rlhf": "Anthropic/hh-rlhf", "pku-saferlhf": "PKU-Alignment/PKU-SafeRLHF"}
 """Short name -> id on the hub."""
+
+FIRST = 200
+"""Rows that are read before anything is drawn."""
 
 BY_ALGORITHM: dict[str, Use] = {"ei": "desirable", "kto": "labelled", "dpo": "pairs"}
 """What of a record an algorithm learns from. What is not here cannot be mixed."""
@@ -79,6 +88,9 @@ class StaticData:
         self.left_out: Counter[str] = Counter()
         """Reason -> rows that the last `draw` came across and could not use."""
 
+        self._examples_of: dict[str, str] = {}
+        """Reason -> what is wrong with the first such row."""
+
         self._rows, self._form, self._algorithm, self._share = rows, form, algorithm, share
 
     @classmethod
@@ -98,12 +110,31 @@ class StaticData:
             raise RunError("mix: no data set is named")
         check_mixing(mixing, algorithm)
         source = _source(mixing.mix)
-        rows = read_jsonl(source.file) if source.file else _from_hub(source, mixing.mix_split, cache_dir)
+        if source.file:
+            rows = _from_file(source.file, mixing.mix_encoding)
+        else:
+            rows = _from_hub(source, mixing.mix_split, cache_dir)
         if not len(rows):
             raise RunError(f"mix: {mixing.mix} has no rows")
         form = form_of(source.preset, mixing.mix_columns, _columns(rows))
         form.check(rows, source.name)
-        return cls(source, rows, form, algorithm, mixing.mix_share)
+        data = cls(source, rows, form, algorithm, mixing.mix_share)
+        data.check_first()
+        return data
+
+    def check_first(self) -> None:
+        """Read the first rows: a data set in another form than is expected has none that can be used.
+
+        Raises:
+            RunError: There is none among the first 200; says what is wrong with them.
+        """
+        reasons: Counter[str] = Counter()
+        first = range(min(len(self._rows), FIRST))
+        if next(self._records(first, reasons), None) is None:
+            raise RunError(
+                f"mix: none of the first {len(first)} rows of {self.name} can be used: "
+                f"{self._listed(reasons)}; say by mix_columns what its columns are called"
+            )
 
     def size(self, n: int) -> int:
         """Rows that stand beside `n` of the log, so that the share of all is met to the nearest row.
@@ -156,13 +187,20 @@ class StaticData:
             taken += self._examples(index, record)[: wanted - len(taken)]
         self.left_out = reasons - before
         if len(taken) < wanted:
-            told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"
             raise RunError(
                 f"mix: {self.name} is exhausted: iteration {iteration} needs {wanted} rows; it has "
-                f"{len(self._rows)}, {usable} of them usable (left out: {told}), and {min(used, usable)} "
-                "were used before; lower mix_share, select fewer conversations, or give a larger data set"
+                f"{len(self._rows)}, {usable} of them usable (left out: {self._listed(reasons)}), and "
+                f"{min(used, usable)} were used before; lower mix_share, select fewer conversations, or give "
+                "a larger data set"
             )
+        if self.left_out:
+            logger.warning("mix: rows of %s left out: %s", self.name, self._listed(self.left_out))
         return taken
+
+    def _listed(self, reasons: Counter[str]) -> str:
+        counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"
+        details = "; ".join(self._examples_of[reason] for reason, _ in reasons.most_common())
+        return f"{counts}: {details}" if details else counts
 
     def _records(self, order: Sequence[int], reasons: Counter[str]) -> Iterator[tuple[int, Record]]:
         """The records that can be used, by their place in the data set; the reasons of others are counted."""
@@ -171,6 +209,7 @@ class StaticData:
                 yield index, self._form.record(self._rows[index]).for_use(BY_ALGORITHM[self._algorithm])
             except Unusable as reason:
                 reasons[str(reason)] += 1
+                self._examples_of.setdefault(str(reason), f"row {index + 1}: {reason.detail}")
 
     def _examples(self, index: int, record: Record) -> list[Example]:
         return [
@@ -198,7 +237,7 @@ def _source(told: str) -> Source:
     if name in PRESETS:
         return Source(name, name, None, PRESETS[name], revision or None)
     path = Path(told).expanduser()
-    if path.is_file() or path.suffix in (".jsonl", ".json"):
+    if path.is_file() or is_table(path):
         return Source(path.name, None, path, None, None)
     preset = Path(name).name.lower()
     known = preset if preset in PRESETS else None
@@ -209,6 +248,13 @@ def _source(told: str) -> Source:
             f"mix: {told!r} is neither one of {', '.join(PRESETS)}, nor a file, nor an id on the hub"
         )
     return Source(name, known, None, name, revision or None)
+
+
+def _from_file(path: Path, encoding: str | None) -> Sequence[Any]:
+    try:
+        return [row.cells for row in read_table(path, encoding=encoding, option="--mix-encoding")]
+    except UserMistake as error:
+        raise RunError(f"mix: {error}") from None
 
 
 def _from_hub(source: Source, split: str, cache_dir: Path | None) -> Sequence[Any]:
@@ -232,7 +278,4 @@ def _columns(rows: Sequence[Any]) -> list[str]:
     names = getattr(rows, "column_names", None)
     if names is not None:
         return list(names)
-    wrong = next((n for n, row in enumerate(rows, start=1) if not isinstance(row, dict)), None)
-    if wrong is not None:
-        raise RunError(f"mix: row {wrong} is not a JSON object")
     return sorted({key for row in rows for key in row})

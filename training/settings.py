@@ -184,7 +184,7 @@ class Mixing(Options):
     """Static data beside the selected conversations."""
 
     mix: str | None = Field(
-        None, title="mixing", description="data set: hh-rlhf, pku-saferlhf, a JSONL file, or a hub id"
+        None, title="mixing", description="data set: hh-rlhf, pku-saferlhf, a table, or a hub id"
     )
     mix_share: Share = Field(0.5, gt=0, lt=1, title="mixing", description="its share of the final set")
     mix_split: str = Field("train", title="mixing", description="split of a hub data set")
@@ -193,6 +193,9 @@ class Mixing(Options):
         title="mixing",
         description="what the data set calls prompt, completion, chosen, rejected, label, and which value of "
         "a label is desirable (desirable=...)",
+    )
+    mix_encoding: str | None = Field(
+        None, title="mixing", description="of a text file, e.g. cp1252; told from its bytes if not given"
     )
 
 

@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
+from scenarios.files.strict_json import JsonError, parse_json
 from training.policies import RunError
+from training.static_conversations import Message, Unusable, conversation, repeats_prompt
 
 KEYS = ("prompt", "completion", "chosen", "rejected", "label", "desirable")
 """What `mix_columns` may name; `desirable` is a value of the label, the others are columns."""
@@ -13,17 +15,9 @@ KEYS = ("prompt", "completion", "chosen", "rejected", "label", "desirable")
 SHOWN = 10
 """Labels that a message lists."""
 
-Message = dict[str, Any]
 Use = Literal["desirable", "labelled", "pairs"]
 
-_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
-_ROLES = {"Human": "user", "Assistant": "assistant"}
-_YES = {True, "1", "true", "True", "yes"}
-_NO = {False, "0", "false", "False", "no"}
-
-
-class Unusable(Exception):
-    """A row that is left out. Its text is the reason in one word, by which it is counted."""
+_NO, _YES = ("0", "false", "no"), ("1", "true", "yes")
 
 
 class Answer(NamedTuple):
@@ -53,14 +47,14 @@ class Record(NamedTuple):
         if use == "desirable":
             kept = tuple(a for a in self.answers if a.label)
             if not kept:
-                raise Unusable("no_desirable")
+                raise Unusable("no_desirable", "no answer is desirable")
             return self._replace(answers=kept)
         good = [a.message for a in self.answers if a.label]
         bad = [a.message for a in self.answers if not a.label]
         if any(message in bad for message in good):
-            raise Unusable("same_answer")
+            raise Unusable("same_answer", "one text is both answers")
         if use == "pairs" and (len(good), len(bad)) != (1, 1):
-            raise Unusable("no_pair")
+            raise Unusable("no_pair", "not one answer of each kind")
         return self
 
 
@@ -87,19 +81,21 @@ class Pairs:
 
     def __init__(self, chosen: str, rejected: str, prompt: str | None) -> None:
         self.chosen, self.rejected, self.prompt = chosen, rejected, prompt
+        self.repeated = False
 
     def check(self, rows: Any, name: str) -> None:
-        """There are no labels to check."""
-        del rows, name
+        """There are no labels to check; see whether the answers' texts begin with the prompt's."""
+        del name
+        self.repeated = repeats_prompt(rows, self.prompt, (self.chosen, self.rejected))
 
     def record(self, row: Mapping[str, Any]) -> Record:
         """Raises Unusable: `malformed`, or `two_prompts` if the answers are to different ones."""
         start = None if self.prompt is None else row.get(self.prompt)
-        prompt, better = conversation(start, row.get(self.chosen))
-        other, worse = conversation(start, row.get(self.rejected))
+        prompt, better = conversation(start, row.get(self.chosen), repeated=self.repeated)
+        other, worse = conversation(start, row.get(self.rejected), repeated=self.repeated)
         if prompt != other:
-            raise Unusable("two_prompts")
-        return Record(prompt, (Answer(better, True), Answer(worse, False)), row.get("tools"))
+            raise Unusable("two_prompts", "chosen and rejected answer different prompts")
+        return Record(prompt, (Answer(better, True), Answer(worse, False)), _tools(row))
 
 
 class Labelled:
@@ -116,14 +112,17 @@ class Labelled:
         self, prompt: str | None, completion: str, label: str | None, desirable: str | None = None
     ) -> None:
         self.prompt, self.completion, self.label, self.desirable = prompt, completion, label, desirable
+        self.repeated = False
 
     def check(self, rows: Any, name: str) -> None:
         """Raise RunError if a label is outside the set, or none is the desirable one."""
+        self.repeated = repeats_prompt(rows, self.prompt, (self.completion,))
         if self.label is None:
             return
         found = distinct(rows, self.label)
         if self.desirable is None:
-            _check_labels(found, _YES | _NO, name, self.label)
+            wrong = [value for value in found if _truth(value) is None]
+            _refuse_labels(wrong, (*_NO, *_YES), name, self.label)
         elif None in found:
             raise RunError(f"mix: column {self.label!r} of {name} is empty in some rows; give each a label")
         elif self.desirable not in (told := {str(value) for value in found}):
@@ -134,10 +133,11 @@ class Labelled:
 
     def record(self, row: Mapping[str, Any]) -> Record:
         """Raises Unusable: `malformed`."""
-        prompt, answer = conversation(row.get(self.prompt) if self.prompt else None, row.get(self.completion))
+        start = row.get(self.prompt) if self.prompt else None
+        prompt, answer = conversation(start, row.get(self.completion), repeated=self.repeated)
         value = True if self.label is None else row.get(self.label)
-        label = value in _YES if self.desirable is None else str(value) == self.desirable
-        return Record(prompt, (Answer(answer, label),), row.get("tools"))
+        label = _truth(value) is True if self.desirable is None else str(value) == self.desirable
+        return Record(prompt, (Answer(answer, label),), _tools(row))
 
 
 class TwoResponses:
@@ -169,8 +169,9 @@ class TwoResponses:
     def check(self, rows: Any, name: str) -> None:
         """Raise RunError if a label is neither 0 nor 1 (ids), or neither true nor false."""
         for column in self.labels:
-            allowed = {True, False} if self.each else {0, 1, "0", "1"}
-            _check_labels(distinct(rows, column), allowed, name, column)
+            found = distinct(rows, column)
+            allowed = (*_NO, *_YES) if self.each else ("0", "1")
+            _refuse_labels([v for v in found if _truth(v) is None], allowed, name, column)
 
     def record(self, row: Mapping[str, Any]) -> Record:
         """Raises Unusable: `malformed`."""
@@ -178,8 +179,9 @@ class TwoResponses:
         prompt: list[Message] = []
         for k in (0, 1):
             prompt, message = conversation(row.get("prompt"), row.get(f"response_{k}"))
-            label = bool(row.get(self.labels[k])) if self.each else str(row.get(self.label)) == str(k)
-            answers.append(Answer(message, label))
+            # of one column, the id of the desirable response; of two, whether this one is
+            label = _truth(row.get(self.labels[k])) if self.each else _truth(row.get(self.label)) == bool(k)
+            answers.append(Answer(message, bool(label)))
         return Record(prompt, tuple(answers))
 
 
@@ -225,48 +227,6 @@ def form_of(preset: str | None, named: Mapping[str, str], columns: Sequence[str]
     return Labelled(_optional("prompt", named, there), completion, label, named.get("desirable"))
 
 
-def conversation(start: Any, rest: Any) -> tuple[list[Message], Message]:
-    """Prompt and answer.
-
-    Args:
-        start: The prompt: a text, a transcript, or a list of messages; None if `rest` holds it.
-        rest: The answer as a text or as a list of messages; or the whole conversation.
-
-    Raises:
-        Unusable: `malformed`: a text is empty or missing, or the conversation does not end with the answer of
-            an assistant to somebody else.
-    """
-    answer = [{"role": "assistant", "content": rest}] if _is_answer(start, rest) else messages(rest)
-    whole = answer if start is None else [*messages(start), *answer]
-    prompt, last = whole[:-1], whole[-1]
-    if not prompt or last["role"] != "assistant" or prompt[-1]["role"] == "assistant":
-        raise Unusable("malformed")
-    if not last.get("tool_calls") and not str(last.get("content") or "").strip():
-        raise Unusable("malformed")
-    return prompt, last
-
-
-def messages(value: Any) -> list[Message]:
-    """A list of messages as it is, a transcript taken apart, any other text as what a user says.
-
-    A transcript has the form of hh-rlhf: each turn begins with an empty line and `Human:` or `Assistant:`,
-    the two in turn, the human first. An `Assistant:` at its end that says nothing asks for the answer.
-
-    Raises:
-        Unusable: `malformed`.
-    """
-    if isinstance(value, list) and value:
-        if not all(isinstance(m, Mapping) and m.get("role") and "content" in m for m in value):
-            raise Unusable("malformed")
-        # what one message lacks, a table fills with nulls
-        return [{k: v for k, v in m.items() if v is not None or k == "content"} for m in value]
-    if not isinstance(value, str) or not value.strip():
-        raise Unusable("malformed")
-    if not _SPEAKER.match(value):
-        return [{"role": "user", "content": value}]
-    return _transcript(value)
-
-
 def distinct(rows: Any, column: str) -> list[Any]:
     """Values of a column, each once.
 
@@ -282,24 +242,28 @@ def distinct(rows: Any, column: str) -> list[Any]:
         raise RunError(f"mix: column {column!r} does not hold labels") from None
 
 
-def _is_answer(start: Any, rest: Any) -> bool:
-    return start is not None and isinstance(rest, str) and not _SPEAKER.match(rest)
+def _truth(value: Any) -> bool | None:
+    """Yes or no as data sets write it: true, 1, 1.0, "TRUE", "yes"; None if it is neither."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, bool | int | str):
+        return None
+    text = str(value).strip().casefold().removesuffix(".0")
+    return True if text in _YES else False if text in _NO else None
 
 
-def _transcript(text: str) -> list[Message]:
-    parts = _SPEAKER.split(text)[1:]
-    turns = [
-        {"role": _ROLES[who], "content": said.strip()}
-        for who, said in zip(parts[::2], parts[1::2], strict=True)
-    ]
-    if turns[-1] == {"role": "assistant", "content": ""}:
-        turns.pop()
-    expected = ["user", "assistant"] * len(turns)
-    if not turns or any(
-        t["role"] != role or not t["content"] for t, role in zip(turns, expected, strict=False)
-    ):
-        raise Unusable("malformed")
-    return turns
+def _tools(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The tools of a row, which many data sets keep as JSON."""
+    tools = row.get("tools")
+    try:
+        found = parse_json(tools) if isinstance(tools, str) and tools.strip() else tools
+    except JsonError as error:
+        raise Unusable("malformed", f"tools: {error}") from None
+    if not found:
+        return None
+    if not isinstance(found, list):
+        raise Unusable("malformed", f"tools: {type(found).__name__} instead of a list")
+    return found
 
 
 def _given(named: Mapping[str, str], *keys: str) -> list[str]:
@@ -319,11 +283,10 @@ def _check_columns(wanted: Sequence[str], columns: Sequence[str] | None) -> None
         )
 
 
-def _check_labels(found: Sequence[Any], allowed: set[Any], name: str, column: str) -> None:
-    wrong = [value for value in found if value not in allowed]
+def _refuse_labels(wrong: Sequence[Any], allowed: Sequence[str], name: str, column: str) -> None:
     if wrong:
         raise RunError(
             f"mix: column {column!r} of {name} holds {', '.join(map(repr, wrong[:SHOWN]))}, which is none of "
-            f"{', '.join(sorted(map(repr, allowed)))}; name another column, or say which value is desirable "
+            f"{', '.join(allowed)}; name another column, or say which value is desirable "
             "(mix_columns desirable=...)"
         )
