@@ -152,7 +152,7 @@ def _prepare(settings: Settings, rule: TokenRule) -> tuple[Renderer, CaptureSpec
     from transformers import AutoConfig, AutoTokenizer
 
     from probes.forward import check_layers
-    from providers.chat.choice import generation_ends
+    from providers.chat.choice import TemplateChoice, generation_ends, variables_of
 
     try:
         config = AutoConfig.from_pretrained(settings.model, revision=settings.revision)
@@ -171,7 +171,11 @@ def _prepare(settings: Settings, rule: TokenRule) -> tuple[Renderer, CaptureSpec
         tokenizer,
         ends=[str(token) for token in tokenizer.convert_ids_to_tokens(ends)],
         template=read_template(settings.template),
-        options=settings.template_options,
+        options=variables_of(
+            tokenizer,
+            TemplateChoice(thinking=settings.thinking, template_options=settings.template_options),
+            settings.model,
+        ),
         source=settings.model,
         max_tokens=max_tokens,
         truncation=settings.truncation,

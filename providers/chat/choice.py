@@ -73,7 +73,7 @@ class Readers:
         self.tokenizer = tokenizer
         self._source = source
         self._ends = [str(token) for token in tokenizer.convert_ids_to_tokens(list(ends))]
-        self._options = _variables(tokenizer, choice, source)
+        self._options = variables_of(tokenizer, choice, source)
         self._readers: dict[tuple[datetime.date | None, bool], ReplyReader] = {}
         self.on(None)
 
@@ -124,8 +124,12 @@ def _text(path: str) -> str:
         raise ChatTemplateError(f"chat_template={path}: {reason}; name a Jinja file") from None
 
 
-def _variables(tokenizer: Any, choice: TemplateChoice, source: str) -> dict[str, Any]:
-    """Variables of the template, the switch for thoughts among them."""
+def variables_of(tokenizer: Any, choice: TemplateChoice, source: str) -> dict[str, Any]:
+    """Variables of the template, the switch for thoughts among them.
+
+    Raises:
+        ChatTemplateError: Thoughts are to be turned on or off, and the template has no switch.
+    """
     given = dict(choice.template_options or {})
     if choice.thinking is None:
         return given

@@ -126,8 +126,9 @@ def _named(template: ChatTemplate) -> Thoughts:
             break
     prompt = _rendered(template, [])
     at = prompt.rfind(opening)
-    before = prompt[at:] if at >= 0 and closing not in prompt[at:] else form[0]
-    if before.endswith("\n") and not form[1].startswith("\n"):
+    opened = at >= 0 and closing not in prompt[at:]
+    before = prompt[at:] if opened else form[0]
+    if opened and before.endswith("\n") and not form[1].startswith("\n"):
         return Thoughts(opening, closing, before, f"\n{closing}\n\n", False)
     return Thoughts(opening, closing, before, form[1], False)
 
