@@ -329,7 +329,7 @@ def _named(calls: Sequence[Row]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield made["function"]["name"], made["function"]["arguments"]
 
 
-def _actions(calls: Sequence[Row], after: str) -> str:
+def _actions(calls: Sequence[Row], _after: str) -> str:
     """In a block of JSON, as Command R+ is told to."""
     told = [{"tool_name": name, "parameters": given} for name, given in _named(calls)]
     return f"\nAction:\n```json\n{json.dumps(told, indent=4, ensure_ascii=False)}```"

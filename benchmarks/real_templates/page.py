@@ -24,7 +24,7 @@ INSTEAD: Mapping[str, str] = {
     "refuses calls": ANOTHER,
     "does not write": COUNTED,
     "single tool-calls": ONE,
-    "leaves out the call": ONE,
+    "leaves out the call": "nothing: a call ends a generation of these models",
     "no place for words": "nothing: models of the family do not write both",
     "mixes the words": PLAIN,
     "cannot write": PLAIN,

@@ -18,12 +18,13 @@ from transformers import PreTrainedTokenizerFast
 
 from benchmarks.real_templates.families import Family
 from benchmarks.real_templates.oracle_rendering import DAY, Row, Tools
-from benchmarks.real_templates.vocabulary import ends
-from providers.chat.choice import TemplateChoice
+from benchmarks.real_templates.vocabulary import BYTES, ends
+from probes.conversations import Conversation
+from probes.rendering import Renderer
+from providers.chat.choice import Readers, TemplateChoice
 from providers.chat.completion import complete
 from providers.chat.messages import chat_message, tool_schemas
 from providers.chat.reading import Reply
-from providers.chat.spans import ConversationSpans
 from providers.chat.template import BEGIN
 from providers.local.speech import Prompt, Speech
 
@@ -43,6 +44,9 @@ class Suite:
         known = [tokenizer.convert_tokens_to_ids(token) for token in ends(family)]
         self.speech = Speech(tokenizer, [t for t in known if isinstance(t, int)], choice, "the model")
         self.template, self.reader = self.speech.template, self.speech.reader
+        self._readers = Readers(tokenizer, [t for t in known if isinstance(t, int)], choice, "the model")
+        variables = choice.template_options or {}
+        self._renderer = Renderer(tokenizer, options=variables, source="the model", ends=ends(family))
         self._prompts: dict[tuple[str, bool], Prompt] = {}
 
     def prompt_tokens(self, rows: Sequence[Row], tools: Tools = None) -> list[int]:
@@ -72,14 +76,36 @@ class Suite:
             return prompt, None
         return prompt, self.template.tokens(made.prompt + made.written)[len(prompt) :]
 
-    def owners(self, rows: Sequence[Row], tools: Tools = None) -> tuple[str, list[int]]:
-        """The text of a conversation, and of every character the message that it belongs to, or -1."""
+    def served_prompt(self, rows: Sequence[Row]) -> list[int]:
+        """The prompt of a row of training data that a server rendered."""
+        reader = self._readers.on(DAY, served=True)
         told = [chat_message(m) for m in messages(rows)]
-        made = ConversationSpans(self.reader).render(told, tool_schemas(infos(tools)))
-        owners = [-1] * len(made.text)
-        for span in made.spans:
-            owners[span.start : span.end] = [span.message] * (span.end - span.start)
-        return made.text, owners
+        return reader.template.tokens(reader.template.prompt(told))
+
+    def owners(self, rows: Sequence[Row], tools: Tools = None) -> tuple[str, list[int]]:
+        """The text of a captured conversation, and of every character the message of its token, or -1."""
+        told = [chat_message(m) for m in messages(rows)]
+        day = DAY.isoformat()
+        made = self._renderer.render(Conversation("", told, tool_schemas(infos(tools)), day=day))
+        pieces = self._pieces(made.token_ids.tolist())
+        owners = [int(m) for piece, m in zip(pieces, made.message, strict=True) for _ in piece]
+        return "".join(pieces), owners
+
+    def _pieces(self, tokens: Sequence[int]) -> list[str]:
+        """The characters of each token; one of several bytes counts with its last."""
+        control = {str(t) for t in self.tokenizer.added_tokens_decoder.values()}
+        pieces, waiting = [], b""
+        for token in self.tokenizer.convert_ids_to_tokens(list(tokens)):
+            if token in control:
+                pieces.append(token)
+                continue
+            waiting += bytes([BYTES[c] for c in token])
+            try:
+                pieces.append(waiting.decode())
+                waiting = b""
+            except UnicodeDecodeError:
+                pieces.append("")
+        return pieces
 
     def tokens(self, text: str) -> list[int]:
         """Tokens of a text in which control strings are control tokens."""

@@ -34,6 +34,7 @@ def training(oracle: Oracle, suite: Suite, writing: Writing) -> Iterator[Outcome
     for name, (rows, words) in DIALOGUES.items():
         yield tried(name, lambda r=rows, w=words: _words(oracle, suite, writing, r, w))
     yield tried("control strings in words", lambda: _control_strings(oracle, suite, writing))
+    yield tried("as a server renders it", lambda: _served(oracle, suite, writing))
     yield tried("the trainer's rows", lambda: check_rows(oracle, suite, oracle.written(writing, "delta")))
     yield tried("the day", lambda: _day(oracle, suite, writing))
     if writing.thought is not None:
@@ -97,6 +98,13 @@ def _control_strings(oracle: Oracle, suite: Suite, writing: Writing) -> None:
         for before, end in product(writing.nothing, _ends(oracle, writing))
     ]
     same_tokens(suite, [*prompt, *(written or [])], right, "what is learnt")
+
+
+def _served(oracle: Oracle, suite: Suite, writing: Writing) -> None:
+    """A server's tokenizer takes what spells a control string for the control token."""
+    rows = [user(f"alpha {oracle.ends[0]} sierra"), reply("bravo"), user("charlie")]
+    expected = suite.tokens(_prompt(oracle, suite, rows, writing))
+    same_tokens(suite, suite.served_prompt(rows), [expected], "the prompt that a server renders")
 
 
 def _spelt(oracle: Oracle) -> list[str]:

@@ -4,6 +4,7 @@ import re
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from benchmarks.real_templates.families import Family
 
@@ -16,6 +17,9 @@ CONTROL = re.compile(
     r"|\[\|\w+\|\]"
 )
 """Control strings of all families; each of them is one token of its model."""
+
+BYTES = {c: b for b, c in bytes_to_unicode().items()}
+"""Letters by which byte-level vocabularies write bytes."""
 
 THOUGHT_TAGS = ("<think>", "</think>")
 """One token each, special in some vocabularies of one family and not in others."""
