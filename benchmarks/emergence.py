@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scorers.intervals import mean_interval
+from analysis.intervals import mean_interval
 
 ROOT = Path(__file__).parent.parent
 

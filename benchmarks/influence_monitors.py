@@ -33,7 +33,7 @@ from probes.capture_settings import Settings as CaptureSettings
 from probes.controls import fit_lexical
 from probes.evaluation_data import EvaluationSet, read_set
 from probes.fit_data import read_labelled
-from probes.ranking import Ranked, auroc
+from analysis.ranking import Ranked, auroc
 from probes.token_texts import conversation_texts, read_tokenizer
 from training.rollouts import Rollout, roll_out
 
@@ -111,7 +111,7 @@ def control_table(settings: early_warning.Settings) -> Iterator[str]:
 
 
 def _line(family: str, monitor: str, seen: Sighting) -> str:
-    rates = "".join(f"{'-' if r is None else f'{r:.2f}':>7}" for r in (seen.recall, seen.fpr))
+    rates = "".join(f"{'-' if r is None else f'{r.value:.2f}':>7}" for r in (seen.recall, seen.fpr))
     return f"{family:<14}{monitor:<26}{seen.n:>4}  {_told(seen.harm):<20}{_told(seen.auroc):<20}{rates}"
 
 

@@ -37,7 +37,7 @@ from probes.evaluate import evaluate
 from probes.evaluate_settings import Settings as EvaluateSettings
 from probes.fit import fit
 from probes.fit_settings import Settings as FitSettings
-from probes.ranking import auroc
+from analysis.ranking import auroc
 from probes.results import SHUFFLED, Row
 from probes.results_page import interval, table
 from probes.table_rows import TableOptions

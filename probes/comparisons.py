@@ -1,4 +1,4 @@
-"""Whether one monitor ranks conversations better than another: both on the same rows, resampled together."""
+"""Whether one monitor ranks conversations better than another: both on the same rows, a paired comparison."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from probes.bootstrap import RESAMPLES, Part, Resampled, auroc_statistic, difference, resampled
+from analysis.ranking import Area, area, mean_comparison
+from analysis.ranking import Compared as Difference
 from probes.evaluation_data import EvaluationSet
 from probes.metrics import usable_rows
 from probes.scored import Scored
@@ -24,7 +25,7 @@ class Compared(NamedTuple):
     dataset: str
     """Or `MEAN`."""
 
-    found: Resampled
+    found: Difference
     q: float
     """The share of false findings expected among comparisons on this data set with a p no larger."""
 
@@ -42,22 +43,13 @@ class Compared(NamedTuple):
             "reference": self.reference,
             "dataset": self.dataset,
             **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
-            "draws": self.found.draws,
-            "draws_left_out": self.found.draws_left_out,
         }
 
 
-def compare(
-    scored: Sequence[Scored],
-    reference: Scored,
-    sets: Sequence[EvaluationSet],
-    *,
-    draws: int = RESAMPLES,
-    seed: int = 0,
-) -> list[Compared]:
+def compare(scored: Sequence[Scored], reference: Scored, sets: Sequence[EvaluationSet]) -> list[Compared]:
     """All others against the reference, on each data set and in the mean over them.
 
-    Groups are resampled, the same ones for both. Data sets of one class only take no part.
+    Data sets of one class only take no part.
 
     Source: q values of Benjamini and Hochberg 1995 (J. R. Statist. Soc. B 57(1)).
     """
@@ -65,28 +57,21 @@ def compare(
     labels = [data.labels for data in sets]
     ranked = [i for i, own in enumerate(labels) if usable_rows(own).both_classes]
     places = [(sets[i].name, [i]) for i in ranked] + ([(MEAN, ranked)] if len(ranked) > 1 else [])
-    groups = [data.groups for data in sets]
+    areas: dict[str, dict[int, Area]] = {
+        one.name: {i: area(labels[i], one.logits[i], sets[i].groups) for i in ranked} for one in scored
+    }
     found: list[Compared] = []
     for name, members in places:
-        here = []
-        for one in others:
-            parts = [
-                Part(
-                    difference(
-                        auroc_statistic(labels[i], one.logits[i]),
-                        auroc_statistic(labels[i], reference.logits[i]),
-                    ),
-                    groups[i],
-                )
-                for i in members
-            ]
-            here.append(resampled(parts, draws=draws, seed=seed))
+        here = [
+            mean_comparison([(areas[one.name][i], areas[reference.name][i]) for i in members])
+            for one in others
+        ]
         for one, result, q in zip(others, here, _false_discoveries(here), strict=True):
             found.append(Compared(one.name, reference.name, name, result, q))
     return found
 
 
-def _false_discoveries(found: Sequence[Resampled]) -> list[float]:
+def _false_discoveries(found: Sequence[Difference]) -> list[float]:
     p = np.array([one.p for one in found])
     known = ~np.isnan(p)
     q = np.full(len(p), np.nan)

@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from probes import ranking
+from analysis import ranking
+from analysis.effective_number import LEVEL
 from probes.fit_data import LabelledRows
 from probes.heads.base import score_together
 from probes.heads.table import make_head
@@ -33,7 +34,7 @@ class Tried(NamedTuple):
 
     candidate: Candidate
     auroc: ranking.Ranked
-    """Mean over folds, with a t interval that takes folds as independent, which they are not quite."""
+    """Mean over folds, with a t interval that makes up for the rows that training sets share."""
 
     recall: ranking.Ranked
     """At the asked false-positive rate of each fold."""
@@ -108,7 +109,12 @@ def _summary(
 
 
 def _over_folds(values: Sequence[float]) -> ranking.Ranked:
-    mean = float(np.mean(values))
-    half = float(stdtrit(len(values) - 1, (1 + ranking.LEVEL) / 2)) * float(np.std(values, ddof=1))
-    half /= math.sqrt(len(values))
+    """Mean over k folds; each trained on the rows that the others tested, which the variance allows for.
+
+    Source: the corrected t test of Nadeau and Bengio 2003 (Machine Learning 52(3)): 1 / k + 1 / (k - 1),
+    tested over trained rows, in the place of 1 / k. No unbiased variance exists (Bengio and Grandvalet 2004).
+    """
+    mean, count = float(np.mean(values)), len(values)
+    error = float(np.std(values, ddof=1)) * math.sqrt(1 / count + 1 / (count - 1))
+    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * error
     return ranking.Ranked(mean, max(0.0, mean - half), min(1.0, mean + half))

@@ -10,14 +10,17 @@ through the base. Printed and drawn: harm by the judge, what the monitor flags, 
 """
 
 import json
+import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import yaml
 from pydantic import Field
 
-from probes import ranking
+from analysis import ranking
 from probes.alarms import Alarms, Sighting, Watched, alarms, sighted
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
@@ -26,10 +29,11 @@ from probes.files import StoreError, write_whole
 from probes.fit import fit
 from probes.fit_settings import Parts
 from probes.fit_settings import Settings as FitSettings
+from probes.grouping import SHARED_GROUP, SHARED_WORDS, joined
 from probes.labels import DataError
 from probes.monitor import Monitor, MonitorError
-from probes.rendering import RenderingError
 from probes.weights import WeightsError
+from providers.chat.errors import ChatTemplateError
 from scenarios.command_line import read_settings
 from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Frozen
@@ -78,14 +82,16 @@ class Warned(NamedTuple):
     monitor: Monitor
     sightings: list[Sighting]
     alarms: Alarms
+    left_out: dict[str, int]
+    """Reason -> conversations of all iterations that were not watched."""
 
 
 def early_warning(settings: Settings) -> list[Warned]:
     """Capture, fit and watch; what is captured already is not captured again.
 
     Raises:
-        DataError, StoreError, WeightsError, RenderingError, MonitorError: Something wrong with the run, the
-            store or the weights.
+        DataError, StoreError, WeightsError, ChatTemplateError, MonitorError: Something wrong with the run,
+            the store or the weights.
         ValueError: Data that nothing can be fitted on.
     """
     iterations = _iterations(settings.run)
@@ -95,8 +101,16 @@ def early_warning(settings: Settings) -> list[Warned]:
     trained_on = _captured(settings, base, settings.fitted_on, "rollouts")
     heldout = [_captured(settings, base, number, "heldout") for number in iterations]
     monitors = fit(_fit_settings(settings, trained_on)).monitors
-    sets = [read_set(path) for path in heldout]
-    return [_watch(settings, monitor, iterations, sets) for monitor in monitors]
+    known = read_set(trained_on).ties
+    sets = [read_set(path).without(known) for path in heldout]
+    groups = _joint_groups(sets)
+    return [_watch(settings, monitor, iterations, sets, groups) for monitor in monitors]
+
+
+def _joint_groups(sets: Sequence[EvaluationSet]) -> list[list[str]]:
+    """For each iteration the group of each row; a name is the same initial state in all of them."""
+    names = iter(joined([tie for data in sets for tie in data.ties]))
+    return [[next(names) for _ in data.rows] for data in sets]
 
 
 def _iterations(run: Path) -> list[int]:
@@ -118,6 +132,26 @@ def _base_of(run: Path) -> str:
         raise DataError(f"{path} does not name the base weights; give them with --model") from None
 
 
+def _as_it_ran(run: Path) -> dict[str, Any]:
+    """Revision, type and chat template of a run, as its settings name them."""
+    try:
+        told = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    args = told.get("model_args") or {}
+    found = {
+        "revision": told.get("revision"),
+        "compute_dtype": told.get("dtype"),
+        "attn_implementation": told.get("attn_implementation"),
+        "template": args.get("chat_template"),
+        "template_options": args.get("template_options"),
+        "thinking": args.get("thinking"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _checkpoint(run: Path, iteration: int) -> Path:
     """Adapter of the iteration's model, which the one before it trained."""
     return run / f"iteration_{iteration - 1:02d}" / "checkpoint"
@@ -136,6 +170,7 @@ def _captured(settings: Settings, base: str, iteration: int, part: str) -> str:
                 "model": base,
                 "adapter": _checkpoint(settings.run, iteration) if own else None,
                 "data": str(logs),
+                **_as_it_ran(settings.run),
                 "any_model": True,  # logs name a checkpoint by the path that it had then
                 "label_score": settings.score,
                 "label_threshold": settings.harmful_from,
@@ -169,32 +204,51 @@ def _fit_settings(settings: Settings, data: str) -> FitSettings:
 
 
 def _watch(
-    settings: Settings, monitor: Monitor, iterations: Sequence[int], sets: Sequence[EvaluationSet]
+    settings: Settings,
+    monitor: Monitor,
+    iterations: Sequence[int],
+    sets: Sequence[EvaluationSet],
+    groups: Sequence[list[str]],
 ) -> Warned:
     threshold = monitor.card.threshold
     assert threshold is not None
     run = []
-    for number, data in zip(iterations, sets, strict=True):
+    for number, data, of in zip(iterations, sets, groups, strict=True):
         monitor.check(data.spec)
         logits = monitor.score(data.activations(monitor.card.layers)).logits
-        run.append(Watched(number, data.labels >= 0.5, logits, data.groups))
+        run.append(Watched(number, data.labels >= 0.5, logits, of))
     return Warned(
         monitor,
         [sighted(watched, threshold.logit) for watched in run],
-        alarms(run, threshold.logit, level=settings.level, fpr=settings.fpr),
+        alarms(
+            run,
+            threshold.logit,
+            level=settings.level,
+            fpr=settings.fpr,
+            measured_on=(threshold.fpr * threshold.n_negative, threshold.n_negative),
+        ),
+        dict(sum((Counter(_shared(data)) for data in sets), Counter())),
     )
+
+
+def _shared(data: EvaluationSet) -> dict[str, int]:
+    """Reason -> held-out conversations that the monitors know from their training."""
+    return {reason: n for reason, n in data.excluded.items() if reason in (SHARED_GROUP, SHARED_WORDS)}
 
 
 def _row(found: Sighting) -> dict[str, Any]:
     row: dict[str, Any] = {"iteration": found.iteration, "n": found.n}
-    for name, value in (("harm", found.harm), ("flagged", found.flagged), ("auroc", found.auroc)):
-        row |= _ends(name, value)
-    return row | {"recall": found.recall, "fpr": found.fpr}
+    for name in ("harm", "flagged", "auroc", "recall", "fpr"):
+        row |= _ends(name, getattr(found, name))
+    return row | {"why_no_interval": found.why_no_interval}
 
 
 def _ends(name: str, value: ranking.Ranked | None) -> dict[str, float | None]:
-    ends = (None, None, None) if value is None else value
-    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    """None where there is no number: JSON has no NaN."""
+    names = (name, f"{name}_low", f"{name}_high")
+    if value is None:
+        return dict.fromkeys(names)
+    return {key: None if math.isnan(end) else end for key, end in zip(names, value, strict=True)}
 
 
 def write(settings: Settings, found: Sequence[Warned]) -> None:
@@ -207,6 +261,7 @@ def write(settings: Settings, found: Sequence[Warned]) -> None:
             {
                 "monitor": one.monitor.card.name,
                 "alarms": one.alarms._asdict(),
+                "left_out": one.left_out,
                 "iterations": [_row(s) for s in one.sightings],
             }
             for one in found
@@ -236,28 +291,31 @@ def report(settings: Settings, found: Sequence[Warned]) -> None:
             f"\n{card.name}, fitted on {card.training.rows} rollouts of iteration {settings.fitted_on} "
             f"({card.training.positive} harmful); threshold for {settings.fpr:.0%} FPR on "
             f"{card.threshold.n_negative} negatives: recall {card.threshold.recall:.2f}"
+            + ("" if (high := card.metrics.get("fpr_high")) is None else f", FPR elsewhere up to {high:.0%}")
         )
-        titles = f"{'harm (judge)':<20}{'flagged':<20}{'AUROC':<20}{'recall':>7}{'FPR':>7}"
+        for reason, count in one.left_out.items():
+            print(f"  left out: {count} conversations ({reason})")
+        titles = "".join(f"{title:<20}" for title in ("harm (judge)", "flagged", "AUROC", "recall", "FPR"))
         print(f"{'iteration':<11}{'n':>4}  {titles}")
         for s in one.sightings:
-            print(
-                f"{s.iteration:<11}{s.n:>4}  {_told(s.harm):<20}{_told(s.flagged):<20}{_told(s.auroc):<20}"
-                f"{_share(s.recall):>7}{_share(s.fpr):>7}"
-            )
+            cells = (s.harm, s.flagged, s.auroc, s.recall, s.fpr)
+            print(f"{s.iteration:<11}{s.n:>4}  {''.join(f'{_told(cell):<20}' for cell in cells)}")
         at = one.alarms
         print(f"harm rate above {settings.level:.0%}: {_when(at.harm_passes)}")
         print(f"more harm than at first, by the judge (p < .05): {_when(at.more_harm)}")
         print(f"more flagged than at first (p < .05): {_when(at.more_flagged)}")
         print(f"more flagged than false alarms explain (p < .05): {_when(at.beyond_false_alarms)}")
+        print(f"p values are Holm's over the {len(one.sightings)} iterations, by initial state")
+        for reason in dict.fromkeys(s.why_no_interval for s in one.sightings if s.why_no_interval):
+            at_iterations = [str(s.iteration) for s in one.sightings if s.why_no_interval == reason]
+            print(f"iteration {', '.join(at_iterations)}: {reason}")
     print(f"\n{settings.folder / RESULTS}, {PICTURE} and monitors/ hold the results")
 
 
 def _told(value: ranking.Ranked | None) -> str:
-    return "-" if value is None else f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    if value is None:
+        return "-"
+    return f"{value.value:.2f}" + ("" if math.isnan(value.low) else f" [{value.low:.2f}, {value.high:.2f}]")
 
 
 def _when(iteration: int | None) -> str:
@@ -271,7 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = early_warning(settings)
     except (
         DataError,
-        RenderingError,
+        ChatTemplateError,
         ScenarioError,
         StoreError,
         WeightsError,

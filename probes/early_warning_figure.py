@@ -62,8 +62,8 @@ def _rates(panel: Axes, drawn: Sequence[tuple[tuple[str, Sequence[Sighting]], st
     plain_panel(panel, "at the saved threshold")
     ends = []
     for (_, seen), colour in drawn:
-        recall = [(s.iteration, s.recall) for s in seen if s.recall is not None]
-        alarms = [(s.iteration, s.fpr) for s in seen if s.fpr is not None]
+        recall = [(s.iteration, s.recall.value) for s in seen if s.recall is not None]
+        alarms = [(s.iteration, s.fpr.value) for s in seen if s.fpr is not None]
         for what, points, style in (("recall", recall, "-"), ("FPR", alarms, (0, (4, 2)))):
             if points:
                 x, y = zip(*points, strict=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from analysis.ranking import Ranked
 from probes import comparisons, results
 from probes.comparisons import MEAN
 from probes.evaluate_settings import Settings
@@ -25,7 +26,6 @@ from probes.figures import Bin, Dot, Line, draw_dots, draw_lengths, draw_reliabi
 from probes.files import StoreError, write_whole
 from probes.metrics import usable_rows
 from probes.monitor import MonitorError
-from probes.ranking import Ranked
 from probes.results import LENGTH, SHUFFLED, Row
 from probes.results_page import Found, headline, results_page
 from probes.scored import (
@@ -67,10 +67,8 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         shuffled = _shuffled(settings, material)
         bar.update()
         bar.set_description("metrics")
-        rows = results.whole_rows(
-            scored, sets, settings.length_edges, draws=settings.draws, seed=settings.seed
-        )
-        rows += results.mean_rows(scored, sets, draws=settings.draws, seed=settings.seed)
+        rows = results.whole_rows(scored, sets, settings.length_edges)
+        rows += results.mean_rows(scored, sets, rows)
         rows += results.shuffled_rows(shuffled, sets)
         rows += results.part_rows(scored, sets, settings.by, settings.length_edges)
         bar.update()
@@ -78,7 +76,7 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         reference = next(
             one for one in scored if settings.reference is None or one.name == settings.reference
         )
-        compared = comparisons.compare(scored, reference, sets, draws=settings.draws, seed=settings.seed)
+        compared = comparisons.compare(scored, reference, sets)
         bar.update()
     found = Found(
         sets,
@@ -87,7 +85,7 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         transfer(scored, sets),
         compared,
         _shown(settings, scored, rows),
-        material.notes + _classes(sets),
+        material.notes + _classes(sets) + _below_chance(rows),
     )
     _write(settings, found)
     if settings.figures:
@@ -105,6 +103,25 @@ def _classes(sets: Sequence[EvaluationSet]) -> list[str]:
             notes.append(
                 f"**{data.name}** has {usable.n_positive} positive and {usable.n_negative} negative rows: "
                 "nothing can be ranked there, and it is not in any mean."
+            )
+    return notes
+
+
+def _below_chance(rows: Sequence[Row]) -> list[str]:
+    """Whatever ranks the wrong way round on a whole data set, by more than its interval allows."""
+    notes = []
+    for row in rows:
+        if row["by"] is None and row["auroc_high"] is not None and row["auroc_high"] < 0.5:
+            what = "control" if row["control"] is not None else "monitor"
+            name = SHUFFLED if row["control"] == SHUFFLED else row["monitor"]
+            of = f" of {row['monitor']}" if row["control"] == SHUFFLED else ""
+            where = "in the mean" if row["dataset"] == MEAN else f"on **{row['dataset']}**"
+            notes.append(
+                f"{what} {name}{of} ranks below chance {where}, AUROC {row['auroc']:.3f}: turned round it "
+                f"would have {1 - row['auroc']:.3f}, which is what others are to be compared with."
+                if row["control"] != SHUFFLED
+                else f"{what} {name}{of} ranks below chance {where}, AUROC {row['auroc']:.3f}: labels of "
+                "training and test data are not independent, e.g. pairs of which each half tells the other."
             )
     return notes
 

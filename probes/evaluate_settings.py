@@ -61,8 +61,10 @@ class Settings(Frozen):
     reference: str | None = Field(
         None, title="comparison", description="monitor or control that all are compared with; the first one"
     )
-    draws: int = Field(2000, ge=1, title="comparison", description="of the bootstrap")
-    seed: int = Field(0, ge=0, title="comparison", description="of the bootstrap and of the controls")
+    seed: int = Field(0, ge=0, title="controls", description="of the controls")
+    draws: int | None = Field(
+        None, ge=1, title="comparison", description="of no effect: intervals are formulas and draw nothing"
+    )
 
     out: Path = Field(Path("results"), title="result", description="folder for tables and figures")
     figures: bool = Field(True, title="result", description="draw figures")

@@ -1,7 +1,7 @@
 """Captured data sets, whole or in part, with what monitors are evaluated on and by."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ from probes.activations import Ragged
 from probes.capture_spec import CaptureSpec
 from probes.entry import Entry
 from probes.files import StoreError
+from probes.grouping import Tie, apart, joined, ties_of
 from probes.mapped import Activations
 from probes.store import Store
 from probes.stored_sets import DatasetRow, label_array, read_dataset
 
 NO_LABEL = "not labelled"
-TRAINED_ON = "also trained on"
 
 
 class EvaluationSet(NamedTuple):
@@ -56,8 +56,13 @@ class EvaluationSet(NamedTuple):
 
     @property
     def groups(self) -> list[str]:
-        """Of each row; intervals take rows of a group as dependent."""
-        return [row.group or row.id for row in self.rows]
+        """Of each row; intervals take rows of a group as dependent. Equal conversations are in one."""
+        return joined(self.ties)
+
+    @property
+    def ties(self) -> list[Tie]:
+        """Of each row, to those that must be on its side of a split."""
+        return ties_of(self.rows, self.source)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -80,21 +85,27 @@ class EvaluationSet(NamedTuple):
         """Layers side by side."""
         return self.activations(numbers).layers(numbers)
 
-    def without(self, keys: Collection[str]) -> "EvaluationSet":
-        """Without the conversations that have these keys; counts what is left out.
+    def without(self, others: Iterable[Tie]) -> "EvaluationSet":
+        """Without rows that share a conversation or a group with others; counts what is left out, and why.
+
+        Args:
+            others: Ties of the rows that were trained on.
 
         Raises:
             StoreError: Nothing is left.
         """
-        kept = [row for row in self.rows if row.key not in keys]
+        reasons = apart(self.ties, others)
+        kept = [row for row, reason in zip(self.rows, reasons, strict=True) if reason is None]
         if len(kept) == len(self.rows):
             return self
+        counts = Counter(reason for reason in reasons if reason is not None)
         if not kept:
+            told = ", ".join(f"{count} {reason}" for reason, count in counts.items())
             raise StoreError(
-                f"data set {self.name}: all its conversations are trained on; name the part that is not, "
-                "e.g. <store>/<name>:split=test"
+                f"data set {self.name}: all its conversations are trained on, or in a group that is "
+                f"({told}); name the part that is not, e.g. <store>/<name>:split=test"
             )
-        return self._replace(rows=kept, excluded={**self.excluded, TRAINED_ON: len(self.rows) - len(kept)})
+        return self._replace(rows=kept, excluded={**self.excluded, **counts})
 
 
 def read_set(given: str) -> EvaluationSet:

@@ -58,8 +58,7 @@ def read_material(settings: Settings) -> Material:
     _check_facts(settings.by, sets)
     train = _training(settings.train)
     if train is not None:
-        known = set(train.keys)
-        sets = [data.without(known) for data in sets]
+        sets = [data.without(train.ties) for data in sets]
     check_monitors(monitors, sets)
     notes = _doubts(monitors, sets, settings.train)
     if train is not None:
@@ -93,10 +92,10 @@ def _training(given: Sequence[str]) -> LabelledRows | None:
         parts[0].source,
     )
     ids = [f"{part.name}:{row.id}" for part in parts for row in part.rows]
-    groups = [f"{group}" for part in parts for group in part.groups]
+    ties = [tie for part in parts for tie in part.ties]
     paths = [str(part.path) for part in parts]
     facts = [row.facts for row in whole.rows]
-    return LabelledRows(whole.entry, whole.keys, whole.labels, groups, facts, ids, paths, {})
+    return LabelledRows(whole.entry, whole.keys, whole.labels, ties, facts, ids, paths, {})
 
 
 def _check_facts(facts: Sequence[str], sets: Sequence[EvaluationSet]) -> None:

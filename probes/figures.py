@@ -16,9 +16,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, Percen
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
+from analysis.ranking import Ranked, auroc
 from probes.files import write_whole
 from probes.metrics import ASKED_FPR, BINS, calibration_error, reliability, usable_rows
-from probes.ranking import Ranked, auroc
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499")
 """Of monitors, in the order given; the last is Tol's purple, as Okabe and Ito's is too pale for text."""
@@ -212,10 +212,13 @@ def draw_dots(rows: Mapping[str, Mapping[str, Sequence[Dot]]], out: Path, *, tit
 
     Args:
         rows: Head or control -> data set -> a dot for each seed.
-        out: PNG file, written whole or not at all.
+        out: PNG file, written whole or not at all; none if nothing is ranked.
         title: What was evaluated.
     """
     columns = list(dict.fromkeys(name for of in rows.values() for name in of))
+    if not columns:  # one class everywhere: no AUROC
+        out.unlink(missing_ok=True)
+        return
     margin = 0.25 + LETTER * max((len(name) for name in rows), default=1)
     size = (margin + 1.95 * len(columns) + 0.25, 1.75 + 0.30 * len(rows))
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from probes import ranking
+from analysis import ranking
 from probes.cross_validation import Candidate, Layers, Tried, best_of, cross_validate
 from probes.files import StoreError, write_whole
 from probes.fit_data import LabelledRows, read_labelled
@@ -117,7 +117,11 @@ def _divided(settings: Settings) -> tuple[LabelledRows, LabelledRows]:
         raise StoreError(f"data and validation are of different captures: {told}")
     validation = validation.without(rows)
     if not validation.keys:
-        raise ValueError("all conversations of the validation set are trained on; --where tells them apart")
+        told = ", ".join(f"{count} {reason}" for reason, count in validation.excluded.items())
+        raise ValueError(
+            f"all conversations of the validation set are trained on, or of a group that is ({told}); "
+            "--where and --validation-where tell them apart"
+        )
     return rows, validation
 
 
@@ -239,7 +243,7 @@ def _monitor(
         threshold=Threshold(
             logit=flagged.logit,
             asked_fpr=settings.fpr,
-            fpr=flagged.fpr,
+            fpr=flagged.fpr.value,
             recall=flagged.recall.value,
             n_negative=flagged.n_negative,
             n_positive=flagged.n_positive,
@@ -249,6 +253,7 @@ def _monitor(
             for name, value in (
                 *_with_ends("auroc", area),
                 *_with_ends(f"recall_at_{100 * settings.fpr:g}pct_fpr", flagged.recall),
+                *_with_ends("fpr", flagged.fpr),
             )
         },
     )
@@ -311,19 +316,19 @@ def _report(settings: Settings, done: Fitted) -> None:
             print(f"{title} {data.rows} conversations, {data.positive} positive, in {data.groups} groups")
             for reason, count in data.excluded.items():
                 print(f"  left out: {count} ({reason})")
-    print(f"{'monitor':<38} {'AUROC':<20} {'recall at ' + rate:<20} {'threshold':>9} {'FPR':>6}")
+    print("on the validation set, which chose weights and threshold: on other data monitors do worse")
+    print(f"{'monitor':<38} {'AUROC':<20} {'recall at ' + rate:<20} {'threshold':>9} FPR")
     for monitor in done.monitors:
-        metrics, threshold = monitor.card.metrics, monitor.card.threshold
-        found = list(metrics.values())
+        found, threshold = list(monitor.card.metrics.values()), monitor.card.threshold
         if threshold is not None:
             print(
-                f"{monitor.card.name:<38} {_interval(*found[:3]):<20} {_interval(*found[3:]):<20} "
-                f"{threshold.logit:>9.3f} {threshold.fpr:>6.3f}"
+                f"{monitor.card.name:<38} {_interval(*found[:3]):<20} {_interval(*found[3:6]):<20} "
+                f"{threshold.logit:>9.3f} {_interval(*found[6:9])}"
             )
     if card.threshold is not None and card.threshold.n_negative * settings.fpr < 1:
         print(
             f"only {card.threshold.n_negative} negatives to set thresholds on: at {rate} none of them may be "
-            "flagged, and the rate elsewhere may be several times as high"
+            "flagged, and the rate elsewhere may be as high as its interval reaches"
         )
     print(f"monitors and {SUMMARY} are in {settings.out}")
 

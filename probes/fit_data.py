@@ -13,6 +13,7 @@ from probes.activations import Ragged
 from probes.capture_spec import CaptureSpec
 from probes.entry import Entry
 from probes.files import StoreError
+from probes.grouping import Tie, apart, joined, ties_of
 from probes.heads.pooled import Pooled, Pooling
 from probes.matching import matched
 from probes.monitor import Sources
@@ -28,7 +29,9 @@ class LabelledRows(NamedTuple):
     labels: np.ndarray
     """[rows], float64 in [0, 1]."""
 
-    groups: list[str]
+    ties: list[Tie]
+    """Of each row, to those that must be on its side of a split."""
+
     facts: list[dict[str, str]]
     ids: list[str]
     """Data set and id."""
@@ -38,6 +41,11 @@ class LabelledRows(NamedTuple):
 
     excluded: dict[str, int]
     """Reason -> rows left out."""
+
+    @property
+    def groups(self) -> list[str]:
+        """Of each row; equal conversations are in one."""
+        return joined(self.ties)
 
     @property
     def spec(self) -> CaptureSpec:
@@ -62,18 +70,18 @@ class LabelledRows(NamedTuple):
         return self._replace(
             keys=[self.keys[i] for i in chosen],
             labels=self.labels[chosen],
-            groups=[self.groups[i] for i in chosen],
+            ties=[self.ties[i] for i in chosen],
             facts=[self.facts[i] for i in chosen],
             ids=[self.ids[i] for i in chosen],
         )
 
     def without(self, others: "LabelledRows") -> "LabelledRows":
-        """Rows whose conversation is none of the others', whatever their labels; counts what is left out."""
-        known = set(others.keys)
-        kept = np.array([key not in known for key in self.keys], dtype=bool)
+        """Rows that share no conversation and no group with others; counts what is left out, and why."""
+        reasons = apart(self.ties, others.ties)
+        kept = np.array([reason is None for reason in reasons], dtype=bool)
         if kept.all():
             return self
-        excluded = {**self.excluded, "also trained on": int((~kept).sum())}
+        excluded = {**self.excluded, **Counter(reason for reason in reasons if reason is not None)}
         return self.take(kept)._replace(excluded=excluded)
 
     def matched(self, fact: str, seed: int) -> "LabelledRows":
@@ -125,6 +133,7 @@ def read_labelled(paths: Sequence[str], where: Mapping[str, str]) -> LabelledRow
         )
     entry: Entry | None = None
     rows: list[tuple[str, DatasetRow]] = []
+    ties: list[Tie] = []
     excluded: Counter[str] = Counter()
     for root, name in places:
         found, card = read_dataset(root, name)
@@ -140,14 +149,16 @@ def read_labelled(paths: Sequence[str], where: Mapping[str, str]) -> LabelledRow
         if not chosen:
             raise StoreError(f"data set {name}: no row has {_told(where)}; there are {_values(found, where)}")
         excluded["not labelled"] += sum(row.label is None for row in chosen)
-        rows += [(name, row) for row in chosen if row.label is not None]
+        labelled = [row for row in chosen if row.label is not None]
+        rows += [(name, row) for row in labelled]
+        ties += ties_of(labelled, card.source)
     if entry is None or not rows:
         raise StoreError(f"{', '.join(paths)}: no row has a label; name the label when you capture them")
     return LabelledRows(
         entry,
         [row.key for _, row in rows],
         np.array([row.label for _, row in rows], dtype=np.float64),
-        [row.group or row.id for _, row in rows],
+        ties,
         [row.facts for _, row in rows],
         [f"{name}:{row.id}" for name, row in rows],
         [str(path) for path in paths],

@@ -15,8 +15,8 @@ from scipy.special import expit, xlogy
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_curve
 
-from probes import ranking
-from probes.ranking import Ranked
+from analysis import ranking
+from analysis.ranking import Ranked
 
 ASKED_FPR = 0.01
 LOW_FPR, HIGH_FPR = 1e-3, 1e-1
@@ -54,10 +54,12 @@ class Recall(NamedTuple):
     """The largest recall with at most the asked share of false positives. NaN with one class only."""
 
     asked_fpr: float
-    fpr: float
-    """Reached; at most what was asked for."""
+    fpr: Ranked
+    """Reached; at most what was asked for. What it is elsewhere lies in its interval."""
 
     recall: Ranked
+    """At this threshold, which its interval takes as given."""
+
     logit: float
     """From this logit on conversations are flagged."""
 
@@ -117,7 +119,9 @@ class Metrics(NamedTuple):
             "recall_at_1pct_fpr": self.recall.recall.value,
             "recall_low": self.recall.recall.low,
             "recall_high": self.recall.recall.high,
-            "fpr": self.recall.fpr,
+            "fpr": self.recall.fpr.value,
+            "fpr_low": self.recall.fpr.low,
+            "fpr_high": self.recall.fpr.high,
             "logit_at_1pct_fpr": self.recall.logit,
             "brier": self.brier,
             "ece": self.ece,
@@ -253,7 +257,7 @@ def recall_at_fpr(
     found = _ranked_rows(labels, logits, "recall")
     if found is None:
         usable = usable_rows(labels)
-        return Recall(asked_fpr, math.nan, NOWHERE, math.nan, usable.n_negative, usable.n_positive)
+        return Recall(asked_fpr, NOWHERE, NOWHERE, math.nan, usable.n_negative, usable.n_positive)
     rows, positive, kept = found
     best = ranking.largest_recall(positive.astype(np.float64), kept, _taken(groups, rows), asked_fpr)
     return Recall(asked_fpr, best.fpr, best.recall, best.logit, best.n_negative, best.n_positive)

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from probes.bootstrap import Part, auroc_statistic, auroc_within_statistic, recall_statistic, resampled
+from analysis.intervals import over_seeds as mean_over_seeds
+from analysis.ranking import Ranked, area, auroc_within, mean_over_sets
 from probes.comparisons import MEAN
 from probes.controls import shuffled_auroc
 from probes.evaluation_data import EvaluationSet, length_bins
-from probes.metrics import OneClassWarning, measure, usable_rows
+from probes.metrics import NOWHERE, OneClassWarning, measure, usable_rows
 from probes.scored import Scored, ShuffledLogits
 
 LENGTH = "length_bin"
 """`by` of rows about conversations of similar length, in tokens."""
 
 SHUFFLED = "shuffled_labels"
+
+RECALL_ENDS = ("recall_low", "recall_high")
 
 Row = dict[str, Any]
 """One line of the table. These are always there:
@@ -32,18 +35,11 @@ there is one permutation.
 """
 
 
-def whole_rows(
-    scored: Sequence[Scored],
-    sets: Sequence[EvaluationSet],
-    edges: Sequence[int],
-    *,
-    draws: int,
-    seed: int,
-) -> list[Row]:
+def whole_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], edges: Sequence[int]) -> list[Row]:
     """On whole data sets.
 
     `auroc_within_length` compares conversations of the same length bin alone: the mean of the bins' AUROCs,
-    each weighing as many as it has pairs of a positive and a negative row. Its interval is bootstrapped.
+    each weighing as many as it has pairs of a positive and a negative row.
     """
     rows: list[Row] = []
     for number, data in enumerate(sets):
@@ -51,9 +47,8 @@ def whole_rows(
         bins = list(length_bins(data.lengths, edges).values())
         for one in scored:
             row = _row(one, data, labels, one.logits[number], groups)
-            within = auroc_within_statistic(labels, one.logits[number], bins)
-            found = resampled([Part(within, groups)], draws=draws, seed=seed)
-            row |= {name: _finite(v) for name, v in _ends("auroc_within_length", *found[:3]).items()}
+            within = _within(labels, one.logits[number], groups, bins)
+            row |= {name: _finite(v) for name, v in _ends("auroc_within_length", within).items()}
             row["n_excluded"] += sum(data.excluded.values())
             rows.append(row)
     return rows
@@ -75,34 +70,36 @@ def part_rows(
     return rows
 
 
-def mean_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], *, draws: int, seed: int) -> list[Row]:
-    """AUROC and recall in the mean over data sets that have both classes, with bootstrap intervals."""
-    labels, groups = [data.labels for data in sets], [data.groups for data in sets]
-    usable = [usable_rows(own) for own in labels]
-    ranked = [i for i, one in enumerate(usable) if one.both_classes]
+def mean_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], whole: Sequence[Row]) -> list[Row]:
+    """AUROC and recall in the mean over data sets that have both classes.
+
+    Their intervals are made of those of the data sets, which are taken as independent.
+
+    Args:
+        scored: Monitors and controls.
+        sets: Data sets.
+        whole: Rows of `whole_rows`.
+    """
+    usable = {data.name: usable_rows(data.labels) for data in sets}
+    ranked = [name for name, one in usable.items() if one.both_classes]
     if len(ranked) < 2:
         return []
     rows: list[Row] = []
     for one in scored:
+        mine = [row for row in whole if row["monitor"] == one.name and row["dataset"] in ranked]
         area, recall = (
-            resampled(
-                [Part(statistic(labels[i], one.logits[i]), groups[i]) for i in ranked],
-                draws=draws,
-                seed=seed,
-            )
-            for statistic in (auroc_statistic, recall_statistic)
+            mean_over_sets([Ranked(*(_number(row[key]) for key in keys)) for row in mine])
+            for keys in (("auroc", "auroc_low", "auroc_high"), ("recall_at_1pct_fpr", *RECALL_ENDS))
         )
         rows.append(
             _about(one, MEAN)
             | {
-                "n": sum(usable[i].n_positive + usable[i].n_negative for i in ranked),
-                **_ends("auroc", *area[:3]),
+                "n": sum(usable[name].n_positive + usable[name].n_negative for name in ranked),
+                **_ends("auroc", area),
                 "recall_at_1pct_fpr": recall.value,
-                "recall_low": recall.low,
-                "recall_high": recall.high,
+                **dict(zip(RECALL_ENDS, recall[1:], strict=True)),
                 "sets": len(ranked),
                 "sets_left_out": len(sets) - len(ranked),
-                "draws_left_out": area.draws_left_out,
             }
         )
     return [{name: _finite(value) for name, value in row.items()} for row in rows]
@@ -131,7 +128,11 @@ def shuffled_rows(shuffled: Sequence[ShuffledLogits], sets: Sequence[EvaluationS
 
 
 def over_seeds(rows: Sequence[Row], scored: Sequence[Scored]) -> list[Row]:
-    """Mean, lowest and highest AUROC and recall of monitors that differ in their seed alone."""
+    """Mean, lowest and highest AUROC and recall of monitors that differ in their seed alone.
+
+    `_low` and `_high` are a 95 % t interval over the seeds: where another seed's mean would lie on these
+    conversations, not what other conversations would give.
+    """
     families: dict[str, list[str]] = {}
     own = [row for row in rows if row["by"] is None and row["control"] is None]
     for one in scored:
@@ -155,12 +156,30 @@ def over_seeds(rows: Sequence[Row], scored: Sequence[Scored]) -> list[Row]:
                     "layer": mine[0]["layer"],
                     "dataset": dataset,
                     "seeds": [row["seed"] for row in mine],
-                    **{what: float(np.mean(values)) for what, values in figures.items()},
+                    **{
+                        name: _finite(v)
+                        for what, values in figures.items()
+                        for name, v in _seeds(what, values)
+                    },
                     **{f"{what}_lowest": min(values) for what, values in figures.items()},
                     **{f"{what}_highest": max(values) for what, values in figures.items()},
                 }
             )
     return found
+
+
+def _seeds(what: str, values: Sequence[float]) -> list[tuple[str, float]]:
+    mean, low, high, *_ = mean_over_seeds(values)
+    return [(what, mean), (f"{what}_low", max(0.0, low)), (f"{what}_high", min(1.0, high))]
+
+
+def _within(
+    labels: np.ndarray, logits: np.ndarray, groups: Sequence[str], bins: Sequence[np.ndarray]
+) -> Ranked:
+    try:
+        return auroc_within(labels, logits, groups, bins)
+    except ValueError:  # no bin has both classes
+        return NOWHERE
 
 
 def _row(
@@ -190,7 +209,7 @@ def _shuffled(one: ShuffledLogits, dataset: str, mean: float, low: float, high: 
     row = _about(Scored(one.of.name, [], one.of), dataset) | {
         "control": SHUFFLED,
         "n": None if usable is None else usable.n_positive + usable.n_negative,
-        **_ends("auroc", mean, low, high),
+        **_ends("auroc", Ranked(mean, low, high)),
         "recall_at_1pct_fpr": None,
         "permutations": len(one.logits[0]),
     }
@@ -201,8 +220,7 @@ def _shuffled(one: ShuffledLogits, dataset: str, mean: float, low: float, high: 
 
 def _permuted(data: EvaluationSet, logits: np.ndarray) -> np.ndarray:
     """[permutations], AUROC of each."""
-    once = np.ones((1, len(data.rows)))
-    return np.array([float(auroc_statistic(data.labels, own)(once)[0]) for own in logits])
+    return np.array([area(data.labels, own, data.groups).value for own in logits])
 
 
 def _parts(
@@ -217,8 +235,12 @@ def _parts(
     return parts
 
 
-def _ends(name: str, value: float, low: float, high: float) -> Row:
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+def _ends(name: str, found: Ranked) -> Row:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _finite(value: Any) -> Any:

@@ -1,8 +1,10 @@
 """The results of an evaluation as Markdown that is readable as it is."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from analysis.ranking import Ranked
 from probes.comparisons import MEAN, Compared
 from probes.evaluation_data import EvaluationSet
 from probes.metrics import ASKED_FPR
@@ -72,8 +74,10 @@ def headline(found: Found) -> str:
                 else []
             ),
             f"## Recall at {100 * ASKED_FPR:g} % FPR, with 95 % intervals by group",
+            "The interval is of the recall at the data set's own threshold, which it takes as given.",
             _wide([row for row in whole if row["control"] != SHUFFLED], columns, "recall_at_1pct_fpr"),
             *_scarce(whole),
+            *_saved(found),
         ]
     )
 
@@ -97,13 +101,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+def interval(
+    value: float | None, low: float | None, high: float | None, digits: int = 3, *, sign: str = ""
+) -> str:
     """A number with its interval, as far as there are any."""
     if value is None:
         return NOTHING
     if low is None or high is None:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        return f"{value:{sign}.{digits}f}"
+    return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 def _data(sets: Sequence[EvaluationSet], rows: Sequence[Row]) -> str:
@@ -146,15 +152,49 @@ def _wide(rows: Sequence[Row], columns: Sequence[str], figure: str) -> str:
 
 
 def _scarce(rows: Sequence[Row]) -> list[str]:
+    """Data sets on which nobody can know the false-positive rate that their thresholds have."""
     few = {
-        row["dataset"]: row["n_negative"]
+        row["dataset"]: (row["n_negative"], row["fpr_high"])
         for row in rows
-        if row["control"] is None and row["dataset"] != MEAN and row["n_negative"] * ASKED_FPR < 1
+        if row["control"] is None
+        and row["dataset"] != MEAN
+        and row["recall_at_1pct_fpr"] is not None
+        and row["n_negative"] * ASKED_FPR < 1
     }
     if not few:
         return []
-    told = ", ".join(f"{name} ({count})" for name, count in few.items())
-    return [f"Too few negatives for one of them to be flagged at {100 * ASKED_FPR:g} % FPR: {told}."]
+    told = ", ".join(
+        f"{name} ({count}" + ("" if high is None else f"; up to {100 * high:.1f} %") + ")"
+        for name, (count, high) in few.items()
+    )
+    return [
+        f"Too few negatives for one of them to be flagged at {100 * ASKED_FPR:g} % FPR: {told}. The recall "
+        "there is that of no false alarm in so many, and the rate elsewhere may be as high as is said."
+    ]
+
+
+def _saved(found: Found) -> list[str]:
+    """What monitors do at the threshold that they were saved with: also on data of one class."""
+    cells: dict[str, dict[str, str]] = {}
+    for one in found.transferred:
+        if one.threshold_from == SAVED:
+            parts = [_rate(what, part) for what, part in (("FPR", one.fpr), ("recall", one.recall)) if part]
+            cells.setdefault(one.monitor, {})[one.dataset] = ", ".join(parts)
+    if not cells:
+        return []
+    columns = [data.name for data in found.sets]
+    return [
+        "## At the saved threshold, with 95 % intervals by group",
+        table(
+            ["", *columns],
+            [[name, *(of.get(column, NOTHING) for column in columns)] for name, of in cells.items()],
+        ),
+    ]
+
+
+def _rate(what: str, found: Ranked) -> str:
+    low, high = (None if math.isnan(end) else end for end in (found.low, found.high))
+    return f"{what} {interval(found.value, low, high)}"
 
 
 def _over_seeds(found: Found) -> str:
@@ -164,9 +204,10 @@ def _over_seeds(found: Found) -> str:
     lines: dict[str, dict[str, str]] = {}
     for row in found.seeds:
         name = f"{row['head']}, layer {row['layer']}, {len(row['seeds'])} seeds"
-        told = f"{row['auroc']:.3f} ({row['auroc_lowest']:.3f} to {row['auroc_highest']:.3f})"
+        told = interval(row["auroc"], row["auroc_low"], row["auroc_high"])
+        told += f" ({row['auroc_lowest']:.3f} to {row['auroc_highest']:.3f})"
         lines.setdefault(name, {})[row["dataset"]] = told
-    return "## AUROC over seeds: mean, lowest and highest\n\n" + table(
+    return "## AUROC over seeds: mean, 95 % interval over the seeds, lowest and highest\n\n" + table(
         ["", *columns],
         [[name, *(cells.get(column, NOTHING) for column in columns)] for name, cells in lines.items()],
     )
@@ -179,12 +220,13 @@ def _compared(found: Found) -> str:
     columns = list(dict.fromkeys(one.dataset for one in found.compared))
     lines: dict[str, dict[str, str]] = {}
     for one in found.compared:
-        told = f"{one.found.value:+.3f} [{one.found.low:+.3f}, {one.found.high:+.3f}] q {one.q:.3f}"
+        low, high = (None if math.isnan(end) else end for end in (one.found.low, one.found.high))
+        told = interval(one.found.value, low, high, sign="+") + ("" if low is None else f" q {one.q:.3f}")
         lines.setdefault(one.monitor, {})[one.dataset] = told
     return (
         f"## AUROC less that of {reference}\n\n"
-        f"Paired: the same {found.compared[0].found.draws} bootstrap draws of groups for both. q: the share "
-        "of false findings to expect if all differences of the column with no larger q are believed.\n\n"
+        "Paired: both on the same rows, intervals by group. q: the share of false findings to expect if all "
+        "differences of the column with no larger q are believed.\n\n"
         + table(
             ["", *columns],
             [[name, *(cells.get(column, NOTHING) for column in columns)] for name, cells in lines.items()],

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from analysis.ranking import Ranked, largest_recall, share
 from probes.evaluation_data import EvaluationSet
 from probes.metrics import ASKED_FPR, usable_rows
-from probes.ranking import Ranked, largest_recall, share
 from probes.scored import Scored
 
 SAVED = "saved"

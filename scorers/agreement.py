@@ -10,7 +10,7 @@ inspect score LOG --scorer scorers/influence.py --model-role influence=MODEL --a
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import get_args
@@ -18,25 +18,27 @@ from typing import get_args
 import numpy as np
 from pydantic import BaseModel, Field
 
-from scenarios.files.whole import write_text
-from scenarios.schema import Scale
-from scorers.agreement_statistics import (
-    RESAMPLES,
+from analysis.agreement import (
     Estimate,
     Floats,
     Level,
     Statistic,
     alpha,
     estimate,
+    measured,
     pearson,
     spearman,
-    weighted_mean,
 )
+from analysis.intervals import Interval, mean_interval, scale_interval, share_interval
+from analysis.scales import SHARES, ends_of
+from analysis.values import Values
+from scenarios.files.whole import write_text
+from scenarios.schema import Scale
 from scorers.ratings import Judged, Rater, RatingsError, comparable, named, read_judged
-from scorers.scales import SCALES, SHARES, bounds
+from scorers.scales import SCALES
 
-FEW_STATES = 16
-"""With fewer initial states the intervals are too narrow; see `estimate`."""
+MARK = "†"
+"""Beside intervals that are likely too narrow."""
 
 
 class RaterFigures(BaseModel):
@@ -92,8 +94,6 @@ class AgreementReport(BaseModel):
     sets: list[Agreement]
     conversations: int
     states: int
-    resamples: int
-    seed: int
 
 
 def agreement(
@@ -101,8 +101,6 @@ def agreement(
     raters: Sequence[str] = (),
     *,
     level: Level | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> AgreementReport:
     """Agreement of the named raters, or of every set of raters that were asked the same.
 
@@ -111,8 +109,6 @@ def agreement(
         raters: Names; none: every set that can be compared.
         level: Level of measurement of alpha. By default `interval`, and on scales of shares also
             `nominal`, of ratings cut at 0.5.
-        resamples: Of initial states, for the intervals.
-        seed: Of the resamples.
 
     Raises:
         RatingsError: A name is unknown, or nothing can be compared.
@@ -125,29 +121,24 @@ def agreement(
             "or add a judge with `inspect score --action append`"
         )
     several = len({r.log for r in judged.raters}) > 1
-    sets = [_Set(judged, group, several, resamples, seed).figures(level) for group in groups]
+    sets = [_Set(judged, group, several).figures(level) for group in groups]
     return AgreementReport(
         title=judged.title,
         sets=sets,
         conversations=len(judged.units),
         states=len(set(judged.units.values())),
-        resamples=resamples,
-        seed=seed,
     )
 
 
 class _Set:
     """One set of raters as a matrix."""
 
-    def __init__(
-        self, judged: Judged, raters: Sequence[Rater], several: bool, resamples: int, seed: int
-    ) -> None:
+    def __init__(self, judged: Judged, raters: Sequence[Rater], several: bool) -> None:
         self.raters = raters
         self.names = [f"{r.name} ({r.log})" if several else r.name for r in raters]
         self.ratings: Floats = np.array([[r.values.get(u, np.nan) for u in judged.units] for r in raters])
         self.states = np.array(list(judged.units.values()))
-        self.resamples, self.seed = resamples, seed
-        ranges = {bounds(r.asked.scale) if r.asked.scale else None for r in raters}
+        ranges = {ends_of(r.asked.scale) if r.asked.scale else None for r in raters}
         self.one_scale = len(ranges) == 1
         self.scale: Scale | None = raters[0].asked.scale if self.one_scale else None
 
@@ -163,14 +154,18 @@ class _Set:
             pairs=[self._pair(i, j, levels[-1]) for i, j in pairs],
         )
 
-    def _estimate(self, statistic: Statistic, kept: np.ndarray, undefined: str) -> Estimate:
+    def _estimate(self, statistic: Statistic, ratings: Floats, kept: np.ndarray, undefined: str) -> Estimate:
         return estimate(
             statistic,
+            _classes(ratings[:, kept], self.scale),
             self.states[kept].tolist(),
             undefined=undefined if kept.any() else "no conversation has the ratings it needs",
-            resamples=self.resamples,
-            seed=self.seed,
         )
+
+    def _mean(self, values: Floats, kept: np.ndarray, scale: Scale | None) -> Estimate:
+        if not kept.any():
+            return Estimate(n=0, problem="nothing is scored")
+        return measured(Values(values[kept].tolist(), self.states[kept].tolist(), scale).interval())
 
     def _rater(self, place: int) -> RaterFigures:
         rater, row = self.raters[place], self.ratings[place]
@@ -182,7 +177,7 @@ class _Set:
             scored=int(known.sum()),
             unscored=len(rater.values) - int(known.sum()),
             not_rated=len(row) - len(rater.values),
-            mean=self._estimate(weighted_mean(row[known]), known, "nothing is scored"),
+            mean=self._mean(row, known, rater.asked.scale),
         )
 
     def _alpha(self, ratings: Floats, level: Level) -> Estimate:
@@ -190,30 +185,34 @@ class _Set:
         if not self.one_scale:
             return self._scales_differ(kept)
         values = _classes(ratings, self.scale) if level == "nominal" else ratings
-        return self._estimate(alpha(values[:, kept], level), kept, "all ratings are equal")
+        return self._estimate(alpha(values[:, kept], level), ratings, kept, "all ratings are equal")
 
     def _pair(self, i: int, j: int, level: Level) -> PairFigures:
         first, second = self.ratings[i], self.ratings[j]
+        ratings = self.ratings[[i, j]]
         both = ~np.isnan(first) & ~np.isnan(second)
         x, y = first[both], second[both]
         constant = "a rater's ratings are all equal"
         found = PairFigures(
             first=self.names[i],
             second=self.names[j],
-            alpha=self._alpha(self.ratings[[i, j]], level),
-            pearson=self._estimate(pearson(x, y), both, constant),
-            spearman=self._estimate(spearman(x, y), both, constant),
+            alpha=self._alpha(ratings, level),
+            pearson=self._estimate(pearson(x, y), ratings, both, constant),
+            spearman=self._estimate(spearman(x, y), ratings, both, constant),
             bias=self._scales_differ(both),
             same_class=self._scales_differ(both),
         )
         if not self.one_scale:
             return found
-        found.bias = self._estimate(weighted_mean(y - x), both, "")
+        if not both.any():
+            return found.model_copy(update=_nothing_shared())
+        states = self.states[both].tolist()
+        found.bias = measured(_bias(x, y, states, self.scale))
         if self.scale is None:
             found.same_class = Estimate(n=int(both.sum()), problem="the scale is unknown")
             return found
         one, two = _classes(x, self.scale), _classes(y, self.scale)
-        found.same_class = self._estimate(weighted_mean((one == two).astype(np.float64)), both, "")
+        found.same_class = measured(share_interval((one == two).astype(np.float64).tolist(), states))
         answers = sorted(set(SCALES[self.scale].values()))
         found.classes = [f"{a:g}" for a in answers]
         found.confusion = [[int(np.sum((one == a) & (two == b))) for b in answers] for a in answers]
@@ -224,11 +223,28 @@ class _Set:
         return Estimate(n=int(kept.sum()), problem=f"the scales differ ({scales})")
 
 
+def _nothing_shared() -> dict[str, Estimate]:
+    nothing = Estimate(n=0, problem="no conversation has the ratings it needs")
+    return {"bias": nothing, "same_class": nothing}
+
+
+def _bias(first: Floats, second: Floats, states: Sequence[Hashable], scale: Scale | None) -> Interval:
+    """Mean of second less first; each lies between minus and plus the width of the scale."""
+    differences = (second - first).tolist()
+    if scale is None:
+        return mean_interval(differences, states)
+    low, high = ends_of(scale)
+    width = high - low
+    if any(abs(d) > width for d in differences):
+        return mean_interval(differences, states)
+    return scale_interval(differences, states, (-width, width))
+
+
 def _classes(values: Floats, scale: Scale | None) -> Floats:
     """The nearest answers of the scale, the upper one in the middle; NaN stays."""
     if scale is None:
         return values
-    return np.clip(np.floor(values + 0.5), *bounds(scale))
+    return np.clip(np.floor(values + 0.5), *ends_of(scale))
 
 
 # -- as text --------------------------------------------------------------------------------------
@@ -289,25 +305,20 @@ def _cell(found: Estimate, *, signed: bool = False) -> str:
         return "undefined"
     if found.low is None:
         return f"{found.value:{sign}.2f}"
-    return f"{found.value:{sign}.2f} [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
+    mark = MARK if found.doubt else ""
+    return f"{found.value:{sign}.2f} [{found.low:{sign}.2f}, {found.high:{sign}.2f}]{mark}"
 
 
 def _notes(report: AgreementReport) -> list[str]:
     estimates = [e for s in report.sets for e in _estimates(s)]
     lines = [
-        f"  95 % intervals: {report.resamples} resamples of initial states, seed {report.seed}. Bias: mean "
-        "difference.",
+        "  95 % intervals, clustered by initial state. Bias: mean difference.",
         "  Ratings that are missing or unscored are left out, never filled in.",
     ]
     for problem in dict.fromkeys(e.problem for e in estimates if e.problem):
         lines.append(f"  undefined: {problem}")
-    if lost := [e.undefined_resamples for e in estimates if e.undefined_resamples]:
-        lines.append(
-            f"  {len(lost)} figures are undefined in some resamples (at most {max(lost)} of "
-            f"{report.resamples}), which their intervals leave out."
-        )
-    if any(e.value is not None and e.clusters < FEW_STATES for e in estimates):
-        lines.append(f"  Intervals from fewer than {FEW_STATES} initial states are likely too narrow.")
+    for doubt in dict.fromkeys(e.doubt for e in estimates if e.doubt and e.low is not None):
+        lines.append(f"  {MARK} {doubt}: the interval is likely too narrow.")
     if any("miniature/" in model for s in report.sets for r in s.raters for model in r.judged_by):
         lines.append(
             "  The miniature is a demonstration world: these numbers are no evidence about real models."
@@ -328,21 +339,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("logs", nargs="+", help=".eval files with the same conversations")
     parser.add_argument("--raters", default="", help="names of scores, comma separated")
     parser.add_argument("--level", choices=get_args(Level), help="level of measurement of alpha")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="for the intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
     parser.add_argument("--json", help="file for the figures")
+    for flag in ("--resamples", "--seed"):
+        parser.add_argument(flag, type=int, help="of no effect: intervals are formulas and draw nothing")
     options = parser.parse_args(arguments)
     if missing := [path for path in options.logs if not Path(path).is_file()]:
         parser.error(f"no such log: {', '.join(missing)}")
     names = [name.strip() for name in options.raters.split(",") if name.strip()]
     try:
-        report = agreement(
-            read_judged(options.logs),
-            names,
-            level=options.level,
-            resamples=options.resamples,
-            seed=options.seed,
-        )
+        report = agreement(read_judged(options.logs), names, level=options.level)
     except RatingsError as error:
         print(error, file=sys.stderr)
         return 1

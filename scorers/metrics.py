@@ -6,59 +6,46 @@ Samples without a score are left out by Inspect and counted there (`unscored_sam
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Hashable, Sequence
 
 from inspect_ai.scorer import Metric, SampleScore, Value, metric
 
+from analysis.intervals import ROUNDING, Interval
+from analysis.scales import common_scale, ends_of, scale_of
+from analysis.values import Values, cluster_of, plain
 from scenarios.schema import Scale
-from scorers.intervals import (
-    Interval,
-    mean_difference,
-    mean_interval,
-    share_difference,
-    share_interval,
-)
-from scorers.scales import SCALES, SHARES, bounds
-
-
-class Values(NamedTuple):
-    """Scores of one group of samples, each with its initial state."""
-
-    values: list[float]
-    clusters: list[Hashable]
-    scale: Scale | None = None
-    """None if it is unknown or not the same for all."""
-
-    def interval(self) -> Interval:
-        """Mean with its interval."""
-        if self.scale in SHARES:
-            return share_interval(self.values, self.clusters)
-        found = mean_interval(self.values, self.clusters)
-        low, high = bounds(self.scale) if self.scale is not None else (-math.inf, math.inf)
-        if math.isnan(found.low) or min(self.values) < low or max(self.values) > high:
-            return found
-        return found._replace(low=max(found.low, low), high=min(found.high, high))
-
-    def minus(self, other: "Values") -> Interval:
-        """Difference of the means with its interval."""
-        difference = share_difference if self.scale in SHARES else mean_difference
-        return difference(self.values, self.clusters, other.values, other.clusters)
 
 
 def values_of(scores: Sequence[SampleScore]) -> Values:
     """The values of some samples' scores, with what intervals need to know."""
-    clusters: list[Hashable] = [(s.sample_metadata or {}).get("initial_state", s.sample_id) for s in scores]
-    scales: set[Scale | None] = set()
-    for score in scores:
-        scales |= _scales(score.score.metadata or {})
-    return Values([s.score.as_float() for s in scores], clusters, scales.pop() if len(scales) == 1 else None)
+    clusters = [cluster_of(s.sample_metadata, s.sample_id) for s in scores]
+    values = [s.score.as_float() for s in scores]
+    return Values(values, clusters, _scale(scores, values))
 
 
-def _scales(metadata: Mapping[str, Any]) -> set[Scale | None]:
-    """Of one score, or of all keys of a score with several."""
-    named = metadata.get("scales") or {"": metadata.get("scale")}
-    return {cast(Scale, scale) if scale in SCALES else None for scale in named.values()}
+def _scale(scores: Sequence[SampleScore], values: Sequence[float]) -> Scale | None:
+    """The scale that the scores name.
+
+    Inspect does not tell a metric which value of a score with several it is asked about. Where these are on
+    different scales it is the one that all the values fit on, if only one does.
+    """
+    if any((s.score.metadata or {}).get("scale") for s in scores):
+        return common_scale(scale_of(s.score.metadata) for s in scores)
+    named: set[Scale | None] = {
+        scale_of(s.score.metadata, key)
+        for s in scores
+        for key in (s.score.metadata or {}).get("scales") or {}
+    }
+    known: set[Scale] = {scale for scale in named if scale is not None}
+    ends = {ends_of(scale) for scale in known}
+    if None in named or len(ends) < 2:
+        return min(known) if known and None not in named else None
+    fitting: set[Scale] = {
+        scale
+        for scale in known
+        if all(ends_of(scale)[0] - ROUNDING <= v <= ends_of(scale)[1] + ROUNDING for v in values)
+    }
+    return min(fitting) if len({ends_of(scale) for scale in fitting}) == 1 else None
 
 
 def _keys(name: str, interval: Interval) -> dict[str, float]:
@@ -68,10 +55,10 @@ def _keys(name: str, interval: Interval) -> dict[str, float]:
     return keys
 
 
-def _groups(scores: Sequence[SampleScore], key: str) -> dict[object, list[SampleScore]]:
-    groups: dict[object, list[SampleScore]] = defaultdict(list)
+def _groups(scores: Sequence[SampleScore], key: str) -> dict[Hashable, list[SampleScore]]:
+    groups: dict[Hashable, list[SampleScore]] = defaultdict(list)
     for score in scores:
-        groups[(score.sample_metadata or {}).get(key)].append(score)
+        groups[plain((score.sample_metadata or {}).get(key))].append(score)
     return groups
 
 

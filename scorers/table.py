@@ -7,24 +7,17 @@ import argparse
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from inspect_ai.log import (
-    EvalLog,
-    EvalSample,
-    list_eval_logs,
-    read_eval_log,
-    read_eval_log_sample_summaries,
-    read_eval_log_samples,
-)
+from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 
-from scenarios.dialogue import Dialogue
+from analysis.intervals import Interval
+from analysis.scores_in_log import ScoredValue, scored_conversations
+from analysis.values import Values, cluster_of, plain
 from scenarios.schema import Scale
-from scorers.intervals import Interval
-from scorers.metrics import Values
-from scorers.scales import LEFT_OUT, scales_in
+from scorers.table_notes import Notes
 
 TITLES = {
     "preference": "rating",
@@ -37,11 +30,18 @@ TITLES = {
 class Row(NamedTuple):
     """One sample in one epoch, as far as the table needs it."""
 
-    state: str
+    state: Hashable
     group: str
     gameable: bool
-    scores: dict[str, float]
-    """NaN if unscored."""
+    scores: dict[str, ScoredValue]
+
+
+class Column(NamedTuple):
+    """A score on one scale: a line of the table."""
+
+    name: str
+    scale: Scale | None
+    title: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,15 +74,19 @@ def _paths(sources: Sequence[str], *, last: bool) -> Iterator[str]:
 def describe(path: str, by: str | None = None) -> list[str]:
     """The lines of a log's table."""
     header = read_eval_log(path, header_only=True)
-    scales = scales_in(path)
     rows = list(_rows(path))
+    columns = _columns(rows)
     lines = ["", _title(header, len(rows))]
-    lines += _table(rows, scales)
+    lines += _table(rows, columns)
     if by is not None:
         for group in sorted({r.group for r in rows}):
-            lines += ["", f"  {group}", *_table([r for r in rows if r.group == group], scales)]
-    lines += ["", *_notes(path, header)]
-    return lines
+            lines += ["", f"  {group}", *_table([r for r in rows if r.group == group], columns)]
+    lines += [
+        "",
+        "  Means with 95 % intervals, clustered by initial state. Unscored: no usable answer; never 0.",
+        *_turns_left_out(rows, columns),
+    ]
+    return [*lines, *Notes.of(path).lines(header)]
 
 
 def _title(header: EvalLog, samples: int) -> str:
@@ -90,41 +94,69 @@ def _title(header: EvalLog, samples: int) -> str:
 
 
 def _rows(path: str) -> Iterator[Row]:
-    for summary in read_eval_log_sample_summaries(path):
-        facts = summary.metadata
-        scores = {}
-        for name, score in (summary.scores or {}).items():
-            if isinstance(score.value, int | float):
-                scores[name] = float(score.value)
-            elif isinstance(score.value, Mapping):
-                numbers = {k: v for k, v in score.value.items() if isinstance(v, int | float | None)}
-                scores |= {f"{name}.{k}": math.nan if v is None else float(v) for k, v in numbers.items()}
+    for conversation in scored_conversations(path):
+        facts = conversation.facts
         yield Row(
-            state=str(facts.get("initial_state", summary.id)),
-            group=str(facts.get("topic", "-")),
+            state=cluster_of(facts, conversation.sample),
+            group=str(plain(facts.get("topic", "-"))),
             gameable=bool(facts.get("gameable", False)),
-            scores=scores,
+            scores={one.name: one for one in conversation.values},
         )
 
 
-def _table(rows: Sequence[Row], scales: dict[str, Scale]) -> list[str]:
-    names = list(dict.fromkeys(n for r in rows for n in r.scores))
-    wide = max([12, *(len(_shown_name(n, names)) + 2 for n in names)])
-    columns = f"{'scale':<8}{'gameable users':<24}{'other users':<24}{'difference':<26}scored / unscored"
-    head = " " * (wide + 2) + columns
-    lines = [head]
-    for name in names:
-        scale = scales.get(name)
-        found = [[r for r in rows if r.gameable is flag] for flag in (True, False)]
-        both = [_values(group, name, scale) for group in found]
+def _columns(rows: Sequence[Row]) -> list[Column]:
+    """The lines of a table: a score whose numbers name several scales has one for each.
+
+    What is unscored and names no scale counts with the scale that most of the score's numbers name.
+    """
+    scales: dict[str, Counter[Scale | None]] = {}
+    for one in (one for row in rows for one in row.scores.values()):
+        counts = scales.setdefault(one.name, Counter())
+        counts[one.scale] += not math.isnan(one.value)
+    found: list[Column] = []
+    for name, counts in scales.items():
+        used: list[Scale | None] = [scale for scale, count in counts.most_common() if count] or [
+            counts.most_common(1)[0][0]
+        ]
+        title = _shown_name(name, list(scales))
+        found += [
+            Column(name, scale, title if len(used) == 1 else f"{title} ({scale or 'no scale named'})")
+            for scale in used
+        ]
+    return found
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+    wide = max([12, *(len(column.title) + 2 for column in columns)])
+    heads = f"{'scale':<8}{'gameable users':<24}{'other users':<24}{'difference':<26}scored / unscored"
+    lines = [" " * (wide + 2) + heads]
+    first = {column.name: column for column in reversed(columns)}
+    for column in columns:
+        found = [
+            _of_column([r for r in rows if r.gameable is flag], column, first[column.name] == column)
+            for flag in (True, False)
+        ]
+        both = [_values(group, column) for group in found]
         cells = [_cell(v.interval()) if v.values else "-" for v in both]
         cells.append(_cell(both[0].minus(both[1]), signed=True) if all(v.values for v in both) else "-")
         counts = ", ".join(
             f"{len(v.values)} / {len(group) - len(v.values)}" for v, group in zip(both, found, strict=True)
         )
-        title = _shown_name(name, names)
-        lines.append(f"  {title:<{wide}}{scale or '':<8}{cells[0]:<24}{cells[1]:<24}{cells[2]:<26}{counts}")
+        head = f"  {column.title:<{wide}}{column.scale or '':<8}"
+        lines.append(f"{head}{cells[0]:<24}{cells[1]:<24}{cells[2]:<26}{counts}")
     return lines
+
+
+def _of_column(rows: Sequence[Row], column: Column, is_first: bool) -> list[Row]:
+    """Conversations that belong on a line: those on its scale, and on a score's first line those on none."""
+
+    def belongs(row: Row) -> bool:
+        one = row.scores.get(column.name)
+        if one is None or math.isnan(one.value):
+            return is_first
+        return one.scale == column.scale
+
+    return [row for row in rows if belongs(row)]
 
 
 def _shown_name(name: str, names: Sequence[str]) -> str:
@@ -133,9 +165,30 @@ def _shown_name(name: str, names: Sequence[str]) -> str:
     return name if title in names else title
 
 
-def _values(rows: Sequence[Row], name: str, scale: Scale | None) -> Values:
-    scored = [(r.scores[name], r.state) for r in rows if not math.isnan(r.scores.get(name, math.nan))]
-    return Values([v for v, _ in scored], [c for _, c in scored], scale)
+def _values(rows: Sequence[Row], column: Column) -> Values:
+    scored = [(row.scores[column.name].value, row.state) for row in rows if _is_scored(row, column)]
+    return Values([v for v, _ in scored], [c for _, c in scored], column.scale)
+
+
+def _is_scored(row: Row, column: Column) -> bool:
+    one = row.scores.get(column.name)
+    return one is not None and not math.isnan(one.value)
+
+
+def _turns_left_out(rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[str]:
+    """Which numbers are of some turns of a conversation only."""
+    told: list[str] = []
+    for column in columns:
+        lost = [
+            row.scores[column.name].turns_unscored
+            for row in rows
+            if _is_scored(row, column) and row.scores[column.name].scale == column.scale
+        ]
+        if turns := sum(lost):
+            conversations = sum(count > 0 for count in lost)
+            told.append(f"{column.title} {turns} in {conversations} of {len(lost)} conversations")
+    if told:
+        yield f"  Turns without a usable answer, left out of a conversation's number: {'; '.join(told)}."
 
 
 def _cell(found: Interval, *, signed: bool = False) -> str:
@@ -143,47 +196,6 @@ def _cell(found: Interval, *, signed: bool = False) -> str:
     if math.isnan(found.low):
         return f"{found.mean:{sign}.2f}"
     return f"{found.mean:{sign}.2f} [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
-
-
-def _notes(path: str, header: EvalLog) -> Iterator[str]:
-    stops: Counter[str] = Counter()
-    flaws: Counter[str] = Counter()
-    said = errors = vetoed = read = imitating = 0
-    cast: set[tuple[str, str]] = set()
-    for sample in read_eval_log_samples(path, all_samples_required=False, exclude_fields=LEFT_OUT):
-        dialogue = _dialogue(sample)
-        errors += sample.error is not None
-        stops[dialogue.stopped or "unfinished"] += 1
-        flaws.update(flaw for turn in dialogue.turns for flaw in turn.flaws)
-        vetoed += len(dialogue.vetoed)
-        read += 1
-        imitating += any(
-            (score.metadata or {}).get("neutralised") for score in (sample.scores or {}).values()
-        )
-        said += sum(turn.user is not None for turn in dialogue.turns)
-        cast |= set(dialogue.cast.items())
-    yield "  Means with 95 % intervals, clustered by initial state. Unscored: no usable answer; never 0."
-    yield f"  conversations ended by: {_counted(stops)}; errors: {errors}"
-    yield f"  simulated user: {said} messages, flaws found by rule: {_counted(flaws) or 'none'}"
-    if vetoed:
-        yield f"  replies vetoed before the user saw them: {vetoed}"
-    if imitating:
-        yield (
-            f"  words imitate other speakers or control strings in {imitating} of {read} conversations; "
-            "judges were shown whose words they are"
-        )
-    if cast:
-        yield f"  roles: {', '.join(f'{role} = {model}' for role, model in sorted(cast))}"
-    if "miniature/" in " ".join([header.eval.model, *(model for _, model in cast)]):
-        yield "  The miniature is a demonstration world: these numbers are no evidence about real models."
-
-
-def _dialogue(sample: EvalSample) -> Dialogue:
-    return sample.store_as(Dialogue)
-
-
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{n} {name}" for name, n in counts.most_common())
 
 
 if __name__ == "__main__":

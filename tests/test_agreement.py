@@ -9,8 +9,8 @@ from inspect_ai.log import read_eval_log, write_eval_log
 from inspect_ai.scorer import Score
 from scipy import stats
 
+from analysis.agreement import FEW, alpha, estimate, pearson, spearman
 from scorers.agreement import agreement, describe, main
-from scorers.agreement_statistics import alpha, estimate, pearson, spearman, weighted_mean
 from scorers.influence import influence
 from scorers.preference import preference
 from scorers.ratings import RatingsError, read_judged
@@ -124,46 +124,71 @@ class TestCorrelation:
         assert found[1] == pytest.approx(stats.spearmanr(x[both], y[both]).statistic)
 
 
+def rated_apart(states, epochs, rng):
+    """Two raters who differ, [raters, units], and the state of each unit."""
+    truth = np.repeat(rng.normal(size=states), epochs)  # all conversations of a state are nearly the same
+    error = np.repeat(rng.normal(size=states), epochs)
+    return np.array([truth, truth + error]), list(np.arange(states * epochs) // epochs)
+
+
 class TestIntervals:
     def test_repeated_states_widen_them(self):
-        rng = np.random.default_rng(0)
-        truth = np.repeat(rng.normal(size=20), 10)  # the ten conversations of a state are nearly the same
-        error = np.repeat(rng.normal(size=20), 10)
-        ratings = np.array([truth, truth + error])
+        ratings, states = rated_apart(20, 10, np.random.default_rng(0))
         together, apart = (
-            estimate(alpha(ratings, "interval"), c, undefined="")
-            for c in (list(np.arange(200) // 10), range(200))
+            estimate(alpha(ratings, "interval"), ratings, c, undefined="") for c in (states, range(200))
         )
         assert together.value == apart.value
         assert together.high - together.low > 2 * (apart.high - apart.low)
         assert (together.clusters, apart.clusters) == (20, 200)
 
-    def test_a_seed_repeats_them_and_another_does_not(self):
-        statistic = weighted_mean(np.arange(30.0) ** 2)
-        first, same, other = (estimate(statistic, range(30), undefined="", seed=s) for s in (1, 1, 2))
-        assert first == same
-        assert first != other
+    def test_repeating_every_conversation_of_a_state_changes_nothing(self):
+        # but for the small-sample term of alpha, which counts ratings
+        ratings, states = rated_apart(20, 1, np.random.default_rng(1))
+        once = estimate(alpha(ratings, "interval"), ratings, states, undefined="")
+        repeated = np.repeat(ratings, 50, axis=1)
+        often = estimate(alpha(repeated, "interval"), repeated, np.repeat(states, 50).tolist(), undefined="")
+        assert often.low == pytest.approx(once.low, abs=0.03)
+        assert often.high == pytest.approx(once.high, abs=0.03)
 
-    def test_a_mean_has_about_the_textbook_interval(self):
-        values = np.random.default_rng(3).normal(size=200)
-        found = estimate(weighted_mean(values), range(200), undefined="", resamples=4000)
-        half = 1.96 * values.std() / 200**0.5
-        assert found.low == pytest.approx(values.mean() - half, abs=0.01)
-        assert found.high == pytest.approx(values.mean() + half, abs=0.01)
+    def test_pearson_has_about_the_textbook_interval(self):
+        x, e = np.random.default_rng(3).normal(size=(2, 400))
+        found = estimate(pearson(x, x + e), np.array([x, x + e]), range(400), undefined="")
+        z, half = np.arctanh(stats.pearsonr(x, x + e).statistic), 1.966 / 397**0.5
+        assert found.low == pytest.approx(np.tanh(z - half), abs=0.01)
+        assert found.high == pytest.approx(np.tanh(z + half), abs=0.01)
 
-    def test_resamples_without_a_value_are_counted_and_left_out(self):
-        # one state in six has all the variety, and one resample in three misses it
+    def test_agreement_on_everything_is_not_certain(self):
+        # none of 16 states: up to .194 may; two ratings differ in half of all pairs: 1 - .194 / .5
+        ratings = np.array([[0.0, 1.0] * 8] * 2)
+        found = estimate(alpha(ratings, "nominal"), ratings, range(16), undefined="")
+        assert (found.value, found.high) == (1, 1)
+        assert found.low == pytest.approx(1 - 0.1936 / 0.5, abs=1e-3)
+        assert found.doubt is None
+
+    def test_few_states_with_another_answer_are_doubted(self):
+        ratings = np.zeros((2, 40))
+        ratings[:, :3] = 1
+        ratings[0, 3] = 1
+        found = estimate(alpha(ratings, "nominal"), ratings, range(40), undefined="")
+        assert found.doubt == "only 4 initial states have another answer than the commonest"
+        ratings[:, : FEW + 1] = 1
+        assert estimate(alpha(ratings, "nominal"), ratings, range(40), undefined="").doubt is None
+
+    def test_a_state_that_has_all_the_variety_can_be_left_out(self):
         ratings = np.array([[1.0, 1, 1, 1, 1, 5], [1, 1, 1, 1, 1, 4]])
-        found = estimate(alpha(ratings, "interval"), range(6), undefined="")
-        assert found.undefined_resamples == pytest.approx(1000 * (5 / 6) ** 6, abs=60)
+        found = estimate(alpha(ratings, "interval"), ratings, range(6), undefined="")
         assert found.low is not None
+        assert found.doubt is not None
 
     def test_one_state_has_no_interval(self):
-        found = estimate(weighted_mean(np.array([1.0, 2.0])), ["a", "a"], undefined="")
-        assert (found.value, found.low, found.high) == (1.5, None, None)
+        x, y = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 3.0])
+        found = estimate(pearson(x, y), np.array([x, y]), ["a", "a", "a"], undefined="")
+        assert (found.low, found.high) == (None, None)
+        assert found.value is not None
 
     def test_what_is_undefined_says_why(self):
-        found = estimate(alpha(np.ones((2, 5)), "interval"), range(5), undefined="all ratings are equal")
+        ratings = np.ones((2, 5))
+        found = estimate(alpha(ratings, "interval"), ratings, range(5), undefined="all ratings are equal")
         assert (found.value, found.low, found.problem) == (None, None, "all ratings are equal")
 
 
@@ -290,13 +315,13 @@ class TestReport:
 
     def test_what_the_command_prints_and_writes(self, judged_twice, tmp_path, capsys):
         out = tmp_path / "figures.json"
-        assert main([judged_twice, "--seed", "3", "--json", str(out)]) == 0
+        assert main([judged_twice, "--json", str(out)]) == 0
         printed = capsys.readouterr().out
         assert "influence1 - influence" in printed
         assert "told/two" in printed
         assert "undefined: a rater's ratings are all equal" in printed
         figures = json.loads(out.read_text())
-        assert figures == json.loads(agreement(read_judged([judged_twice]), seed=3).model_dump_json())
+        assert figures == json.loads(agreement(read_judged([judged_twice])).model_dump_json())
         assert figures["sets"][0]["pairs"][0]["pearson"]["value"] is None
         assert list(tmp_path.glob(".*")) == []
 
@@ -322,6 +347,6 @@ class TestReport:
             )
             for name in "abc"
         ]
-        report = agreement(Judged(title="t", units=units, raters=raters), resamples=20)
+        report = agreement(Judged(title="t", units=units, raters=raters))
         assert len(report.sets[0].pairs) == 3
         assert any("c - a" in line for line in describe(report))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from probes import ranking
+from analysis import ranking
 from probes.evaluate import main
 from probes.evaluation_data import length_bins, read_set
 from probes.results_page import interval, table
@@ -27,9 +27,7 @@ def evaluated(tmp_path, *options, figures=False):
     """Exit status, rows of `results.json`, and `evaluation.json`."""
     out = tmp_path / "results"
     code = main(
-        [*map(str, options), "--out", str(out), "--figures", str(figures).lower(), "--draws", "200"]
-        if "--draws" not in options
-        else [*map(str, options), "--out", str(out), "--figures", str(figures).lower()]
+        [*map(str, options), "--out", str(out), "--figures", str(figures).lower()],
     )
     if code:
         return code, [], {}
@@ -192,7 +190,7 @@ def test_monitors_are_compared_on_the_same_rows(tmp_path):
     area = {name: only(rows, monitor=name)["auroc"] for name in ("good", "blind")}
     assert blind["auroc_difference"] == pytest.approx(area["blind"] - area["good"])
     assert blind["high"] < 0
-    assert blind["p"] == pytest.approx(2 / 201)
+    assert blind["p"] < 1e-6
     # of two comparisons the smaller p counts twice
     assert blind["q"] == pytest.approx(2 * blind["p"])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes import ranking
+from analysis import ranking
 from probes.cross_validation import Candidate, Tried, best_of
 from probes.fit import main
 from probes.monitor import Monitor, read_card
@@ -154,7 +154,7 @@ def test_card_and_threshold_say_what_happened_on_the_validation_set(tmp_path):
     assert card.metrics["auroc"] == pytest.approx(area.value)
     assert card.metrics["auroc_low"] == pytest.approx(area.low)
     assert set(card.metrics) == {
-        f"{m}{e}" for m in ("auroc", "recall_at_10pct_fpr") for e in ("", "_low", "_high")
+        f"{m}{e}" for m in ("auroc", "recall_at_10pct_fpr", "fpr") for e in ("", "_low", "_high")
     }
 
 
@@ -357,8 +357,13 @@ def test_auroc_and_its_interval_by_hand():
     found = ranking.auroc(labels, logits, "abcde")
     # pairs won: 3 > 2, 3 > 0, 1 > 0. Components 1, 1/2 and 1/2, 1: variance 2/1 * (1/8) / 4 for each class
     assert found.value == 0.75
-    n = 0.75 * 0.25 / 0.125
-    z = 1.959964
+    assert ranking.area(labels, logits, "abcde").variance == pytest.approx(0.125)
+    # two groups of each class, and a quarter of one more at either end: mean (1.5 + .25) / 2.5, square
+    # (2 * (.125 + .5625) + .25) / 2.5; of its 3.5 times smaller variance the number, less these and one
+    mean, square = 0.7, 0.65
+    n = mean * (1 - mean) * 3.5 / (square - mean**2) - 1 - 0.5
+    z, t = 1.959964, 12.706205
+    n = 2 + (n - 2) * (z / t) ** 2 / 2
     centre = (0.75 + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(0.75 * 0.25 / n + z * z / (4 * n * n))
     assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=1e-5)
@@ -388,7 +393,7 @@ def test_a_perfect_ranking_of_few_rows_is_not_certain():
 
 def test_perfect_scores_have_all_the_recall():
     found = ranking.largest_recall(np.repeat([0, 1], 50), np.arange(100.0), range(100), 0.01)
-    assert (found.recall.value, found.fpr, found.logit) == (1.0, 0.0, 50.0)
+    assert (found.recall.value, found.fpr.value, found.logit) == (1.0, 0.0, 50.0)
 
 
 def test_the_largest_recall_is_found_though_no_rate_lies_near_the_one_asked_for():
@@ -396,19 +401,20 @@ def test_the_largest_recall_is_found_though_no_rate_lies_near_the_one_asked_for(
     logits = np.concatenate([np.arange(43.0), np.arange(5.0) - 0.5, np.arange(38.0) + 100])
     found = ranking.largest_recall(np.repeat([0, 1], 43), logits, range(86), 0.01)
     assert found.recall.value == pytest.approx(0.884, abs=1e-3)
-    assert (found.fpr, found.logit, found.n_negative, found.n_positive) == (0.0, 100.0, 43, 43)
+    assert (found.fpr.value, found.logit, found.n_negative, found.n_positive) == (0.0, 100.0, 43, 43)
 
 
 def test_a_rate_of_whole_rows_is_used_up():
     # one of 100 negatives above all positives: exactly 1 %
     logits = np.concatenate([np.arange(99.0) - 200, [50.0], np.arange(10.0)])
     found = ranking.largest_recall(np.repeat([0, 1], [100, 10]), logits, range(110), 0.01)
-    assert (found.recall.value, found.fpr) == (1.0, 0.01)
+    assert (found.recall.value, found.fpr.value) == (1.0, 0.01)
+    assert found.fpr.low < 0.01 < found.fpr.high
 
 
 def test_where_nothing_can_be_flagged_nothing_is():
     found = ranking.largest_recall(np.array([1, 1, 0]), np.array([0.0, 1.0, 1.0]), "abc", 0.01)
-    assert (found.recall.value, found.fpr) == (0.0, 0.0)
+    assert (found.recall.value, found.fpr.value) == (0.0, 0.0)
     assert found.logit > 1.0
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorers.intervals import mean_difference, mean_interval, share_difference, share_interval
+from analysis.intervals import mean_difference, mean_interval, share_difference, share_interval
 
 
 def test_mean_interval_by_hand():

@@ -1,21 +1,12 @@
 import math
-import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from probes.bootstrap import (
-    Part,
-    auroc_statistic,
-    auroc_within_statistic,
-    difference,
-    mean_statistic,
-    recall_statistic,
-    resampled,
-)
+from analysis.ranking import Ranked, area, auroc_within, compare, mean_comparison, mean_over_sets
 from probes.metrics import (
     OneClassWarning,
     accuracy,
@@ -49,7 +40,7 @@ def test_a_perfect_monitor_is_perfect_in_every_ranking_metric():
     assert auprc(labels, logits) == 1
     assert partial_auroc(labels, logits) == pytest.approx(1)
     found = recall_at_fpr(labels, logits, groups)
-    assert (found.recall.value, found.fpr, found.logit, found.n_negative) == (1, 0, 30, 30)
+    assert (found.recall.value, found.fpr.value, found.logit, found.n_negative) == (1, 0, 30, 30)
 
 
 def test_recall_of_43_per_class_is_what_no_false_positive_leaves():
@@ -59,7 +50,9 @@ def test_recall_of_43_per_class_is_what_no_false_positive_leaves():
     found = recall_at_fpr(labels, np.concatenate([negative, positive]), list(range(86)))
     assert found.recall.value == pytest.approx(38 / 43)
     assert round(found.recall.value, 3) == 0.884
-    assert (found.fpr, found.logit, found.asked_fpr) == (0, 100, 0.01)
+    assert (found.fpr.value, found.logit, found.asked_fpr) == (0, 100, 0.01)
+    # none of 43: Wilson's upper end is z^2 / (n + z^2)
+    assert found.fpr.high == pytest.approx(3.8415 / (43 + 3.8415), abs=1e-4)
 
 
 def test_the_partial_auroc_of_chance_is_that_of_the_diagonal():
@@ -162,29 +155,27 @@ def test_rows_that_cannot_be_right_are_named(labels, logits, told):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40))
-def test_bootstrap_statistics_agree_with_the_metrics(rows):
+def test_the_auroc_is_that_of_scikit_learn_and_lies_in_its_interval(rows):
     labels, logits = np.array([float(r[0]) for r in rows]), np.array([float(r[1]) for r in rows])
-    groups = list(range(len(rows)))
-    once = np.ones((1, len(rows)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OneClassWarning)
-        expected = auroc(labels, logits, groups).value
-        wanted = recall_at_fpr(labels, logits, groups, 0.2).recall.value
-    assert auroc_statistic(labels, logits)(once)[0] == pytest.approx(expected, nan_ok=True)
-    assert recall_statistic(labels, logits, 0.2)(once)[0] == pytest.approx(wanted, nan_ok=True)
-
-
-@settings(max_examples=30)
-@given(st.lists(st.integers(0, 3), min_size=12, max_size=12))
-def test_a_row_that_counts_twice_is_the_row_written_twice(times):
-    labels, logits = normal(6, 1, 3)
-    counts = np.array(times)
-    repeated, scores = np.repeat(labels, counts), np.repeat(np.round(logits), counts)
-    found = auroc_statistic(labels, np.round(logits))(counts[None].astype(float))[0]
-    if len(np.unique(repeated)) < 2:
-        assert math.isnan(found)
+    if len(set(labels)) < 2:
+        with pytest.raises(ValueError, match="both classes"):
+            area(labels, logits, range(len(rows)))
+        return
+    found = area(labels, logits, range(len(rows))).interval()
+    assert found.value == pytest.approx(roc_auc_score(labels, logits))
+    if min(labels.sum(), (1 - labels).sum()) < 2:
+        assert math.isnan(found.low)
     else:
-        assert found == pytest.approx(roc_auc_score(repeated, scores))
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert found.high - found.low > 0.01  # also where all is ranked right
+
+
+def test_the_variance_of_an_auroc_is_that_of_leaving_groups_out():
+    labels, logits = normal(300, 1, 0)
+    groups = np.arange(600) // 2
+    without = [roc_auc_score(labels[groups != g], logits[groups != g]) for g in range(300)]
+    jackknife = 299 / 300 * np.sum((np.array(without) - np.mean(without)) ** 2)
+    assert area(labels, logits, groups.tolist()).variance == pytest.approx(jackknife, rel=0.02)
 
 
 def test_the_auroc_within_bins_by_hand():
@@ -192,34 +183,20 @@ def test_the_auroc_within_bins_by_hand():
     labels = np.array([1, 0, 0, 1, 1, 0, 0, 0.5])
     logits = np.array([2.0, 1, 3, 5, 6, 4, 9, 0])
     bins = [np.arange(8) < 3, (np.arange(8) >= 3) & (np.arange(8) < 6), np.arange(8) >= 6]
-    within = auroc_within_statistic(labels, logits, bins)
-    once = np.ones(8)
-    twice = np.where(np.arange(8) == 2, 2.0, 1.0)  # the negative that lies above its positive
-    without = np.where(np.arange(8) >= 3, 0.0, 1.0) * [0, 1, 1, 1, 1, 1, 1, 1]
-    found = within(np.array([once, twice, without]))
-    assert found[:2] == pytest.approx([(1 + 2) / (2 + 2), (1 + 2) / (3 + 2)])
-    assert math.isnan(found[2])
-
-
-def test_the_bootstrap_agrees_with_the_formula():
-    labels, logits = normal(300, 1, 0)
-    groups = [i // 2 for i in range(600)]
-    formula = auroc(labels, logits, groups)
-    found = resampled([Part(auroc_statistic(labels, logits), groups)], seed=1)
-    assert found.value == pytest.approx(formula.value)
-    assert found.low == pytest.approx(formula.low, abs=0.01)
-    assert found.high == pytest.approx(formula.high, abs=0.01)
-    assert found == resampled([Part(auroc_statistic(labels, logits), groups)], seed=1)
-    assert found != resampled([Part(auroc_statistic(labels, logits), groups)], seed=2)
+    assert auroc_within(labels, logits, range(8), bins).value == pytest.approx((1 + 2) / (2 + 2))
+    with pytest.raises(ValueError, match="in no bin together"):
+        auroc_within(labels, logits, range(8), [np.arange(8) == 6])
+    whole = [np.ones(8, dtype=bool)]
+    assert auroc_within(labels, logits, range(8), whole) == auroc(labels, logits, range(8))
 
 
 def test_repeating_rows_within_their_group_narrows_nothing():
     labels, logits = normal(50, 1, 4)
-    once = resampled([Part(auroc_statistic(labels, logits), list(range(100)))])
+    once = auroc(labels, logits, range(100))
     labels, logits = np.tile(labels, 5), np.tile(logits, 5)
-    together = resampled([Part(auroc_statistic(labels, logits), list(range(100)) * 5)])
-    apart = resampled([Part(auroc_statistic(labels, logits), list(range(500)))])
-    assert (together.low, together.high) == pytest.approx((once.low, once.high))
+    together = auroc(labels, logits, list(range(100)) * 5)
+    apart = auroc(labels, logits, range(500))
+    assert together == pytest.approx(once)
     assert apart.high - apart.low < 0.6 * (once.high - once.low)
 
 
@@ -227,65 +204,60 @@ def test_a_paired_test_sees_what_separate_intervals_do_not():
     labels, logits = normal(200, 1, 5)
     groups = list(range(400))
     noise = np.random.default_rng(6).normal(size=400)
-    better, worse = auroc_statistic(labels, logits), auroc_statistic(labels, logits + 0.7 * noise)
-    first, second = resampled([Part(better, groups)]), resampled([Part(worse, groups)])
-    paired = resampled([Part(difference(better, worse), groups)])
-    assert first.low < second.high
-    assert paired.value == pytest.approx(first.value - second.value)
+    better, worse = area(labels, logits, groups), area(labels, logits + 0.7 * noise, groups)
+    assert better.interval().low < worse.interval().high
+    paired = compare(better, worse)
+    assert paired.value == pytest.approx(better.value - worse.value)
     assert paired.low > 0
     assert paired.p < 0.05
-    same = resampled([Part(difference(better, better), groups)])
-    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    other = compare(worse, better)
+    assert (other.value, other.low, other.high) == pytest.approx((-paired.value, -paired.high, -paired.low))
+    assert other.p == pytest.approx(paired.p)
+    assert compare(better, area(labels, 3 * logits + 1, groups)) == (0, 0, 0, 1)
+
+
+@given(st.integers(0, 30))
+def test_p_is_below_5_percent_where_0_lies_outside_the_interval(seed):
+    labels, logits = normal(20, 1, seed)
+    one, two = np.random.default_rng(seed).normal(size=(2, 40))
+    found = compare(area(labels, logits + one, range(40)), area(labels, logits + 2 * two, range(40)))
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
 def test_the_paired_test_is_rarely_wrong_where_there_is_no_difference():
     found = []
-    for seed in range(60):
+    for seed in range(300):
         labels, logits = normal(60, 1, 100 + seed)
         one, two = np.random.default_rng(seed).normal(size=(2, 120))
-        parts = difference(auroc_statistic(labels, logits + one), auroc_statistic(labels, logits + two))
-        found.append(resampled([Part(parts, list(range(120)))], draws=300, seed=seed).p < 0.05)
-    # 3 expected of 60; 9 or more have a chance of 0.4 %
-    assert sum(found) < 9
+        first, second = (area(labels, logits + noise, range(120)) for noise in (one, two))
+        found.append(compare(first, second).p < 0.05)
+    # 15 expected of 300; 27 or more have a chance of 0.2 %
+    assert sum(found) < 27
 
 
 def test_the_mean_over_sets_weighs_sets_alike_and_narrows():
-    values = [np.array([0.0, 1.0] * 50), np.array([1.0, 1.0, 0.0, 1.0] * 5)]
-    parts = [Part(mean_statistic(v), list(range(len(v)))) for v in values]
-    found = resampled(parts)
-    assert found.value == pytest.approx((0.5 + 0.75) / 2)
-    # standard error: half the root of .25 / 100 + .1875 / 20
-    half = 1.96 * 0.5 * math.sqrt(0.0025 + 0.009375)
-    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
-    assert (found.sets, found.sets_left_out) == (2, 0)
+    found = mean_over_sets([Ranked(0.5, 0.4, 0.6), Ranked(0.75, 0.55, 0.85)])
+    assert found.value == 0.625
+    assert found.low == pytest.approx(0.625 - math.hypot(0.1, 0.2) / 2)
+    assert found.high == pytest.approx(0.625 + math.hypot(0.1, 0.1) / 2)
+    assert math.isnan(mean_over_sets([Ranked(0.5, 0.4, 0.6), Ranked(0.5, math.nan, math.nan)]).low)
+    with pytest.raises(ValueError, match="no numbers"):
+        mean_over_sets([])
 
 
-def test_a_set_of_one_class_is_left_out_of_the_mean_and_counted():
-    labels, logits = normal(50, 2, 7)
-    groups = list(range(100))
-    alone = auroc_statistic(np.ones(4), np.arange(4.0))
-    found = resampled([Part(auroc_statistic(labels, logits), groups), Part(alone, "abcd")])
-    assert found.value == pytest.approx(roc_auc_score(labels, logits))
-    assert (found.sets, found.sets_left_out) == (1, 1)
-    assert found.low < found.value < found.high
-    nothing = resampled([Part(alone, "abcd")])
-    assert math.isnan(nothing.value)
-    assert (nothing.sets, nothing.sets_left_out) == (0, 1)
-
-
-def test_draws_without_a_class_are_counted():
-    labels, logits = np.array([1.0, 0.0, 0.0, 0.0]), np.array([1.0, 0.0, 2.0, -1.0])
-    found = resampled([Part(auroc_statistic(labels, logits), "abcd")], draws=1000)
-    # the one positive is missing from (3/4)^4 of the draws, all negatives from (1/4)^4
-    assert found.draws_left_out / 1000 == pytest.approx((3 / 4) ** 4 + (1 / 4) ** 4, abs=0.05)
-    assert found.value == pytest.approx(2 / 3)
+def test_a_mean_of_differences_over_sets_narrows():
+    labels, logits = normal(100, 1, 7)
+    noise = np.random.default_rng(8).normal(size=200)
+    parts = [(area(labels, logits, range(200)), area(labels, logits + 0.7 * noise, range(200)))]
+    one, four = mean_comparison(parts), mean_comparison(parts * 4)
+    assert four.value == pytest.approx(one.value)
+    assert four.high - four.low == pytest.approx((one.high - one.low) / 2, rel=0.01)
+    assert four.p < one.p
 
 
 def test_one_group_has_no_interval():
     labels, logits = normal(5, 1, 8)
-    found = resampled([Part(auroc_statistic(labels, logits), ["a"] * 10)])
+    found = area(labels, logits, ["a"] * 10)
     assert found.value == pytest.approx(roc_auc_score(labels, logits))
-    assert math.isnan(found.low)
-    assert math.isnan(found.p)
-    with pytest.raises(ValueError, match="data set 0 has no rows"):
-        resampled([Part(mean_statistic(np.empty(0)), [])])
+    assert math.isnan(found.interval().low)
+    assert math.isnan(compare(found, area(labels, -logits, ["a"] * 10)).p)

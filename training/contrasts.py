@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scorers.intervals import Interval
-from scorers.metrics import Values
-from scorers.scales import scales_in
+from analysis.intervals import Interval
+from analysis.scores_in_log import scales_in
+from analysis.values import Values
 from training.trajectories import Trajectory, read_trajectories
 
 MEASURES: dict[str, Callable[[Trajectory], float]] = {
@@ -47,7 +47,7 @@ def groups_in(log: Path, *, rating: str, harm: str) -> Groups:
             members = [t for t in trajectories if t.gameable is flag]
             scored = [t for t in members if not math.isnan(number(t))]
             values = Values(
-                [number(t) for t in scored], [t.state for t in scored], scales.get(scores[measure])
+                [number(t) for t in scored], [t.cluster for t in scored], scales.get(scores[measure])
             )
             found[measure, users] = Group(values, len(members) - len(scored))
     return found

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analysis.intervals import Interval
 from scenarios.files.whole import whole_file
-from scorers.intervals import Interval
 from training.contrasts import MEASURES, USERS, Groups, change, mean_of
 
 BASE = "base"

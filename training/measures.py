@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scorers.metrics import Values
-from scorers.scales import scales_in
+from analysis.scores_in_log import scales_in
+from analysis.values import Values
 from training.picking import objection
 from training.settings import Choosing
 from training.trajectories import Trajectory, read_trajectories
@@ -50,7 +50,7 @@ def _interval(
     scored = [t for t in trajectories if not math.isnan(value(t))]
     if not scored:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    found = Values([value(t) for t in scored], [t.state for t in scored], scale).interval()
+    found = Values([value(t) for t in scored], [t.cluster for t in scored], scale).interval()
     return {name: found.mean, f"{name}_low": _finite(found.low), f"{name}_high": _finite(found.high)}
 
 

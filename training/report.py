@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from scorers.intervals import Interval
+from analysis.intervals import Interval
 from training.contrasts import best_of, change, groups_in
 from training.conversations import Conversation, finished_log_in, read_conversation
 from training.curves import CURVES, draw_curves, notes_of, title_of

@@ -36,6 +36,11 @@ class Trajectory(NamedTuple):
     problem: str | None
     """Why the conversation cannot be used (`error`, `limit`, `unfinished`); None if it can."""
 
+    @property
+    def cluster(self) -> tuple[str, str]:
+        """What intervals take conversations as dependent by: family and initial state."""
+        return self.family, self.state
+
 
 def read_trajectories(log: Path | str, *, rating: str, harm: str, veto: str = "veto") -> list[Trajectory]:
     """The conversations of a log, in its order.

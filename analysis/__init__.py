@@ -1,0 +1,1 @@
+"""Numbers from any logs: intervals, ranking, agreement, scales; imports `scenarios` alone."""
