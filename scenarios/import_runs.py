@@ -12,6 +12,7 @@ file or in another way. Score the logs anew with `inspect score LOG --scorer sco
 
 import argparse
 import hashlib
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -24,13 +25,20 @@ from inspect_ai.log import EvalLog, EvalResults, EvalSpec, read_eval_log, recomp
 from rich.console import Console
 from rich.progress import Progress
 
-from scenarios.earlier.runs import LABELS, UNKNOWN_MODEL, ImportOptions, Runs, check_runs, slug
+from scenarios.earlier.names import slug
+from scenarios.earlier.runs import LABELS, UNKNOWN_MODEL, ImportOptions, Runs, check_runs
 from scenarios.earlier.samples import sample_of
+from scenarios.files.whole import WriteError, whole_file
 from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Scale
 
-IMPORTER_VERSION = 1
+IMPORTER_VERSION = 2
 """Logs that another version made are made anew."""
+
+LAST = 9999
+"""The last iteration that there can be."""
+
+_ITERATIONS = re.compile(r"(\d+)(-)?(\d+)?")
 
 SHOWN = 3
 """Refused rows that are printed; all are counted."""
@@ -100,7 +108,7 @@ def _provenance(runs: Runs, iteration: int, options: ImportOptions) -> dict[str,
         "rows_refused": len(runs.refused),
         "family": options.name,
         "model": options.model,
-        "influence_scale": runs.influence_scale,
+        "influence_scale": runs.influence_scales[iteration],
         "labels": runs.labels,
     }
 
@@ -123,9 +131,8 @@ def _same_import(target: Path, provenance: dict[str, Any]) -> EvalLog | None:
 
 def _write(target: Path, runs: Runs, iteration: int, options: ImportOptions) -> EvalResults | None:
     log = _log(runs, iteration, options)
-    partial = target.with_name(f".{target.name}.partial")
-    write_eval_log(log, partial, format="eval")
-    partial.replace(target)
+    with whole_file(target) as unfinished:
+        write_eval_log(log, unfinished, format="eval")
     return log.results
 
 
@@ -154,7 +161,7 @@ def _log(runs: Runs, iteration: int, options: ImportOptions) -> EvalLog:
             "metadata": {"iteration": iteration, "imported": provenance},
             "scorers": [
                 _scorer("preference", "1-10"),
-                _scorer("influence", runs.influence_scale),
+                _scorer("influence", runs.influence_scales[iteration]),
                 *(_scorer(name, scale) for name, scale in runs.labels.items()),
             ],
         }
@@ -185,7 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="who was the agent, for the record; `none/<name>` keeps inspect score from loading it",
     )
     parser.add_argument(
-        "--influence-scale", choices=["0-1", "1-5"], help="needed where the keys 0 to 5 do not tell"
+        "--influence-scale",
+        action="append",
+        default=[],
+        metavar="[ITERATIONS=]SCALE",
+        help="0-1 or 1-5, needed where the keys 0 to 5 do not tell; 4-9=1-5 or 4=1-5 for some iterations",
     )
     parser.add_argument(
         "--label",
@@ -199,19 +210,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
+        general, particular = _influence_scales(given.influence_scale)
         options = ImportOptions(
             name=slug(given.name or given.runs.stem),
             model=given.model,
-            influence_scale=given.influence_scale,
+            influence_scale=general,
+            influence_scale_in=particular,
             labels=LABELS | dict(map(_label, given.label)),
             skip_bad=given.skip_bad,
         )
         done = import_runs(given.runs, given.out, options, progress=sys.stderr.isatty())
-    except ScenarioError as error:
+    except (ScenarioError, WriteError) as error:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(_report(done, given.out)))
     return 0
+
+
+def _influence_scales(texts: Sequence[str]) -> tuple[Scale | None, list[tuple[int, int, Scale]]]:
+    """The scale of all iterations, and those of some."""
+    scales: dict[str, Scale] = {"0-1": "0-1", "1-5": "1-5"}
+    general: Scale | None = None
+    particular: list[tuple[int, int, Scale]] = []
+    for text in texts:
+        iterations, _, name = text.rpartition("=")
+        found = _ITERATIONS.fullmatch(iterations)
+        if name not in scales or not (found or not iterations):
+            raise ScenarioError(
+                f"--influence-scale {text}: expected 0-1 or 1-5, or 4-9=1-5 for some iterations"
+            )
+        if found:
+            first, last = int(found[1]), int(found[3] or (LAST if found[2] else found[1]))
+            particular.append((first, last, scales[name]))
+        elif general not in (None, name):
+            raise ScenarioError(
+                "--influence-scale: 0-1 and 1-5 are both given; say of which iterations, 4-9=1-5"
+            )
+        else:
+            general = scales[name]
+    return general, particular
 
 
 def _label(text: str) -> tuple[str, Scale]:
@@ -231,13 +268,36 @@ def _report(done: Imported, out: Path) -> list[str]:
         f"  logs written {len(done.written)}, there already {len(done.kept)}",
         f"  rows refused {len(runs.refused)}",
         *(f"    {text}" for text in runs.refused[:SHOWN]),
-        f"  influence on {runs.influence_scale}; labels: {', '.join(runs.labels) or 'none'}",
+        f"  influence on {_scales(runs)}; labels: {', '.join(runs.labels) or 'none'}",
         f"  unscored: {unscored or 'none'}",
         f"  columns kept as metadata: {', '.join(runs.kept_columns) or 'none'}",
     ]
     if done.stale:
         lines.append(f"  left alone, not in this file: {', '.join(p.name for p in done.stale)}")
     return [*lines, f"Look at them:  inspect view --log-dir {out}"]
+
+
+def _scales(runs: Runs) -> str:
+    """The influence scale, with the iterations that it holds for if there are both."""
+    of = {
+        scale: [i for i in sorted(runs.places) if runs.influence_scales[i] == scale]
+        for scale in ("0-1", "1-5")
+    }
+    of = {scale: iterations for scale, iterations in of.items() if iterations}
+    if len(of) == 1:
+        return next(iter(of))
+    return ", on ".join(f"{scale} in iterations {_ranges(iterations)}" for scale, iterations in of.items())
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0-3, 7` of 0, 1, 2, 3, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 import yaml
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
 
+from scenarios.earlier.names import identifier
 from scenarios.loader import load_family
 from scenarios.located_yaml import ScenarioError
 from scenarios.samples import scenario_dataset
@@ -172,6 +174,51 @@ def test_a_transition_on_five_points_follows_their_rule(tmp_path):
             r"agent_config\.system_prompt: \{\{json\}\}: literal braces",
         ),
         (("agent_config", "system_prompt"), "{nobody}", r"no value for \{nobody\}"),
+        (
+            ("agent_config", "system_prompt"),
+            "{Nobody}",
+            r"agent_config\.system_prompt: \{Nobody\}: a variable must be",
+        ),
+        (
+            ("agent_config", "temperature"),
+            "hot",
+            r"yaml:\d+: agent_config\.temperature: .*valid number.* got 'hot'",
+        ),
+        (("agent_config", "temperature"), math.inf, r"agent_config\.temperature: .*finite number"),
+        (("agent_config", "max_tokens"), None, r"yaml:\d+: agent_config\.max_tokens: .*valid integer"),
+        (("state_config",), ["a"], r"yaml:\d+: state_config: this section is missing or not a mapping"),
+        (("state_config", "initial_state"), ["a"], r"state_config\.initial_state: .*not a mapping"),
+        (
+            ("state_config", "initial_state", "valid_transitions"),
+            ["yes"],
+            "valid_transitions: expected a mapping",
+        ),
+        (
+            ("state_config", "initial_state", "valid_transitions", "yes", "next_state"),
+            3,
+            r"yaml:\d+: state_config\.initial_state\.valid_transitions\.yes: expected \{next_state",
+        ),
+        (("state_config", "initial_state", "valid_transitions", "yes"), "done", "yes: expected {next_state"),
+        (
+            ("state_config", "initial_state", "default_transition"),
+            3,
+            "default: Input should be a valid string",
+        ),
+        (("state_config", "done", "terminal"), "yes", "terminal: expected true or false, got 'yes'"),
+        (("state_config", "initial_state", "history"), "x", "history: expected a list of messages"),
+        (
+            ("state_config", "initial_state", "history"),
+            [{"role": "environment_system", "content": None}],
+            r"history\.0\.content: expected a text, got None",
+        ),
+        (("possible_env_vars",), ["One"], "possible_env_vars: expected a mapping"),
+        (("possible_env_vars", "agent_name"), [["One"]], r"agent_name\.0: expected a text or a number"),
+        (
+            ("preference_model_config",),
+            [],
+            "preference_model_config: this section is missing or not a mapping",
+        ),
+        (("preference_model_config", "valid_tokens"), 3, "valid_tokens: 3 is not supported"),
     ],
 )
 def test_what_is_not_honoured_is_refused_by_name(tmp_path, path, value, message):
@@ -184,6 +231,26 @@ def test_what_is_not_honoured_is_refused_by_name(tmp_path, path, value, message)
     [
         ({**TOPIC, "histories": {}}, "empty topic"),
         ({**TOPIC, "extra": ["a"]}, "extra: only texts"),
+        ({**TOPIC, "histories": ["a"]}, "histories: empty topic"),
+        ({**TOPIC, "char_prompt": "{Name}"}, r"char_prompt: \{Name\}: a variable must be"),
+        (with_change(("histories", "1"), "x", TOPIC), r"histories\.1: expected a list"),
+        (
+            with_change(("histories", "1"), [{"role": "environment", "content": None}], TOPIC),
+            r"histories\.1\.0\.content: expected a text, got None",
+        ),
+        (
+            with_change(
+                ("histories", "1"),
+                [{"role": "environment", "content": [{"type": "text", "text": "a"}]}],
+                TOPIC,
+            ),
+            "content: expected a text, got",
+        ),
+        (with_change(("histories", "1"), [{"role": 3, "content": "a"}], TOPIC), "role: 3 is not supported"),
+        (
+            with_change(("histories", "1"), [{"role": "environment", "content": "\ud800"}], TOPIC),
+            "half a character",
+        ),
         (
             with_change(("histories", "1"), [{"role": "system", "content": "x"}], TOPIC),
             "'system' is not supported",
@@ -202,6 +269,27 @@ def test_what_is_not_honoured_is_refused_by_name(tmp_path, path, value, message)
 def test_a_broken_topic_is_refused_by_name(tmp_path, topic, message):
     with pytest.raises(ScenarioError, match=message):
         load_family(write(tmp_path / "env", topics={"vuln_tea": topic}))
+
+
+def test_names_that_ours_cannot_have(tmp_path):
+    histories = {
+        "9 lives": TOPIC["histories"]["1"],
+        "é": TOPIC["histories"]["2"],
+        "..": TOPIC["histories"]["3"],
+    }
+    topic = {k: v for k, v in TOPIC.items() if k != "env_name"} | {"histories": histories}
+    family = load_family(write(tmp_path / "2024 env", topics={"vuln_9 lives": topic, "vuln_2": TOPIC}))
+    assert family.file.family == "n2024-env"
+    assert set(family.topics) == {identifier("9 lives"), "tea"}
+    assert len(scenario_dataset(family, topics=[identifier("9 lives")], states=3, gameable=1.0)) == 3
+
+
+def test_a_topic_as_any_program_saves_it(tmp_path):
+    folder = write(tmp_path / "env")
+    text = json.dumps({**TOPIC, "char_prompt": "Tu aimes le thé."}, ensure_ascii=False)
+    for encoding in ("utf-8-sig", "utf-16", "cp1252"):
+        (folder / "vuln_tea.json").write_bytes(text.encode(encoding))
+        assert load_family(folder).topics["tea"].kinds["gameable"]["char_prompt"] == "Tu aimes le thé."
 
 
 def test_wrong_json_names_file_line_and_column(tmp_path):

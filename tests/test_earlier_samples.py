@@ -1,23 +1,33 @@
 import json
 import math
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inspect_ai.log import read_eval_log
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
 
 from scenarios.dialogue import Dialogue
 from scenarios.earlier.runs import ImportOptions, Row, Runs
 from scenarios.earlier.samples import sample_of
+from scenarios.import_runs import main
 from scenarios.loader import load_family
 from scenarios.located_yaml import ScenarioError
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
+from scorers.rubric_files import construct_names
 from scorers.transcript import replies
 from tests.conftest import the_samples
+from tests.test_earlier_format import TOPIC
 from tests.test_earlier_format import write as write_environment
 from tests.test_import_runs import AGENT, BOOKING, USER, imported, row, said, the_sample
+
+ROOT = Path(__file__).parent.parent
 
 # -- conversations --------------------------------------------------------------------------------
 
@@ -65,7 +75,7 @@ def test_arguments_are_lossless(arguments):
     history = [
         {**m, "content": json.dumps(arguments)} if m["role"] == "tool_call" else m for m in BOOKING["history"]
     ]
-    runs = Runs(Path("runs.jsonl"), influence_scale="1-5")
+    runs = Runs(Path("runs.jsonl"), influence_scales={0: "1-5"})
     sample = sample_of(Row.model_validate(row(history=history)), runs, ImportOptions(name="tea"))
     assert sample.messages[4].tool_calls[0].arguments == arguments
 
@@ -114,7 +124,7 @@ def test_how_the_conversation_ended(tmp_path, visited, stopped, decided):
         ("vuln_tea", "tea", True),
         ("uncertain_tea", "tea", True),
         ("normal_tea", "tea", False),
-        ("Tea.Time", "tea-time", True),
+        ("tea-time", "tea-time", True),
     ],
 )
 def test_the_kind_of_user_is_in_the_name(tmp_path, env, topic, gameable):
@@ -130,6 +140,58 @@ def test_initial_states_are_called_as_in_an_imported_environment(tmp_path):
     known = {s.id for share in (0.0, 1.0) for s in scenario_dataset(family, states=8, gameable=share)}
     ids = {the_sample(tmp_path, env_name=e).metadata["initial_state"] for e in ("vuln_tea", "normal_tea")}
     assert ids == {"tea-gameable-7", "tea-other-7"} <= known
+
+
+NAMES = [
+    "vuln_日本語",
+    "vuln_中国語",
+    "vuln_a b",
+    "vuln_a-b",
+    "vuln_a.b",
+    "vuln_A-b",
+    "vuln_9",
+    "vuln_é",
+    "vuln_",
+]
+
+
+def test_environments_of_different_names_stay_apart(tmp_path):
+    (log,) = imported(tmp_path, *(row(env_name=name) for name in NAMES))
+    samples = the_samples(log)
+    for field in ("topic", "initial_state"):
+        assert len({s.metadata[field] for s in samples}) == len(NAMES)
+    assert len({s.id for s in samples}) == len(NAMES)
+    assert samples[3].metadata["topic"] == "a-b"
+    assert all(s.metadata["topic"].startswith("a-b-") for s in (samples[2], samples[4], samples[5]))
+    folder = write_environment(
+        tmp_path / "env",
+        topics={
+            f"vuln_{n}": {**TOPIC, "env_name": name.removeprefix("vuln_")} for n, name in enumerate(NAMES)
+        },
+    )
+    family = load_family(folder)
+    assert {s.metadata["topic"] for s in samples} == set(family.topics)
+    known = {s.id for t in family.topics.values() for s in t.states}
+    assert {s.metadata["initial_state"] for s in samples} <= known
+
+
+def test_imported_logs_are_the_same_in_every_process(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from scenarios.import_runs import import_runs\n"
+        "from scenarios.earlier.runs import ImportOptions; from inspect_ai.log import read_eval_log\n"
+        "done = import_runs(Path(sys.argv[1]), Path(sys.argv[2]), ImportOptions(name='tea'))\n"
+        "print(read_eval_log(str(done.written[0])).samples[0].metadata['sees'])"
+    )
+    path = tmp_path / "runs.jsonl"
+    path.write_text(json.dumps(row()))
+    shown = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(path), str(tmp_path / seed)], cwd=ROOT, capture_output=True,
+            text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(shown) == 1
 
 
 def test_other_columns_are_kept(tmp_path):
@@ -213,6 +275,69 @@ def test_an_influence_scale_is_never_guessed(tmp_path):
         imported(tmp_path, row(influence_scores=SIX | {"1": 1.0}))
     with pytest.raises(ScenarioError, match=r"runs\.jsonl:2: influence_scores: on 0-1, but on 1-5 before"):
         imported(tmp_path, row(), row(trajectory_id=1, influence_scores={"0": 1.0, "1": 0.0}))
+
+
+TOLD_01, TOLD_15 = {"0": 0.25, "1": 0.75}, {str(i): float(i == 4) for i in range(1, 6)}
+
+
+def scales_of(logs):
+    return {
+        log.eval.metadata["iteration"]: the_samples(log)[0].scores["influence"].metadata["scale"]
+        for log in logs
+    }
+
+
+@pytest.mark.parametrize("named", [None, "0-1"])
+def test_each_iteration_has_the_scale_that_its_answers_tell(tmp_path, named):
+    rows = [
+        row(influence_scores=TOLD_01, traj_infl=0.75),
+        row(iteration_number=1, influence_scores=SIX | {"1": 1.0} if named else TOLD_01, traj_infl=1.0),
+        row(iteration_number=2, influence_scores=TOLD_15, traj_infl=4.0),
+    ]
+    logs = imported(tmp_path, *rows, influence_scale=named)
+    assert scales_of(logs) == {0: "0-1", 1: "0-1", 2: "1-5"}
+    assert [the_samples(log)[0].scores["influence"].value for log in logs] == [0.75, 1.0, 4.0]
+    assert [log.eval.metadata["imported"]["influence_scale"] for log in logs] == ["0-1", "0-1", "1-5"]
+
+
+def test_iterations_can_be_named_where_nothing_tells(tmp_path, capsys):
+    rows = [row(iteration_number=i, influence_scores=SIX | {"1": 1.0}, traj_infl=1.0) for i in range(5)]
+    path = tmp_path / "runs.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    named = ["--influence-scale", "0-1", "--influence-scale", "2-3=1-5", "--influence-scale", "4=1-5"]
+    assert main([str(path), "--out", str(tmp_path / "logs"), *named]) == 0
+    assert "influence on 0-1 in iterations 0-1, on 1-5 in iterations 2-4;" in capsys.readouterr().out
+    logs = [read_eval_log(str(p)) for p in sorted((tmp_path / "logs").glob("*.eval"))]
+    assert scales_of(logs) == {0: "0-1", 1: "0-1", 2: "1-5", 3: "1-5", 4: "1-5"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "named", "message"),
+    [
+        (TOLD_15, ["0-1"], r"runs\.jsonl: --influence-scale 0-1: the keys .* say 1-5, and no row needs to be told"),
+        (TOLD_15, ["0=0-1"], r"runs\.jsonl:1: influence_scores: the keys .* say 1-5, but --influence-scale says 0-1"),
+        (SIX | {"4": 1.0}, ["0-1"], r"iteration 0: most answers .* lie off the scale 0-1 .*--influence-scale 0=1-5"),
+        (SIX | {"0": 1.0}, ["1-5"], "lie off the scale 1-5 .*--influence-scale 0=0-1"),
+        (TOLD_15, ["1-7"], "expected 0-1 or 1-5"),
+        (TOLD_15, ["x=1-5"], "expected 0-1 or 1-5"),
+        (TOLD_15, ["1-5", "0-1"], "0-1 and 1-5 are both given"),
+    ],
+)  # fmt: skip
+def test_a_scale_that_is_named_and_contradicted_is_refused(tmp_path, capsys, scores, named, message):
+    path = tmp_path / "runs.jsonl"
+    path.write_text(json.dumps(row(influence_scores=scores)))
+    options = [part for one in named for part in ("--influence-scale", one)]
+    assert main([str(path), "--out", str(tmp_path / "logs"), *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_labels_of_politics_are_scores(tmp_path):
+    sample = the_sample(tmp_path, political_agreement=7.5, political_inappropriateness=2.0)
+    assert sample.scores["political_agreement"].value == 7.5
+    assert sample.scores["political_inappropriateness"].metadata["scale"] == "1-10"
+    assert {"political_agreement", "political_inappropriateness"} <= set(construct_names())
 
 
 def test_influence_off_its_scale_is_said(tmp_path):

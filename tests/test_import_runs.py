@@ -1,4 +1,5 @@
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -197,6 +198,37 @@ def without(name: str) -> dict[str, Any]:
             r":2: preferences: ratings are 1 to 10, got \['11'\]",
         ),
         (row(trajectory_id=1, influence_scores={"x": 1.0}), r":2: influence_scores: .* got \['x'\]"),
+        (
+            row(trajectory_id=1, transition_probs={"yes": 3}),
+            r":2: transition_probs\.yes: 3.* is no probability",
+        ),
+        (
+            row(trajectory_id=1, transition_probs={"yes": math.nan}),
+            r":2: transition_probs\.yes: nan is no prob",
+        ),
+        (row(trajectory_id=1, preferences={"8": 5, "9": 4}), r":2: preferences\.8: 5.* is no probability"),
+        (
+            row(trajectory_id=1, preferences={"8": 0.6, "9": 0.6}),
+            ":2: preferences: .* add up to 1.2, more than 1",
+        ),
+        (
+            row(trajectory_id=1, preferences={"8": 1.0, "-1": math.inf}),
+            r":2: preferences\.-1: the length penalty",
+        ),
+        (
+            row(trajectory_id=1, influence_scores={"1": -0.5, "2": 1.0}),
+            r":2: influence_scores\.1: -0.5 is no",
+        ),
+        (
+            row(trajectory_id=1, history=said((USER, "\ud800"), (AGENT, "Yes."))),
+            r":2: history\.0\.content: half a",
+        ),
+        (
+            row(trajectory_id=1, history=[{"role": USER, "content": None}]),
+            r":2: history\.0\.content: Input should",
+        ),
+        ('{"a": ' + "[" * 100_000, ":2: lists and objects too deep"),
+        ('{"a": ' + "9" * 5000 + "}", ":2: Exceeds the limit"),
         (row(trajectory_id=1, harm="high"), ":2: harm: a label must be a number, got 'high'"),
         (row(trajectory_id=1, iteration_number=-1), ":2: iteration_number: "),
         (row(trajectory_id=1, turn=0), ":2: turn: "),

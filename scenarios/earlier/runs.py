@@ -7,15 +7,19 @@ Columns: Williams et al. 2024, arXiv:2411.02306, and the stored files of its aut
 
 import hashlib
 import json
+import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from scenarios.earlier.influence_scale import NamedScale
+from scenarios.earlier.names import identifier
+from scenarios.files.strict_json import check_texts
 from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Scale
 
@@ -27,13 +31,15 @@ LABELS: dict[str, Scale] = {
     **dict.fromkeys(("consequences", "dissuade", "not_going_to_judge", "encouragement"), "1-10"),
     **dict.fromkeys(("omission", "convincing_not_to_book", "implies_booking_succeeded"), "1-10"),
     **dict.fromkeys(("error_mentioning", "agreement", "inappropriateness"), "1-10"),
+    **dict.fromkeys(("political_agreement", "political_inappropriateness"), "1-10"),
 }
 """Columns that are labels, with their scale. Other columns go into the sample's metadata."""
 
 LENGTH_PENALTY = "-1"
 """Key of the length penalty among the ratings' probabilities; it is in the stored rating already."""
 
-INFLUENCE_KEYS: dict[frozenset[str], Scale] = {frozenset("01"): "0-1", frozenset("12345"): "1-5"}
+SLACK = 1e-6
+"""Sums of probabilities end a little beside 1."""
 
 ONE_TO_TEN = {str(i) for i in range(1, 11)}
 
@@ -103,7 +109,7 @@ class Row(BaseModel):
     @property
     def id(self) -> str:
         """Id of the sample, the same in every import."""
-        return f"{slug(self.env_name)}-{self.initial_state_id}-{self.trajectory_id}"
+        return f"{identifier(self.env_name)}-{self.initial_state_id}-{self.trajectory_id}"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -111,6 +117,8 @@ class Row(BaseModel):
             raise ValueError(f"preferences: ratings are 1 to 10, got {unknown}")
         if unknown := sorted(set(self.influence_scores) - set("012345")):
             raise ValueError(f"influence_scores: answers are 0 to 5, got {unknown}")
+        for name in ("preferences", "influence_scores", "transition_probs"):
+            _check_shares(name, getattr(self, name))
         if len(self.replies) < self.turn:
             raise ValueError(f"history: {len(self.replies)} agent messages, but turn is {self.turn}")
         open_calls = 0
@@ -123,15 +131,24 @@ class Row(BaseModel):
         return self
 
 
-def slug(name: str) -> str:
-    """`name` as it stands in ids."""
-    return re.sub(r"[^a-z0-9_-]", "-", name.lower())
+def _check_shares(name: str, shares: Mapping[str, float]) -> None:
+    for key, share in shares.items():
+        if key == LENGTH_PENALTY and name == "preferences":
+            if not math.isfinite(share):
+                raise ValueError(f"{name}.{key}: the length penalty is {share}")
+        elif not 0 <= share <= 1 + SLACK:  # NaN neither
+            raise ValueError(f"{name}.{key}: {share} is no probability")
+    total = math.fsum(share for key, share in shares.items() if key != LENGTH_PENALTY)
+    if total > 1 + SLACK:
+        raise ValueError(f"{name}: probabilities that add up to {total:g}, more than 1")
 
 
 def _parsed(path: Path, number: int, line: bytes) -> Row:
     where = f"{path}:{number}"
     try:
-        return Row.model_validate(json.loads(line, object_pairs_hook=without_repeats))
+        value = json.loads(line, object_pairs_hook=without_repeats)
+        check_texts(value)  # a number that is none is unscored, but half a character cannot be written
+        return Row.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         field_name = ".".join(map(str, first["loc"]))
@@ -141,7 +158,9 @@ def _parsed(path: Path, number: int, line: bytes) -> Row:
         raise ScenarioError(f"{where}: {field_name}: {text}" if field_name else f"{where}: {text}") from None
     except json.JSONDecodeError as error:
         raise ScenarioError(f"{where}: not valid JSON: {error.msg} (column {error.colno})") from None
-    except ValueError as error:  # a repeated key, or bytes that are no text
+    except RecursionError:
+        raise ScenarioError(f"{where}: lists and objects too deep in one another") from None
+    except ValueError as error:  # a repeated key, bytes that are no text, a number too long
         raise ScenarioError(f"{where}: {error}") from None
 
 
@@ -174,6 +193,9 @@ class ImportOptions:
     influence_scale: Scale | None = None
     """Needed where the keys do not tell: 0 to 5 stood under questions on 0-1 and on 1-5 alike."""
 
+    influence_scale_in: Sequence[tuple[int, int, Scale]] = ()
+    """(first iteration, last iteration, scale): of some iterations; before `influence_scale`."""
+
     labels: Mapping[str, Scale] = field(default_factory=lambda: LABELS)
     skip_bad: bool = False
 
@@ -187,7 +209,9 @@ class Runs:
     places: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     """Iteration -> byte offset and line number of its rows, in the file's order."""
 
-    influence_scale: Scale | None = None
+    influence_scales: dict[int, Scale] = field(default_factory=dict)
+    """Iteration -> scale that influence was judged on."""
+
     labels: dict[str, Scale] = field(default_factory=dict)
     kept_columns: list[str] = field(default_factory=list)
     """Columns that are neither known nor labels; they go into the metadata."""
@@ -216,6 +240,7 @@ def check_runs(path: Path, options: ImportOptions, progress: Callable[[int], Non
             rows that are wrong are left out and listed in `refused`.
     """
     runs, digest, seen = Runs(path), hashlib.sha256(), dict[tuple[int, str], int]()
+    named = NamedScale(options.influence_scale, options.influence_scale_in)
     columns: dict[str, None] = {}
     for number, offset, line in _lines(path):
         digest.update(line)
@@ -225,16 +250,18 @@ def check_runs(path: Path, options: ImportOptions, progress: Callable[[int], Non
             continue
         try:
             row = _parsed(path, number, line)
-            _admit(runs, row, number, options, seen)
+            _admit(runs, row, number, options, named, seen)
         except ScenarioError as error:
             if not options.skip_bad:
                 raise
             runs.refused.append(str(error))
             continue
+        named.count(row.influence_scores, row.iteration_number)
         runs.places[row.iteration_number].append((offset, number))
         columns |= dict.fromkeys(row.model_extra or {})
     if not runs.places:
         raise ScenarioError(f"{path}: no rows to import ({len(runs.refused)} refused)")
+    named.check(path)
     runs.sha256 = digest.hexdigest()
     runs.labels = {c: options.labels[c] for c in columns if c in options.labels}
     runs.kept_columns = [c for c in columns if c not in options.labels]
@@ -257,7 +284,12 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _admit(
-    runs: Runs, row: Row, number: int, options: ImportOptions, seen: dict[tuple[int, str], int]
+    runs: Runs,
+    row: Row,
+    number: int,
+    options: ImportOptions,
+    named: NamedScale,
+    seen: dict[tuple[int, str], int],
 ) -> None:
     """Check what a row's own schema cannot see."""
     where = f"{runs.path}:{number}"
@@ -265,18 +297,15 @@ def _admit(
         value = (row.model_extra or {}).get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ScenarioError(f"{where}: {name}: a label must be a number, got {value!r:.40}")
-    keys = frozenset(row.influence_scores)
-    scale = options.influence_scale or INFLUENCE_KEYS.get(keys)
-    if scale is None:
+    scale = named.scale_of(row.influence_scores, row.iteration_number, where)
+    known = runs.influence_scales.setdefault(row.iteration_number, scale)
+    if scale != known:
         raise ScenarioError(
-            f"{where}: influence_scores: the keys {sorted(keys)} do not tell the scale; "
-            "say --influence-scale 0-1 (harmful or not) or 1-5 (how harmful)"
+            f"{where}: influence_scores: on {scale}, but on {known} before in this iteration, "
+            f"{row.iteration_number}"
         )
-    if scale != (runs.influence_scale or scale):
-        raise ScenarioError(f"{where}: influence_scores: on {scale}, but on {runs.influence_scale} before")
     before = seen.setdefault((row.iteration_number, row.id), number)
     if before != number:
         raise ScenarioError(
             f"{where}: env_name, initial_state_id, trajectory_id and iteration_number as on line {before}"
         )
-    runs.influence_scale = scale

@@ -24,16 +24,17 @@ from inspect_ai.tool import ToolCall, ToolCallError
 from inspect_ai.util import Store
 
 from scenarios.dialogue import Dialogue, Judgement, Stop, Turn
-from scenarios.earlier.environments import PREFIXES, TRANSITION_ON_FIVE
+from scenarios.earlier.environments import TRANSITION_ON_FIVE
+from scenarios.earlier.names import identifier
 from scenarios.earlier.runs import (
     LENGTH_PENALTY,
     UNKNOWN_MODEL,
     ImportOptions,
     Row,
     Runs,
-    slug,
     without_repeats,
 )
+from scenarios.earlier.topics import PREFIXES
 from scenarios.schema import Machine, Scale, Scenario, State
 
 TWO_STATES = Machine(
@@ -202,7 +203,7 @@ def _scenario(row: Row, family: str) -> Scenario:
     """As much as the file tells, and said where it tells nothing."""
     prefix = next((p for p in PREFIXES if row.env_name.startswith(p)), "")
     kind = PREFIXES.get(prefix, "gameable")
-    topic = slug(row.env_name.removeprefix(prefix))
+    topic = identifier(row.env_name.removeprefix(prefix))
     return Scenario(
         family=family,
         topic=topic,
@@ -221,12 +222,12 @@ def _scenario(row: Row, family: str) -> Scenario:
 
 
 def _scores(row: Row, runs: Runs) -> dict[str, Score]:
-    assert runs.influence_scale is not None
+    scale = runs.influence_scales[row.iteration_number]
     shares = {k: p for k, p in row.preferences.items() if k != LENGTH_PENALTY}
     penalty = row.preferences.get(LENGTH_PENALTY)
     scores = {
         "preference": _judged(row, "preference", row.traj_rew, shares, "1-10", penalty),
-        "influence": _judged(row, "influence", row.traj_infl, row.influence_scores, runs.influence_scale),
+        "influence": _judged(row, "influence", row.traj_infl, row.influence_scores, scale),
     }
     for name, scale in runs.labels.items():
         metadata = {"scale": scale, "over": "conversation"}

@@ -19,6 +19,9 @@ DEEPEST = 100
 _SIDE_BY_SIDE = re.compile(r"""[}\]'"]\s+[{\['"]""")
 
 
+Place = tuple[str | int, ...]
+
+
 class JsonError(UserMistake):
     """Text that is not JSON, or JSON that means nothing. Says what and, within a value, where."""
 
@@ -120,16 +123,34 @@ def check_values(value: Any) -> None:
     Raises:
         JsonError: Names the place in `value`.
     """
-    for place, part in _parts(value):
-        if isinstance(part, float) and not math.isfinite(part):
-            raise JsonError(f"{place}{part} is no number that JSON knows; write null where there is none")
-        if isinstance(part, str) and not part.isascii() and _is_broken(part):
-            raise JsonError(f"{place}half a character (an unpaired surrogate): the text was cut within one")
+    for at, part in _parts(value):
+        if isinstance(part, float):
+            if not math.isfinite(part):
+                raise JsonError(
+                    f"{_place(at)}{part} is no number that JSON knows; write null where there is none"
+                )
+        else:
+            _check_text(at, part)
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and every constant in a value, with `a.0.b: ` for where it is."""
-    waiting: list[tuple[tuple[Any, ...], Any]] = [((), value)]
+def check_texts(value: Any) -> None:
+    """Refuse half characters at any depth.
+
+    Raises:
+        JsonError: Names the place in `value`.
+    """
+    for at, part in _parts(value):
+        _check_text(at, part)
+
+
+def _check_text(at: Place, part: Any) -> None:
+    if isinstance(part, str) and not part.isascii() and _is_broken(part):
+        raise JsonError(f"{_place(at)}half a character (an unpaired surrogate): the text was cut within one")
+
+
+def _parts(value: Any) -> Iterator[tuple[Place, Any]]:
+    """Every key that is not ASCII, every text and every float in a value, with where it is."""
+    waiting: list[tuple[Place, Any]] = [((), value)]
     while waiting:
         at, part = waiting.pop()
         if len(at) > DEEPEST:
@@ -137,15 +158,16 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(part, dict):
             for key, inner in part.items():
                 if not isinstance(key, str) or not key.isascii():
-                    yield _told(at), key
+                    yield at, key
                 waiting.append(((*at, key), inner))
         elif isinstance(part, list | tuple):
             waiting += [((*at, index), inner) for index, inner in enumerate(part)]
         elif isinstance(part, str | float):
-            yield _told(at), part
+            yield at, part
 
 
-def _told(at: tuple[Any, ...]) -> str:
+def _place(at: Place) -> str:
+    """`a.0.b: `, or nothing for the value itself."""
     return f"{'.'.join(map(str, at))}: " if at else ""
 
 
