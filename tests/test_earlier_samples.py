@@ -161,8 +161,9 @@ def test_environments_of_different_names_stay_apart(tmp_path):
     for field in ("topic", "initial_state"):
         assert len({s.metadata[field] for s in samples}) == len(NAMES)
     assert len({s.id for s in samples}) == len(NAMES)
-    assert samples[3].metadata["topic"] == "a-b"
-    assert all(s.metadata["topic"].startswith("a-b-") for s in (samples[2], samples[4], samples[5]))
+    topics = {s.metadata["env_name"]: s.metadata["topic"] for s in samples}
+    assert topics["vuln_a-b"] == "a-b"
+    assert all(topics[name].startswith("a-b-") for name in ("vuln_a b", "vuln_a.b", "vuln_A-b"))
     folder = write_environment(
         tmp_path / "env",
         topics={
