@@ -133,7 +133,8 @@ _STRUCTURE = re.compile(
             r"^[^\w\n\[(]{0,200}\[{1,3}[^\[\]\n]{1,500}\]{1,3}[^\w\n]{0,200}$",
             rf"^[^\w\n]{{0,200}}\[[^\[\]\n]{{1,60}}\]{_SHUT}:",
             # a speaker in brackets, wherever it stands
-            rf"[\[<{{]\s?/?\s?(?:{_EDGE} of )?(?:(?:turn|message) \d+\W{{1,3}})?(?:the |a |new )?(?:{_PART}|thoughts?)\b"
+            rf"[\[<{{]\s?/?\s?(?:{_EDGE} of )?(?:(?:turn|message) \d+\W{{1,3}})?(?:the |a |new )?"
+            rf"(?:{_PART}|thoughts?)\b"
             r"[^\[\]<>{}\n]{0,60}[\]>}]",
             rf"[\[<{{(]\s?/?\s?(?:the )?{_EDGE} of (?:the |this )?{_TALK}[^\n]{{0,20}}[\]>}})]",
             # the head of a speaker's line
@@ -154,7 +155,8 @@ _STRUCTURE = re.compile(
             rf"^[^\w\n]{{0,200}}(?:the )?{_EDGE} (?:of )?(?:the |this )?{_TALK}[^\w\n]{{0,200}}$",
             rf"^[^\w\n]{{0,200}}(?:the )?{_TALK} (?:ends?|ended|is over)(?: here)?[^\w\n]{{0,200}}$",
             # what a simulated user is told beside words
-            r"^[^\w\n]{0,200}(?:for you alone|result of a tool|the assistant(?:'s words| used a tool)|what the assistant thought)\b",
+            r"^[^\w\n]{0,200}(?:for you alone|result of a tool|what the assistant thought"
+            r"|the assistant(?:'s words| used a tool))\b",
             r"not said by anyone|each line after a bar",
         )
     ),
