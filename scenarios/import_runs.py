@@ -25,10 +25,11 @@ from inspect_ai.log import EvalLog, EvalResults, EvalSpec, read_eval_log, recomp
 from rich.console import Console
 from rich.progress import Progress
 
+from scenarios.commands import exit_status
 from scenarios.earlier.names import slug
 from scenarios.earlier.runs import LABELS, UNKNOWN_MODEL, ImportOptions, Runs, check_runs
 from scenarios.earlier.samples import sample_of
-from scenarios.files.whole import WriteError, whole_file
+from scenarios.files.whole import whole_file
 from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Scale
 
@@ -209,20 +210,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--skip-bad", action="store_true", help="leave out rows that are wrong, and count them"
     )
     given = parser.parse_args(arguments)
-    try:
-        general, particular = _influence_scales(given.influence_scale)
-        options = ImportOptions(
-            name=slug(given.name or given.runs.stem),
-            model=given.model,
-            influence_scale=general,
-            influence_scale_in=particular,
-            labels=LABELS | dict(map(_label, given.label)),
-            skip_bad=given.skip_bad,
-        )
-        done = import_runs(given.runs, given.out, options, progress=sys.stderr.isatty())
-    except (ScenarioError, WriteError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return exit_status(lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> int:
+    general, particular = _influence_scales(given.influence_scale)
+    options = ImportOptions(
+        name=slug(given.name or given.runs.stem),
+        model=given.model,
+        influence_scale=general,
+        influence_scale_in=particular,
+        labels=LABELS | dict(map(_label, given.label)),
+        skip_bad=given.skip_bad,
+    )
+    done = import_runs(given.runs, given.out, options, progress=sys.stderr.isatty())
     print("\n".join(_report(done, given.out)))
     return 0
 

@@ -10,7 +10,6 @@ the log, which is read into memory as a whole. Compare raters with `scorers/agre
 
 import argparse
 import io
-import os
 import random
 import sys
 from collections.abc import Sequence
@@ -19,8 +18,8 @@ from typing import NamedTuple, get_args
 
 from inspect_ai.log import EvalSample, read_eval_log_sample_summaries
 
-from scenarios.files.whole import write_bytes, write_error
-from scenarios.mistakes import UserMistake
+from scenarios.commands import exit_status
+from scenarios.files.whole import write_bytes
 from scenarios.schema import Hidden, Scale, Sees
 from scorers.human_scores import (
     HumanError,
@@ -91,26 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paths = [options.log, *([options.sheet] if options.command == "import" else [])]
     if missing := [str(path) for path in paths if not path.is_file()]:
         parser.error(f"no such file: {', '.join(missing)}")
-    try:
-        if options.command == "template":
-            _template(options)
-        else:
-            print(_import(options))
-        sys.stdout.flush()
-    except UserMistake as error:
-        print(error, file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        return _reader_left()
-    except OSError as error:
-        print(write_error("the output", error), file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _run(options))
 
 
-def _reader_left() -> int:
-    """Whoever read the output has seen enough (`| head`): not a word of it, now or when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "template":
+        _template(options)
+    else:
+        print(_import(options))
     return 0
 
 

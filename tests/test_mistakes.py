@@ -69,3 +69,30 @@ def test_without_inspects_private_name_it_is_an_error_all_the_same(monkeypatch):
     spec.loader.exec_module(alone)
     with pytest.raises(ValueError, match="wrong"):
         raise alone.UserMistake("wrong")
+
+
+PRINTS = (
+    "import sys; from scenarios.commands import exit_status; from scenarios.mistakes import UserMistake\n"
+    "def many(): print('a' * 100_000, flush=True); return 0\n"
+    "def wrong(): raise UserMistake('nothing of that name')\n"
+    "sys.exit(exit_status({'many': many, 'wrong': wrong}[sys.argv[1]]))"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("{python} -c '{code}' many | head -c 1", 0, ""),
+        ("{python} -c '{code}' many > /dev/full", 1, "the output cannot be written: the disk is full"),
+        ("{python} -c '{code}' wrong", 1, "nothing of that name"),
+    ],
+)
+def test_commands_end_in_one_line_or_none(command, status, said):
+    code = PRINTS.replace("'", '"')
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command.format(python=sys.executable, code=code)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == status
+    assert done.stderr.count("\n") == bool(said)
+    assert said in done.stderr
