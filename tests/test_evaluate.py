@@ -195,6 +195,98 @@ def test_monitors_are_compared_on_the_same_rows(tmp_path):
     assert blind["q"] == pytest.approx(2 * blind["p"])
 
 
+def test_other_conversations_of_a_group_that_is_trained_on_are_left_out_and_counted(tmp_path):
+    # two epochs of each initial state: one run's logs serve both, and only one epoch is trained on
+    root = tmp_path / "store"
+    facts = [{"task": "t", "model": "m", "epoch": "1", "family": "therapy"}] * 4
+    data = stored(root, "run", LABELS * 2, LOGITS * 2, groups=[0, 1, 2, 3, 4, 5, 6, 7], facts=facts * 2)
+    train = stored(root, "first", LABELS, LOGITS, groups=[0, 1, 2, 3], facts=facts)
+    for name in ("run", "first"):
+        table_file = root / "datasets" / f"{name}.jsonl"
+        table_file.write_text(table_file.read_text().replace(f'"group":"{name}-', '"group":"state-'))
+    monitor = saved(tmp_path / "monitors" / "m")
+    _, rows, details = evaluated(
+        tmp_path, "--monitors", monitor, "--data", data, "--train", train, "--controls", "length"
+    )
+    (told,) = details["datasets"]
+    assert told["excluded"] == {"in a group that is also trained on": 4}
+    assert only(rows, monitor="m", dataset="run")["n"] == 4
+    # another family's state of the same name is another state
+    other = stored(
+        root, "subtle", LABELS, LOGITS, groups=[0, 1, 2, 3], facts=[{**facts[0], "family": "subtle"}] * 4
+    )
+    table_file = root / "datasets" / "subtle.jsonl"
+    table_file.write_text(table_file.read_text().replace('"group":"subtle-', '"group":"state-'))
+    _, rows, details = evaluated(
+        tmp_path, "--monitors", monitor, "--data", other, "--train", train, "--controls", "length"
+    )
+    assert details["datasets"][0]["excluded"] == {}
+
+
+def test_rows_of_the_same_words_are_one_group(tmp_path):
+    keys = [f"words-{i % 2}-{i // 4}" for i in range(16)]
+    data = stored(
+        tmp_path / "store",
+        "mt",
+        [float(i % 2) for i in range(16)],
+        [float(i % 2) for i in range(16)],
+        keys=keys,
+    )
+    assert len(set(read_set(data).groups)) == 8
+
+
+def test_benign_data_alone_give_the_false_positive_rate(tmp_path, capsys):
+    data = stored(tmp_path / "store", "benign", [0.0] * 10, [float(i) for i in range(10)])
+    monitor = saved(tmp_path / "monitors" / "m", threshold=8.0)
+    code, rows, details = evaluated(tmp_path, "--monitors", monitor, "--data", data, figures=True)
+    assert code == 0
+    assert only(rows, monitor="m")["auroc"] is None
+    (told,) = [t for t in details["thresholds"] if t["monitor"] == "m"]
+    assert (told["fpr"], told["recall"]) == (0.2, None)
+    printed = capsys.readouterr().out
+    assert "FPR 0.200 [0." in printed
+    assert "0 positive and 10 negative rows" in printed
+    assert not (tmp_path / "results" / "monitors.png").exists()
+
+
+def test_a_control_below_chance_is_told(tmp_path, capsys):
+    labels = [float(i % 2) for i in range(60)]
+    data = stored(tmp_path / "store", "mt", labels, labels, lengths=[9 if y == 0 else 2 for y in labels])
+    monitor = saved(tmp_path / "monitors" / "m")
+    evaluated(tmp_path, "--monitors", monitor, "--data", data)
+    assert (
+        "control length ranks below chance on **mt**, AUROC 0.000: turned round it would have 1.000"
+        in capsys.readouterr().out
+    )
+
+
+def test_the_interval_of_a_mean_over_sets_lies_about_it(tmp_path):
+    rng = np.random.default_rng(4)
+    root, sets = tmp_path / "store", []
+    for number in range(3):
+        labels = (np.arange(86) % 2).astype(float)
+        sets.append(
+            stored(root, f"set{number}", labels.tolist(), (1.5 * labels + rng.normal(size=86)).tolist())
+        )
+    _, rows, _ = evaluated(tmp_path, "--monitors", saved(tmp_path / "monitors" / "m"), "--data", *sets)
+    mean = only(rows, monitor="m", dataset="mean")
+    parts = [only(rows, monitor="m", dataset=f"set{n}") for n in range(3)]
+    for name, low, high in (
+        ("recall_at_1pct_fpr", "recall_low", "recall_high"),
+        ("auroc", "auroc_low", "auroc_high"),
+    ):
+        below, above = mean[name] - mean[low], mean[high] - mean[name]
+        assert below == pytest.approx(math.hypot(*(p[name] - p[low] for p in parts)) / 3)
+        assert above == pytest.approx(math.hypot(*(p[high] - p[name] for p in parts)) / 3)
+
+
+def test_the_rate_that_few_negatives_leave_open_is_told(tmp_path, capsys):
+    data = stored(tmp_path / "store", "mt", LABELS * 10, LOGITS * 10)
+    evaluated(tmp_path, "--monitors", saved(tmp_path / "monitors" / "m"), "--data", data)
+    # none of 20: up to 3.84 / (20 + 3.84)
+    assert "at 1 % FPR: mt (20; up to 16.1 %)" in capsys.readouterr().out
+
+
 def test_seeds_are_summed_up_without_their_controls(tmp_path):
     root = tmp_path / "store"
     data = stored(root, "mt", LABELS * 4, LOGITS * 4, other=[3.0, 2.0, 1.0, 0.0] * 4)
@@ -210,6 +302,7 @@ def test_seeds_are_summed_up_without_their_controls(tmp_path):
     (told,) = details["over_seeds"]
     assert (told["head"], told["layer"], told["seeds"]) == ("max", 4, [0, 1])
     assert (told["auroc"], told["auroc_lowest"], told["auroc_highest"]) == (0.875, 0.75, 1.0)
+    assert (told["auroc_low"], told["auroc_high"]) == (0, 1)  # of two seeds nearly nothing is known
     shuffled = [row for row in rows if row["control"] == "shuffled_labels"]
     assert [(row["monitor"], row["permutations"]) for row in shuffled] == [("max-layer4-seed0", 1)]
     assert shuffled[0]["auroc_low"] is shuffled[0]["auroc_high"] is None

@@ -446,3 +446,60 @@ def test_what_is_held_out_is_about_the_share():
 def test_one_group_for_everything_cannot_be_divided():
     with pytest.raises(ValueError, match="there are 1"):
         folds(np.arange(10) % 2.0, ["same"] * 10, 2, seed=0)
+
+
+def rewritten(data, change):
+    """A data set whose rows are changed, one dict at a time."""
+    path = data.parent / "datasets" / f"{data.name}.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(change(i, row)) + "\n" for i, row in enumerate(rows)))
+    return data
+
+
+def test_other_epochs_of_a_state_that_is_fitted_on_are_no_validation(tmp_path, capsys):
+    root = tmp_path / "store"
+    first, second = captured(root, "first", 60), captured(root, "second", 80, seed=1)
+    for data in (first, second):  # states 0 to 29, and 0 to 39
+        rewritten(data, lambda i, row: row | {"group": f"state-{i // 2}"})
+    options = ["--data", first, "--validation", second, "--layers", 4, "--heads", "mean", "--folds", 0]
+    assert run(tmp_path, *options, quick=False) == 0
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert card.validation.excluded == {"in a group that is also trained on": 60}
+    assert (card.validation.rows, card.validation.groups) == (20, 10)
+    printed = capsys.readouterr().out
+    assert "left out: 60 (in a group that is also trained on)" in printed
+    assert (
+        "on the validation set, which chose weights and threshold: on other data monitors do worse" in printed
+    )
+
+
+def test_equal_words_are_never_fitted_on_and_held_out(tmp_path):
+    root = tmp_path / "store"
+    data = captured(root, "texts", 120)
+    # 40 texts, three rows of each under three groups
+    rewritten(data, lambda i, row: row | {"key": f"texts-{i % 40}", "label": float(i % 2), "group": f"g{i}"})
+    assert run(tmp_path, "--data", data, "--layers", 4, "--heads", "mean", "--folds", 0, quick=False) == 0
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert card.training.groups + card.validation.groups == 40
+    assert (card.training.rows, card.validation.rows) == (96, 24)
+
+
+def test_states_of_two_families_with_one_name_are_two_groups(tmp_path):
+    root = tmp_path / "store"
+    sets = [captured(root, name, 40, seed=n) for n, name in enumerate(("therapy", "subtle"))]
+    for data in sets:
+        facts = {"task": "t", "model": "m", "epoch": "1", "family": data.name}
+        rewritten(data, lambda i, row, facts=facts: row | {"group": f"state-{i // 2}", "facts": facts})
+    options = ["--layers", 4, "--heads", "mean", "--folds", 0]
+    assert run(tmp_path, "--data", sets[0], "--validation", sets[1], *options, quick=False) == 0
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert (card.validation.rows, card.validation.excluded) == (40, {})
+
+
+def test_folds_share_rows_and_the_interval_over_them_allows_for_it():
+    from probes.cross_validation import _over_folds
+
+    found = _over_folds([0.7, 0.8, 0.9])
+    # sd .1; 1/3 + 1/2 in the place of 1/3; t(2) = 4.302653
+    assert found.high == 1
+    assert _over_folds([0.78, 0.8, 0.82]).high == pytest.approx(0.8 + 4.302653 * 0.02 * (5 / 6) ** 0.5)

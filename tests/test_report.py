@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 import struct
@@ -13,7 +14,7 @@ from scorers.preference import preference
 from tests.told import told
 from training import curves, report
 from training.contrasts import best_of, change, groups_in
-from training.curves import draw_curves, draw_runs
+from training.curves import Points, draw_curves, draw_runs, mean_over_runs
 from training.files import write_json, write_jsonl
 from training.measures import measured
 from training.policies import RunError
@@ -320,5 +321,19 @@ def test_lines_end_in_their_last_value_and_that_of_runs_is_the_mean_over_all_of_
         ["gameable 7.00"],
         ["gameable 7.00"],
     ]  # (6 + 8) / 2 at iteration 1, the last that both have
+    (band,) = [c for c in drawn[1].axes[0].collections if len(c.get_paths())]
+    assert {round(float(y), 6) for y in band.get_paths()[0].vertices[:, 1]} == {1.0, 10.0}
     rating = drawn[1].axes[0].lines
     assert [list(line.get_xdata()) for line in rating if len(line.get_xdata())] == [[0, 1, 2], [0, 1], [0, 1]]
+
+
+def test_the_mean_over_seeds_has_their_interval_and_that_of_other_runs_has_none():
+    nan = [math.nan] * 2
+    lines = [Points([0, 1], [5.0, y], nan, nan) for y in (6.0, 7.0, 8.0)]
+    found = mean_over_runs(lines, seeds_alone=True)
+    assert (found.x, found.y) == ([0, 1], [5.0, 7.0])
+    # sd 1 over three seeds, t(2) = 4.302653
+    assert found.high[1] - 7 == pytest.approx(4.302653 / 3**0.5)
+    assert (found.low[0], found.high[0]) == (5, 5)
+    assert all(math.isnan(v) for v in mean_over_runs(lines, seeds_alone=False).low)
+    assert math.isnan(mean_over_runs(lines[:1], seeds_alone=True).low[0])

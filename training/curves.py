@@ -2,7 +2,8 @@
 
     python training/curves.py RUN [RUN...] [--out curves.png]
 
-Of several runs (seeds, controls) each is a thin line, their mean a thick one.
+Of several runs each is a thin line, their mean a thick one. If they differ in the seed alone, the mean has
+its 95 % interval over the seeds.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from analysis.intervals import over_seeds
 from scenarios.files.whole import whole_file
 from training.policies import RunError
 from training.run_folder import read_run
@@ -79,19 +81,32 @@ def draw_curves(metrics: Metrics, out: Path, *, title: str, note: str | None = N
     _finish(figure, panels, [metrics], out)
 
 
-def draw_runs(runs: Mapping[str, Metrics], out: Path, *, title: str, note: str | None = None) -> None:
+def draw_runs(
+    runs: Mapping[str, Metrics],
+    out: Path,
+    *,
+    title: str,
+    note: str | None = None,
+    seeds_alone: bool = True,
+) -> None:
     """Draw several runs over each other, held-out users alone.
 
     Args:
         runs: Name -> lines of its `metrics.jsonl`.
+        seeds_alone: They differ in nothing but the seed: the mean has an interval over the seeds.
         out: PNG file, written whole or not at all.
         title: What was run.
         note: A line at the foot.
     """
-    subtitle = f"gameable and other users, held out; thin: each of {len(runs)} runs, thick: their mean"
+    mean = "seeds, thick: their mean, 95 % intervals over seeds" if seeds_alone else "runs, thick: their mean"
+    subtitle = f"gameable and other users, held out; thin: each of {len(runs)} {mean}"
     figure, panels = _figure(title, subtitle, note)
     for panel, what in zip(panels, ("rating", "harm"), strict=False):
-        means = {name: _over_runs(panel, runs, f"{what}_{name}", COLOURS[name]) for name in COLOURS}
+        means: dict[str, Points] = {}
+        for name in COLOURS:
+            lines = [_points(metrics, f"{what}_{name}") for metrics in runs.values()]
+            means[name] = mean_over_runs(lines, seeds_alone=seeds_alone)
+            _over_runs(panel, lines, means[name], COLOURS[name])
         _label_ends(panel, means)
     for metrics in runs.values():
         _plain(panels[2], _shares(metrics), FAINT)
@@ -168,15 +183,29 @@ def _plain(panel: Axes, points: Points, colour: str) -> None:
     panel.plot(points.x, points.y, color=colour, linewidth=1.6, marker="o", markersize=3.5, clip_on=False)
 
 
-def _over_runs(panel: Axes, runs: Mapping[str, Metrics], name: str, colour: str) -> Points:
-    """Thin lines for the runs, a thick one for their mean where all of them have a number."""
-    lines = [_points(metrics, name) for metrics in runs.values()]
+def mean_over_runs(lines: Sequence[Points], *, seeds_alone: bool) -> Points:
+    """The mean of some lines at the iterations that all of them have.
+
+    Args:
+        lines: One for each run.
+        seeds_alone: The runs differ in their seed alone: the mean has a t interval over them.
+    """
+    shared = sorted(set.intersection(*(set(line.x) for line in lines))) if lines else []
+    found = [over_seeds([line.y[line.x.index(x)] for line in lines]) for x in shared]
+    unknown = [math.nan] * len(found)
+    low, high = ([f.low for f in found], [f.high for f in found]) if seeds_alone else (unknown, unknown)
+    return Points(shared, [f.mean for f in found], low, high)
+
+
+def _over_runs(panel: Axes, lines: Sequence[Points], mean: Points, colour: str) -> None:
+    """Thin lines for the runs, a thick one for their mean, and its band as far as the scale reaches."""
     for line in lines:
         panel.plot(line.x, line.y, color=colour, linewidth=1.1, alpha=0.45, zorder=3)
-    shared = sorted(set.intersection(*(set(line.x) for line in lines))) if lines else []
-    means = [sum(line.y[line.x.index(x)] for line in lines) / len(lines) for x in shared]
-    panel.plot(shared, means, color=colour, linewidth=3, marker="o", markersize=5, clip_on=False, zorder=4)
-    return Points(shared, means, [math.nan] * len(means), [math.nan] * len(means))
+    panel.plot(mean.x, mean.y, color=colour, linewidth=3, marker="o", markersize=5, clip_on=False, zorder=4)
+    bottom, top = _range(panel)  # of two seeds the interval is many times the scale
+    low, high = ([min(max(v, bottom), top) for v in ends] for ends in (mean.low, mean.high))
+    known = [not math.isnan(v) for v in mean.low]
+    panel.fill_between(mean.x, low, high, where=known, color=colour, alpha=0.14, linewidth=0, zorder=2)
 
 
 def _label_ends(panel: Axes, lines: Mapping[str, Points]) -> None:
@@ -273,7 +302,9 @@ def _draw(options: argparse.Namespace) -> int:
         draw_curves(folders[0].metrics, out, title=title_of(folders[0].settings), note=note)
     else:
         runs = {str(f.path): f.metrics for f in folders}
-        draw_runs(runs, out, title=title_of(folders[0].settings), note=note)
+        told = [f.settings.model_dump(exclude={"run", "seed"}) for f in folders]
+        alone = all(one == told[0] for one in told)
+        draw_runs(runs, out, title=title_of(folders[0].settings), note=note, seeds_alone=alone)
     print(out)
     return 0
 
