@@ -5,6 +5,7 @@ and layers for adapters are looked for in the architecture without weights (torc
 data or a GPU can show, such as memory, is not seen.
 """
 
+import contextlib
 import difflib
 import importlib
 import json
@@ -12,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +156,8 @@ def _check_prompts(question: Question) -> None:
     """The shortest of what the agent is given must leave room for an answer."""
     from training.base_models import CannotTrain, load_tokenizer
 
-    tokenizer: Any = load_tokenizer(question.job)
+    with _named(question.job):
+        tokenizer: Any = load_tokenizer(question.job)
     lengths = []
     for prompt in question.prompts:
         try:
@@ -191,7 +194,8 @@ def _check_architecture(job: Job) -> None:
 
     chosen = tuning.attn_implementation
     arguments = {} if chosen is None else {"attn_implementation": chosen}
-    config = AutoConfig.from_pretrained(job.base, revision=job.revision)
+    with _named(job):
+        config = AutoConfig.from_pretrained(job.base, revision=job.revision)
     try:
         with torch.device("meta"):
             model = loader_of(config, job.base).from_config(config, **arguments)
@@ -199,6 +203,20 @@ def _check_architecture(job: Job) -> None:
         raise CannotTrain(f"attn_implementation={chosen}: {error}") from error
     if named:
         _check_layers(model, job)
+
+
+@contextlib.contextmanager
+def _named(job: Job) -> Iterator[None]:
+    """Say of which base something could not be loaded."""
+    from training.base_models import CannotTrain
+
+    try:
+        yield
+    except CannotTrain:
+        raise
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        told = " ".join(str(error).split())[:LONGEST_TOLD]
+        raise CannotTrain(f"model: {job.base} cannot be loaded: {told}") from error
 
 
 def _check_layers(model: Any, job: Job) -> None:
