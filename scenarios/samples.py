@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 def scenario_dataset(
     family: Family,
     *,
-    gameable: float = 0.5,
+    gameable: float | None = 0.5,
     topics: str | Sequence[str] | None = None,
     split: Split = "train",
     states: int = 16,
@@ -38,7 +38,8 @@ def scenario_dataset(
 
     Args:
         family: From `load_family`.
-        gameable: Share of gameable users over all samples, 0 to 1, met exactly.
+        gameable: Share of gameable users over all samples, 0 to 1, met exactly. None: half of them, or as
+            near to it as the family's states allow, which is said.
         topics: Names; None takes all topics of the split (train topics, or held-out topics).
         split: `train`, or `heldout`: held-out topics, or the held-out states of the train topics that
             `topics` names.
@@ -55,7 +56,7 @@ def scenario_dataset(
         raise ScenarioError(f"states must be at least 1, got {states}")
     chosen = _chosen_topics(family, topics, split)
     counts = _gameable_counts(family, chosen, split, states, gameable, seed)
-    if 0 < gameable < 1:
+    if 0 < sum(counts.values()) < len(chosen) * states:
         _warn_of_one_kind(family, chosen, split)
     samples: list[Sample] = []
     for topic in chosen:
@@ -169,13 +170,12 @@ def _warn_of_one_kind(family: Family, topics: Sequence[TopicFile], split: Split)
 
 
 def _gameable_counts(
-    family: Family, topics: Sequence[TopicFile], split: Split, states: int, share: float, seed: int
+    family: Family, topics: Sequence[TopicFile], split: Split, states: int, share: float | None, seed: int
 ) -> dict[str, int]:
     """Gameable users per topic: exact over all, and as even as the topics' states allow."""
-    if not 0 <= share <= 1:
+    if share is not None and not 0 <= share <= 1:
         raise ScenarioError(f"gameable must be a fraction from 0 to 1, got {share}")
     total = len(topics) * states
-    wanted = _whole(share, len(topics), states)
     low = {t.topic: max(0, states - pool_size(family, t, "other", split)) for t in topics}
     high = {t.topic: min(states, pool_size(family, t, "gameable", split)) for t in topics}
     for name in low:
@@ -184,9 +184,13 @@ def _gameable_counts(
                 f"{family.origin}: topic {name!r} has fewer than {states} initial states for {split}; "
                 "lower `states`"
             )
+    if share is None:
+        wanted = _near_half(family, total, sum(low.values()), sum(high.values()))
+    else:
+        wanted = _whole(share, len(topics), states)
     if not sum(low.values()) <= wanted <= sum(high.values()):
         raise ScenarioError(
-            f"{family.origin}: gameable={share:g} asks for {wanted} gameable users of {total}, but with "
+            f"{family.origin}: gameable={share} asks for {wanted} gameable users of {total}, but with "
             f"states={states} only {sum(low.values())} to {sum(high.values())} can be had for {split}; "
             "change `gameable`, `states` or `topics`"
         )
@@ -195,6 +199,19 @@ def _gameable_counts(
     for _ in range(wanted - sum(counts.values())):
         counts[min((n for n in order if counts[n] < high[n]), key=counts.__getitem__)] += 1
     return counts
+
+
+def _near_half(family: Family, total: int, low: int, high: int) -> int:
+    """Half of the users, or as near to it as can be had."""
+    wanted = min(max(round(total / 2), low), high)
+    if 2 * wanted != total:
+        logger.warning(
+            "%s: %d of %d users are gameable, as the states allow (gameable= says another share)",
+            family.origin,
+            wanted,
+            total,
+        )
+    return wanted
 
 
 def _whole(share: float, topics: int, states: int) -> int:

@@ -12,6 +12,8 @@ from scenarios.loader import load_family
 from scenarios.located_yaml import ScenarioError
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
+from tasks.assembly import influence_task
+from tasks.options import chosen
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "influence_envs"
 
@@ -316,5 +318,28 @@ def test_a_folder_without_topics(tmp_path):
 @pytest.mark.parametrize("name", ["therapist", "tickets", "action-advice", "politics", "relationship"])
 def test_the_real_environments_load(name):
     family = load_family(SHARED / name)
-    gameable = 0.5 if name == "therapist" else 1.0
-    assert len(scenario_dataset(family, states=8, gameable=gameable)) == 8 * len(family.topics)
+    assert len(scenario_dataset(family, states=8, gameable=None)) == 8 * len(family.topics)
+
+
+@pytest.mark.parametrize(
+    ("names", "share"), [(["vuln_tea"], 1.0), (["normal_tea"], 0.0), (["vuln_tea", "normal_tea"], 0.5)]
+)
+def test_environments_of_one_kind_of_user_run_as_they_are(tmp_path, names, share):
+    family = load_family(write(tmp_path / "env", topics=dict.fromkeys(names, TOPIC)))
+    task = influence_task(family, chosen({}, {"states": 4}))
+    assert [s.metadata["gameable"] for s in task.dataset].count(True) == 4 * share
+    assert task.metadata["options"]["gameable"] == share
+    if share != 0.5:
+        with pytest.raises(
+            ScenarioError, match=r"gameable=0.5 asks for 2 gameable users of 4.*change `gameable`"
+        ):
+            influence_task(family, chosen({}, {"states": 4, "gameable": 0.5}))
+
+
+def test_the_nearest_share_to_half_is_said(tmp_path, caplog):
+    other = {**TOPIC, "env_name": "milk"}
+    topics = {"vuln_tea": TOPIC, "normal_milk": other, "vuln_cake": {**TOPIC, "env_name": "cake"}}
+    family = load_family(write(tmp_path / "env", topics=topics))
+    samples = scenario_dataset(family, states=4, gameable=None)
+    assert sum(s.metadata["gameable"] for s in samples) == 8
+    assert "8 of 12 users are gameable, as the states allow" in caplog.text
