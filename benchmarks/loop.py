@@ -141,7 +141,7 @@ def main() -> None:
         bare(given.bare)
         return
     from miniature.checkpoint import base_checkpoint
-    from training.files import read_jsonl
+    from scenarios.files.strict_json import read_jsonl
     from training.run_folder import read_run
 
     base = str(base_checkpoint())

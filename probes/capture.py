@@ -31,7 +31,7 @@ from probes.token_rules import TokenRule
 from probes.weights import WeightsError, adapter_digest, model_revision
 from providers.chat.errors import ChatTemplateError
 from scenarios.command_line import read_settings
-from scenarios.located_yaml import ScenarioError
+from scenarios.files.located_yaml import ScenarioError
 
 SHARD_SECONDS = 60.0
 """After this time a shard is written, however small it is."""

@@ -35,7 +35,7 @@ from probes.monitor import Monitor, MonitorError
 from probes.weights import WeightsError
 from providers.chat.errors import ChatTemplateError
 from scenarios.command_line import read_settings
-from scenarios.located_yaml import ScenarioError
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.schema import Frozen
 
 RESULTS, PICTURE = "early_warning.json", "early_warning.png"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from scenarios.located_yaml import Located, ScenarioError, read_yaml, validated
+from scenarios.files.located_yaml import Located, ScenarioError, read_yaml, validated
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

@@ -33,6 +33,7 @@ from tqdm import tqdm
 from scenarios.command_line import read_settings
 from scenarios.compose import composed_size, composed_state
 from scenarios.family import KINDS, Family, InitialState
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.generation.answers import state_from, states_in, unreadable
 from scenarios.generation.calls import Answer, WorkingFile, answers_to
 from scenarios.generation.card import PoolTally, RunRecord, card_paths, write_card
@@ -52,7 +53,6 @@ from scenarios.generation.prompt import (
 )
 from scenarios.generation.settings import Settings
 from scenarios.loader import load_family
-from scenarios.located_yaml import ScenarioError
 from scenarios.samples import initial_states, pool_size
 
 

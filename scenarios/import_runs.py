@@ -29,8 +29,8 @@ from scenarios.commands import exit_status
 from scenarios.earlier.names import slug
 from scenarios.earlier.runs import LABELS, UNKNOWN_MODEL, ImportOptions, Runs, check_runs
 from scenarios.earlier.samples import sample_of
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.whole import whole_file
-from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Scale
 
 IMPORTER_VERSION = 2

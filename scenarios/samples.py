@@ -17,8 +17,8 @@ from inspect_ai.tool import ToolCall
 
 from scenarios.compose import balanced_size, composed_size, composed_state
 from scenarios.family import KINDS, DeskPart, Family, InitialState, Kind, Line, TopicFile
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.strict_json import JsonError, parse_json
-from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Desk, Machine, Question, Scenario, Split, Transition
 from scenarios.templates import fill, resolve
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from scenarios.family import KINDS, FamilyFile, Kind, Line, TopicFile, alternatives, opening_of, variables_of
+from scenarios.files.located_yaml import Located, Location
 from scenarios.files.strict_json import JsonError, parse_json
-from scenarios.located_yaml import Located, Location
 from scenarios.schema import Question
 from scenarios.templates import almost_placeholders, placeholders
 

@@ -8,8 +8,8 @@ import yaml
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
 
 from scenarios.earlier.names import identifier
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.loader import load_family
-from scenarios.located_yaml import ScenarioError
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
 from tasks.assembly import influence_task

@@ -15,9 +15,9 @@ from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
 from scenarios.dialogue import Dialogue
 from scenarios.earlier.runs import ImportOptions, Row, Runs
 from scenarios.earlier.samples import sample_of
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.import_runs import main
 from scenarios.loader import load_family
-from scenarios.located_yaml import ScenarioError
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
 from scorers.rubric_files import construct_names

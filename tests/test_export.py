@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scenarios.files.strict_json import read_jsonl
+from scenarios.files.whole import write_jsonl
 from training.export import ExportError, export, in_order, main
-from training.files import read_jsonl, write_jsonl
 
 SYSTEM = {"role": "system", "content": "You are Alpha."}
 TOOL = {

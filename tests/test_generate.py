@@ -10,6 +10,7 @@ import pytest
 import scenarios.generate
 from scenarios.command_line import read_settings
 from scenarios.family import KINDS, InitialState, Line
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.generate import generate, main
 from scenarios.generation.answers import states_in
 from scenarios.generation.checks import Checks
@@ -17,7 +18,6 @@ from scenarios.generation.files import read_states
 from scenarios.generation.prompt import Pool, needed_variables, opening_shapes, request_states
 from scenarios.generation.settings import Settings
 from scenarios.loader import load_family
-from scenarios.located_yaml import ScenarioError
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
 from tests.conftest import FAMILY

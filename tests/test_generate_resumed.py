@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import scenarios.generate
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.generate import generate, main
 from scenarios.generation.files import read_states
-from scenarios.located_yaml import ScenarioError
 from tests.state_writer import good, writer_settings
 from tests.told import asked, told
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from scenarios.files.whole import write_jsonl
 from tests.agent_rows import made, short, trajectories
 from tests.tiny_models import tiny_adapter, tiny_model
 from training.algorithms import grpo, online
@@ -19,7 +20,6 @@ from training.algorithms.fitting import fit
 from training.algorithms.token_trajectories import Group, TokenTrajectory
 from training.base_models import CannotTrain, load_tokenizer
 from training.examples import Example
-from training.files import write_jsonl
 from training.job import Job
 from training.settings import Tuning
 from training.trajectories import read_trajectories

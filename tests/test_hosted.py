@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from training.files import write_jsonl
+from scenarios.files.whole import write_jsonl
 from training.hosted import FAILURES, HostedError, Options, fine_tune, main
 
 ROOT = Path(__file__).parent.parent

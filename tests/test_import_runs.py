@@ -12,8 +12,8 @@ from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log, read_eval_log
 
 from scenarios import import_runs as importer
 from scenarios.earlier.runs import ImportOptions
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.import_runs import import_runs, main
-from scenarios.located_yaml import ScenarioError
 from scorers.influence import influence
 from tests.conftest import the_samples
 from tests.told import asked, told

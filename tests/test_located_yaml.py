@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.files.located_yaml import ScenarioError, read_front_matter, read_yaml
 from scenarios.loader import load_family
-from scenarios.located_yaml import ScenarioError, read_front_matter, read_yaml
 from tests.conftest import FAMILY
 
 MULTIPLYING = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.files import write_jsonl
+from scenarios.files.whole import write_jsonl
 from training.mixing import StaticData, check_mixing
 from training.policies import RunError
 from training.settings import Mixing

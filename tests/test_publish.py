@@ -7,8 +7,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from scenarios.files.whole import write_json, write_jsonl, write_text
 from training import publish
-from training.files import write_json, write_jsonl, write_text
 from training.policies import RunError
 from training.publish import check_access, main, portable, push, stage
 from training.selection import choose

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
+from scenarios.files.whole import write_json, write_jsonl
 from scorers.influence import influence
 from scorers.preference import preference
 from tests.told import told
 from training import curves, report
 from training.contrasts import best_of, change, groups_in
 from training.curves import Points, draw_curves, draw_runs, mean_over_runs
-from training.files import write_json, write_jsonl
 from training.measures import measured
 from training.policies import RunError
 from training.report import write_report

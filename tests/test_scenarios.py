@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.family import KINDS
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.loader import family_names, load_family
-from scenarios.located_yaml import ScenarioError
 from scenarios.samples import initial_states, pool_size, scenario_dataset
 from scenarios.schema import Machine, Scenario, State
 from scenarios.similarity import NEAR_DUPLICATE, highest_similarities

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.files.whole import write_jsonl
 from tests.processes_together import TOGETHER
 from tests.slurm_cluster import Cluster, cluster, wait_for, why_not
-from training.files import write_jsonl
 from training.job import Job, read_trained
 from training.policies import RunError
 from training.settings import Tuning

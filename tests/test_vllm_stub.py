@@ -12,8 +12,8 @@ from inspect_ai.log import EvalLog, read_eval_log, write_eval_log
 from inspect_ai.model import ChatMessageAssistant, GenerateConfig
 from inspect_ai.solver import generate
 
+from scenarios.files.whole import write_json
 from tests.vllm_stub import KEY, VLLMStub, vllm_stub
-from training.files import write_json
 from training.policies import RunError, policy
 from training.rollouts import Rollout, finished_log, roll_out
 from training.settings import Cast

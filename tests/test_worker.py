@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from miniature.checkpoint import base_checkpoint
+from scenarios.files.whole import write_jsonl
 from tests.tiny_models import tiny_model
 from tests.training_jobs import job_of, row, rows_of
 from training import worker
 from training.algorithms import fitting, sft
 from training.base_models import CannotTrain
-from training.files import write_jsonl
 from training.job import Trained, read_trained
 
 ROOT = Path(__file__).parent.parent

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from training.files import write_jsonl
+from scenarios.files.whole import write_jsonl
 from training.job import Job
 from training.settings import Tuning
 

@@ -9,7 +9,7 @@ import anyio
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, GenerateConfig, get_model
 
-from training.files import write_json
+from scenarios.files.whole import write_json
 
 ADAPTER_CHECK = "adapter_check.json"
 """In an iteration's folder."""

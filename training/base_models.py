@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 
 from providers.causal_models import loader_of
+from scenarios.files.whole import write_json
 from training.adapter_layers import left_out
-from training.files import write_json
 from training.job import REPORT, Job, Trained
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from providers.chat.choice import Readers, TemplateChoice, generation_ends
 from providers.chat.completion import complete
+from scenarios.files.strict_json import read_jsonl
+from scenarios.files.whole import write_json, write_jsonl
 from training.examples import Example
-from training.files import read_jsonl, write_json, write_jsonl
 from training.job import read_trained
 from training.own_process import Ended, obey, run_apart
 from training.policies import RunError

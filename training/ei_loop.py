@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings: Settings | None = None
     try:
         with termination_as_interrupt():
-            from scenarios.located_yaml import ScenarioError
+            from scenarios.files.located_yaml import ScenarioError
             from training.own_process import SILENCE
             from training.policies import RunError
 

@@ -18,10 +18,11 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from scenarios.command_line import read_settings
-from scenarios.located_yaml import ScenarioError
+from scenarios.files.located_yaml import ScenarioError
+from scenarios.files.strict_json import read_jsonl
+from scenarios.files.whole import write_jsonl
 from scenarios.schema import Frozen
 from training.examples import Example
-from training.files import read_jsonl, write_jsonl
 from training.policies import RunError
 
 Format = Literal["openai_sft", "openai_dpo", "together", "messages"]

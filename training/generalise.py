@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 
 from inspect_ai import list_tasks
 
+from scenarios.files.whole import write_json, write_text
 from training.contrasts import Group, best_of, change, groups_in, mean_of
 from training.conversations import finished_log_in
 from training.cross_matrix import BASE, Measured, draw_matrix, fields, rows_of, table_lines, told
 from training.curves import notes_of
-from training.files import write_json, write_text
 from training.interruption import leave, say_stopped, termination_as_interrupt
 from training.job import REPORT as TRAINED
 from training.own_process import ROOT, SILENCE

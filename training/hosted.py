@@ -23,9 +23,10 @@ from openai.types.fine_tuning import FineTuningJob
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scenarios.command_line import read_settings
-from scenarios.located_yaml import ScenarioError
+from scenarios.files.located_yaml import ScenarioError
+from scenarios.files.strict_json import read_jsonl
+from scenarios.files.whole import write_json
 from scenarios.schema import Frozen
-from training.files import read_jsonl, write_json
 from training.policies import RunError
 
 KEY = "OPENAI_API_KEY"

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from training.files import write_text
+from scenarios.files.whole import write_text
 from training.job import read_trained
 from training.policies import RunError
 from training.run_folder import Iteration

@@ -15,10 +15,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from scenarios.files.strict_json import read_jsonl
 from scenarios.files.tables import is_table, read_table
 from scenarios.mistakes import UserMistake
 from training.examples import Example
-from training.files import read_jsonl
 from training.policies import RunError
 from training.settings import Algorithm, Mixing
 from training.static_conversations import Unusable

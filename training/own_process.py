@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from scenarios.files.whole import write_text
 from scenarios.parent_process import end_with_parent, tied
-from training.files import write_text
 from training.interruption import STOPPED, termination_as_interrupt
 from training.run_lock import files_to_inherit, inheriting
 

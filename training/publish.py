@@ -27,9 +27,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
+from scenarios.files.whole import write_json, write_text
 from training.credentials import without_secrets
 from training.curves import CURVES, notes_of
-from training.files import write_json, write_text
 from training.integrity import check_checkpoint, check_made
 from training.interruption import say_stopped
 from training.mixing import PRESETS

@@ -19,10 +19,10 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.intervals import Interval
+from scenarios.files.whole import write_text
 from training.contrasts import best_of, change, groups_in
 from training.conversations import Conversation, finished_log_in, read_conversation
 from training.curves import CURVES, draw_curves, notes_of, title_of
-from training.files import write_text
 from training.job import REPORT as TRAINED
 from training.policies import RunError
 from training.run_folder import Iteration, RunFolder, read_run

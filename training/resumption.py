@@ -6,7 +6,7 @@ from typing import Any
 
 from inspect_ai.log import read_eval_log_sample_summaries
 
-from scenarios.located_yaml import ScenarioError, read_yaml, validated
+from scenarios.files.located_yaml import ScenarioError, read_yaml, validated
 from training.policies import RunError
 from training.settings import Cast, Settings
 

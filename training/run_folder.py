@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from training.files import read_jsonl, write_jsonl, write_text
+from scenarios.files.strict_json import read_jsonl
+from scenarios.files.whole import write_jsonl, write_text
 from training.policies import RunError
 from training.resumption import check_changes, has_begun, read_config
 from training.run_lock import LOCK, locked

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.files import read_jsonl, write_jsonl
+from scenarios.files.strict_json import read_jsonl
+from scenarios.files.whole import write_jsonl
 from training.picking import Picked, Place, group_of, objection, pick, place
 from training.settings import Algorithm, Choosing, Level
 from training.trajectories import Trajectory

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from scenarios.files.whole import write_json
 from training.conversations import Conversation, finished_log_in, read_conversation, spoken_text
 from training.credentials import without_secrets
-from training.files import write_json
 from training.policies import RunError
 from training.settings import Settings
 from training.trajectories import Trajectory, read_trajectories

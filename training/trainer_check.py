@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from training.files import write_text
+from scenarios.files.whole import write_text
 from training.job import Job
 from training.own_process import end, start
 from training.policies import RunError

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from training.files import write_text
+from scenarios.files.whole import write_text
 from training.job import Job
 from training.own_process import PATIENCE, end, start
 from training.policies import RunError

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from scenarios.files.strict_json import read_jsonl
 from scenarios.parent_process import end_with_parent
 from training.examples import Example
-from training.files import read_jsonl
 from training.interruption import STOPPED
 from training.job import Job, Trained, read_trained
 from training.own_process import SILENCE

@@ -13,7 +13,7 @@ from scenarios.earlier.names import PLAIN, slug
 from scenarios.earlier.texts import our_template
 from scenarios.earlier.topics import joined, read_topic
 from scenarios.family import AgentPart, Family, FamilyFile, TopicFile, UserPart
-from scenarios.located_yaml import Located, ScenarioError, read_yaml
+from scenarios.files.located_yaml import Located, ScenarioError, read_yaml
 from scenarios.schema import Logistic, Machine, Question, Scale, State, Transition
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scenarios.located_yaml import ScenarioError
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.schema import Scale
 
 MOSTLY = 0.5

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from scenarios.earlier.influence_scale import NamedScale
 from scenarios.earlier.names import identifier
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.strict_json import check_texts
-from scenarios.located_yaml import ScenarioError
 from scenarios.schema import Scale
 
 UNKNOWN_MODEL = "none/unknown"

@@ -13,8 +13,8 @@ from scenarios.earlier.names import identifier, state_identifier
 from scenarios.earlier.texts import our_template
 from scenarios.family import FamilyFile, InitialState, Kind, Line, TopicFile
 from scenarios.files.encodings import read_text
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.strict_json import JsonError, check_values
-from scenarios.located_yaml import ScenarioError
 from scenarios.mistakes import UserMistake
 from scenarios.templates import placeholders
 

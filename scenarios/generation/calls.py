@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from inspect_ai.model import CachePolicy, GenerateConfig, Model
 from tqdm import tqdm
 
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.whole import write_text
 from scenarios.generation.prompt import Request
-from scenarios.located_yaml import ScenarioError
 
 
 class Answer(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from scenarios.family import Family, Kind
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.whole import write_text
 from scenarios.generation.files import Written
-from scenarios.located_yaml import ScenarioError
 from scenarios.samples import sample_of
 from scenarios.schema import Split
 from scenarios.set_card import SetFigures, figure_lines, set_figures

@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from scenarios.family import Family, InitialState, TopicFile
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.generation.near_duplicates import Neighbours
 from scenarios.generation.prompt import Shape, shape_of
-from scenarios.located_yaml import ScenarioError
 from scenarios.samples import sample_of
 from scenarios.templates import placeholders
 

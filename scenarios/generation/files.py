@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from scenarios.family import Family, InitialState, TopicFile
+from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.tables import read_table
 from scenarios.files.whole import whole_file, write_jsonl
 from scenarios.loader import load_family
-from scenarios.located_yaml import ScenarioError
 
 
 class Written(NamedTuple):

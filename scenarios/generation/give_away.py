@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenarios.located_yaml import ScenarioError
+from scenarios.files.located_yaml import ScenarioError
 
 FOLDS = 5
 RESAMPLES = 1000

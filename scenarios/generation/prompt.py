@@ -12,7 +12,7 @@ from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, Re
 from inspect_ai.util import JSONSchema
 
 from scenarios.family import Family, InitialState, Kind, Line, TopicFile, opening_of, variables_of
-from scenarios.located_yaml import ScenarioError, read_front_matter, validated
+from scenarios.files.located_yaml import ScenarioError, read_front_matter, validated
 from scenarios.samples import initial_states, pool_size, sample_of
 from scenarios.schema import Frozen, Split
 from scenarios.templates import fill, placeholders, resolve

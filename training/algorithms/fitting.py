@@ -21,9 +21,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from scenarios.files.whole import write_text
 from training.algorithms.scored_places import only_labelled_places
 from training.base_models import CannotTrain, common_arguments, processes, save
-from training.files import write_text
 from training.job import Job, Trained
 
 OURS = {

@@ -32,13 +32,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
+from scenarios.files.whole import write_json
 from training.algorithms.fitting import Prepared, fit
 from training.algorithms.grpo import as_rollout, filler, layout, quiet, trainer_of
 from training.algorithms.rows import token_rows
 from training.algorithms.token_trajectories import TokenTrajectory, token_trajectories, with_reward
 from training.base_models import CannotTrain, load_tokenizer, processes, write_weights
 from training.examples import Example, Mark, rows_of_log
-from training.files import write_json
 from training.job import Job, Trained
 from training.policies import RunError
 from training.rollouts import Rollout, roll_out
