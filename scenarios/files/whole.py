@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,10 +48,9 @@ def whole_file(path: Path, *, suffix: str = "") -> Iterator[Path]:
         except OSError as error:
             raise write_error(path, error) from error
         return
-    unfinished = path.with_name(f".{path.name}.{_here()}-{next(_COUNTER)}.unfinished{suffix}")
+    unfinished = unfinished_name(path, suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(path)
         yield unfinished
         _flush(unfinished)
         unfinished.replace(path)
@@ -60,6 +60,15 @@ def whole_file(path: Path, *, suffix: str = "") -> Iterator[Path]:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def unfinished_name(path: Path, suffix: str = "") -> Path:
+    """Another name for `path` in its folder, which no other process gives.
+
+    What processes of this machine that have ended left behind of `path` is removed.
+    """
+    _remove_orphans(path)
+    return path.with_name(f".{path.name}.{_here()}-{next(_COUNTER)}.unfinished{suffix}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -112,7 +121,11 @@ def _remove_orphans(path: Path) -> None:
     name = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(host)}-(\d+)-\d+\.unfinished.*")
     with suppress(OSError):
         for other in os.scandir(path.parent):
-            if (found := name.fullmatch(other.name)) and not _is_alive(int(found[1])):
+            if not (found := name.fullmatch(other.name)) or _is_alive(int(found[1])):
+                continue
+            if other.is_dir(follow_symlinks=False):
+                shutil.rmtree(other.path, ignore_errors=True)
+            else:
                 Path(other.path).unlink(missing_ok=True)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 from scenarios.family import Family, InitialState, TopicFile
 from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.tables import read_table
-from scenarios.files.whole import whole_file, write_jsonl
+from scenarios.files.whole import unfinished_name, whole_file, write_jsonl
 from scenarios.loader import load_family
 
 
@@ -123,7 +122,7 @@ def _replace_file(out: Path, family: Family) -> None:
 
 
 def _replace_folder(out: Path, family: Family) -> None:
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    unfinished = unfinished_name(out)
     try:
         (unfinished / "topics").mkdir(parents=True)
         for topic in family.topics.values():
