@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from probes.capture_spec import Point
 from probes.weights import ADAPTER_WEIGHTS, WeightsError
+from providers.causal_models import loader_of
 
 INPUT_NORMS = (
     "input_layernorm",
@@ -83,7 +84,8 @@ def load_model(source: str, options: LoadOptions) -> PreTrainedModel:
         model = AutoModel.from_pretrained(source, **arguments)
     else:
         # adapters are saved for the model with its head
-        model = _with_adapter(AutoModelForCausalLM.from_pretrained(source, **arguments), options.adapter)
+        loader = loader_of(AutoConfig.from_pretrained(source, revision=options.revision), source)
+        model = _with_adapter(loader.from_pretrained(source, **arguments), options.adapter)
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     return model.eval().requires_grad_(False)

@@ -123,15 +123,17 @@ class _Models:
 
     def __init__(self, question: Question) -> None:
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig
+
+        from providers.causal_models import loader_of
 
         on_gpu = torch.cuda.is_available()
         dtype = question.dtype or ("bfloat16" if on_gpu else "float32")
         where: Any = {"dtype": dtype, "device_map": "auto" if on_gpu else None}
         self.adapter = read_trained(question.checkpoint).kind == "adapter"
-        self.base: Any = AutoModelForCausalLM.from_pretrained(
-            question.base, revision=question.revision, **where
-        ).eval()
+        config = AutoConfig.from_pretrained(question.base, revision=question.revision)
+        loader = loader_of(config, question.base)
+        self.base: Any = loader.from_pretrained(question.base, revision=question.revision, **where).eval()
         if self.adapter:
             from peft import PeftModel
 
@@ -140,7 +142,7 @@ class _Models:
                 moved = PeftModel.from_pretrained(self.base, str(question.checkpoint))
             self.moved: Any = moved.eval()
         else:
-            self.moved = AutoModelForCausalLM.from_pretrained(str(question.checkpoint), **where).eval()
+            self.moved = loader.from_pretrained(str(question.checkpoint), **where).eval()
         self.device = next(self.moved.parameters()).device
 
     def logits(self, ids: Any, mask: Any) -> Iterator[Any]:
