@@ -255,7 +255,7 @@ def test_what_is_not_honoured_is_refused(base, tmp_path):
             "any",
             GenerateConfig(),
         )
-    with pytest.raises(ValueError, match="does not show the model its tools"):
+    with pytest.raises(ValueError, match="does not write calls of tools"):
         anyio.run(
             model.api.generate,
             [ChatMessageUser(content="x")],
