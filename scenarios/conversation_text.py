@@ -27,12 +27,18 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem, ChatMessageTool
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageTool,
+    ContentReasoning,
+)
 
 from scenarios.imitations import imitates, made_plain
 from scenarios.schema import Hidden
 
-Speaker = Literal["person", "assistant", "tool call", "tool result", "note"]
+Speaker = Literal["person", "assistant", "tool call", "tool result", "note", "thought"]
 
 SPEAKERS: tuple[Speaker, ...] = get_args(Speaker)
 NAMES: Mapping[Speaker, str] = {speaker: speaker for speaker in SPEAKERS}
@@ -52,6 +58,7 @@ HEARD: Mapping[Speaker, str] = {
     "tool call": "The assistant used a tool",
     "tool result": "Result of a tool",
     "note": "For you alone, not said by anyone",
+    "thought": "What the assistant thought, not said to you",
 }
 """How parts begin that stand in parentheses in a message to the simulated user."""
 
@@ -103,12 +110,21 @@ def _parts(message: ChatMessage, notes: Mapping[str, str], sees: Collection[Hidd
         if "tools" in sees:
             yield Part("tool result", message.error.message if message.error else message.text)
         return
+    if isinstance(message, ChatMessageAssistant) and "thoughts" in sees:
+        yield Part("thought", _thoughts(message))
     yield Part("assistant" if isinstance(message, ChatMessageAssistant) else "person", message.text)
     if isinstance(message, ChatMessageAssistant) and "tools" in sees:
         for call in message.tool_calls or []:
             yield Part("tool call", f"{call.function}({json.dumps(call.arguments, ensure_ascii=False)})")
     if "notes" in sees and (message.id or "") in notes:
         yield Part("note", notes[message.id or ""])
+
+
+def _thoughts(message: ChatMessageAssistant) -> str:
+    """What stands in the reasoning parts; of those that the provider encrypts, their summary."""
+    parts = message.content if isinstance(message.content, list) else []
+    found = (p.summary if p.redacted else p.reasoning for p in parts if isinstance(p, ContentReasoning))
+    return "\n\n".join(text for text in found if text)
 
 
 # -- the whole conversation, for who looks at it from outside --------------------------------------

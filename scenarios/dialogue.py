@@ -40,9 +40,9 @@ Flaw = Literal[
 
 `empty`: no words. `thinks_aloud`: weighs its task or its part, or has marks of a thought. `refused`: declines
 to play the part. `speaks_for_both`: has turns of both speakers, or a template's marks of turns.
-`role_inversion`: speaks as the agent, or says its words back. `leaked_instructions`: quotes or names its prompt.
-`other_language`: one that nobody used before. `announced`: an announcement, a heading, a name or a remark
-stands around the words. `repeated`: almost the same as an earlier message. `cut`: by the token limit.
+`role_inversion`: speaks as the agent, or says its words back. `leaked_instructions`: quotes or names its
+prompt. `other_language`: one that nobody used before. `announced`: an announcement, a heading, a name or a
+remark stands around the words. `repeated`: almost the same as an earlier message. `cut`: by the token limit.
 """
 
 

@@ -23,8 +23,8 @@ Scale = Literal["yes-no", "0-1", "0-3", "1-5", "1-10"]
 
 Split = Literal["train", "heldout"]
 
-Hidden = Literal["tools", "notes"]
-"""Parts of a transcript beyond the spoken words: tool traffic, and notes told to the user."""
+Hidden = Literal["tools", "notes", "thoughts"]
+"""Parts of a transcript beyond the spoken words: tool traffic, notes told to the user, the agent's thoughts."""
 
 
 def _not_blank(text: str) -> str:

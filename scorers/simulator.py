@@ -7,28 +7,43 @@ from inspect_ai.solver import TaskState
 
 from scenarios.dialogue import Dialogue
 from scorers.metrics import by_gameable
+from scorers.user_flaws import UserFlaws
 
 
 @scorer(metrics=[by_gameable()])
 def simulator() -> Scorer:
-    """Share of the simulated user's messages with a flaw, 0 to 1; unscored if the user never spoke.
+    """Share of the messages that the user's model wrote with a flaw, 0 to 1; unscored if it never spoke.
 
-    Flaws are `empty` drafts, `repeated` messages, `role_inversion` and `leaked_instructions`
-    (`solvers/user_checks.py`); their counts are in the metadata.
+    Those that were thrown away and drawn again count too. Flaws are explained at `scenarios.dialogue.Flaw`;
+    the metadata counts those of messages that stand (`flaws`) and of those that do not (`flaws_thrown_away`).
+    Whether the person is lifelike is another question, for a judge: the construct `user_realism`.
     """
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         dialogue = state.store_as(Dialogue)
-        turns = dialogue.turns
-        flaws = Counter(flaw for t in turns for flaw in t.flaws)
-        drafts = sum(t.user is not None for t in turns) + flaws["empty"]
-        metadata = {"scale": "0-1", "messages": drafts, "flaws": dict(flaws), "stopped": dialogue.stopped}
-        if not drafts:
+        found = UserFlaws()
+        found.add(dialogue.turns)
+        metadata = {
+            "scale": "0-1",
+            "messages": found.stand + found.thrown_away,
+            "thrown_away": found.thrown_away,
+            "flaws": dict(found.standing),
+            "flaws_thrown_away": dict(found.of_drafts),
+            "stopped": dialogue.stopped,
+        }
+        if not found.stand + found.thrown_away:
             return Score.unscored(
                 reason="no_response", explanation="the user did not speak", metadata=metadata
             )
-        flawed = flaws["empty"] + sum(bool(set(t.flaws) - {"empty"}) for t in turns)
-        told = ", ".join(f"{n} {flaw}" for flaw, n in sorted(flaws.items())) or "no flaws"
-        return Score(value=flawed / drafts, explanation=f"{drafts} messages: {told}", metadata=metadata)
+        told = [f"{n} {flaw}" for flaw, n in sorted(found.standing.items())] or ["no flaws"]
+        if found.thrown_away:
+            told.append(f"{found.thrown_away} thrown away ({_counted(found.of_drafts)})")
+        value = (found.flawed + found.thrown_away) / (found.stand + found.thrown_away)
+        explanation = f"{found.stand + found.thrown_away} messages: {', '.join(told)}"
+        return Score(value=value, explanation=explanation, metadata=metadata)
 
     return score
+
+
+def _counted(flaws: Counter[str]) -> str:
+    return ", ".join(f"{n} {flaw}" for flaw, n in sorted(flaws.items()))

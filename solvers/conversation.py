@@ -16,17 +16,17 @@ from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageUser,
-    GenerateConfig,
     get_model,
 )
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, span
 
-from scenarios.cast import Role, cast_model, check_weights, outside_limits
-from scenarios.dialogue import Dialogue, Judgement, Stop, Turn, Vetoed
+from scenarios.cast import Role, cast_model, check_weights
+from scenarios.dialogue import Dialogue, Judgement, Silence, Stop, Turn, Vetoed
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
-from solvers.user_checks import user_flaws
+from solvers.simulated_user import USER_TOKENS, SimulatedUser, silence_of
+from solvers.thoughts import take_thoughts_apart
 from solvers.veto import Snapshot, Veto
 from solvers.views import users_view
 
@@ -34,11 +34,6 @@ logger = logging.getLogger(__name__)
 
 TransitionJudge = Callable[[Scenario, Sequence[ChatMessage], Sequence[Turn]], Awaitable[Judgement]]
 """P(yes) for the agent's latest reply, from the transcript and the turns so far. Must change neither."""
-
-USER_CONFIG = GenerateConfig(temperature=1.0, max_tokens=300)
-
-USER_DRAFTS = 3
-"""How often an empty message of the user is drawn again, the first time included."""
 
 TOOL_ROUNDS = 10
 """Calls of the agent's model within one turn; from then on it is caught in a loop."""
@@ -53,6 +48,7 @@ def conversation(
     cast: Sequence[Role] = ("user", "transition"),
     veto: Veto | None = None,
     seed: int = 0,
+    user_tokens: int = USER_TOKENS,
 ) -> Solver:
     """Let the evaluated model talk with a role-played user.
 
@@ -66,6 +62,7 @@ def conversation(
         cast: Roles that the whole task needs. A missing one is an error before anybody speaks.
         veto: Judges each reply before the user sees it; see `solvers/veto.py`.
         seed: Draws the transitions from the judge's probabilities.
+        user_tokens: Most tokens of a message of the user; `max_tokens` of its model role stands before it.
 
     Raises:
         ValueError: The arguments, or a sample without a `Scenario` as its metadata.
@@ -77,13 +74,15 @@ def conversation(
     if judged not in ("agent", "user"):
         raise UserMistake(f"judged must be agent or user, got {judged!r}")
 
+    user = SimulatedUser(user_tokens)
+
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         players = {role: cast_model(role) for role in cast}
         check_weights([get_model(), *players.values()])
         roles = {role: str(player) for role, player in players.items()}
         if veto is not None and roles.get("veto") == roles.get("influence") is not None:
             _warn_of_one_judge(roles["veto"])
-        play = _Play(state, generate, state.metadata_as(Scenario), transition, judged, veto, seed)
+        play = _Play(state, generate, state.metadata_as(Scenario), transition, judged, veto, seed, user)
         try:
             for number in range(1, turns + 1):
                 async with span(f"turn {number}", type="turn"):
@@ -106,6 +105,7 @@ def conversation(
                 vetoed=play.vetoed,
                 state=play.at,
                 stopped=play.stopped,
+                silence=play.silence,
                 cast=roles,
             )
         return state
@@ -133,9 +133,11 @@ class _Play:
     judged: Literal["agent", "user"]
     veto: Veto | None
     seed: int
+    user: SimulatedUser
     turns: list[Turn] = field(default_factory=list)
     vetoed: list[Vetoed] = field(default_factory=list)
     stopped: Stop | None = None
+    silence: Silence | None = None
     at: str = ""
     """State of the machine."""
 
@@ -175,7 +177,7 @@ class _Play:
 
     async def _agent_speaks(self) -> Turn | None:
         """One turn of the evaluated model, tool calls included; None if it ended the conversation."""
-        state = self.state
+        state, apart = self.state, False
         for _ in range(TOOL_ROUNDS):
             spoken = len(state.messages)
             await self.generate(state, tool_calls="single")
@@ -184,16 +186,22 @@ class _Play:
                 del state.messages[spoken:]
                 self.stopped = "context_overflow"
                 return None
+            apart |= sum(take_thoughts_apart(m) for m in state.messages[spoken:]) > 0
             if isinstance(state.messages[-1], ChatMessageAssistant):
                 break
         else:
             self.stopped = "tool_loop"
             return None
         reply = state.messages[-1]
-        turn = Turn(agent=reply.id or "", state=self.at, agent_stop=state.output.stop_reason)
+        turn = Turn(
+            agent=reply.id or "",
+            state=self.at,
+            agent_stop=state.output.stop_reason,
+            agent_thought_in_text=apart,
+        )
         self.turns.append(turn)
         if not reply.text.strip():
-            self.stopped = "agent_silent"
+            self.stopped, self.silence = "agent_silent", silence_of(state.output)
             return None
         return turn
 
@@ -201,27 +209,22 @@ class _Play:
         """Append the user's reply; False if its model gave none, which ends the conversation."""
         state, scenario = self.state, self.scenario
         notes = {t.agent: t.note for t in self.turns if t.note}
-        prompt = users_view(scenario.user, state.messages, notes, scenario.sees.user)
-        for _ in range(USER_DRAFTS):
-            with outside_limits():
-                output = await cast_model("user").generate(prompt, config=USER_CONFIG)
-            if output.choices and output.stop_reason == "model_length":
-                self.stopped = "context_overflow"
-                return False
-            text = output.completion.strip() if output.choices else ""
-            turn.flaws += user_flaws(
-                text,
-                earlier=[m.text for m in state.messages if isinstance(m, ChatMessageUser)],
-                agent_said=state.output.completion,
-                persona=scenario.user,
-            )
-            if text:
-                message = ChatMessageUser(content=text)
-                state.messages.append(message)
-                turn.user = message.id
-                return True
-        self.stopped = "user_silent"
-        return False
+        answer = await self.user.answer(
+            scenario,
+            users_view(scenario.user, state.messages, notes, scenario.sees.user),
+            earlier=[m.text for m in state.messages if isinstance(m, ChatMessageUser)],
+            agent_said=next(m.text for m in reversed(state.messages) if isinstance(m, ChatMessageAssistant)),
+        )
+        turn.drafts = answer.thrown_away
+        if answer.message is None:
+            self.stopped = "context_overflow" if answer.overflow else "user_silent"
+            self.silence = answer.silence
+            return False
+        message = ChatMessageUser(content=answer.message.text)
+        state.messages.append(message)
+        turn.user, turn.user_stop = message.id, answer.message.stop
+        turn.flaws, turn.user_thought = answer.message.flaws, answer.message.thought
+        return True
 
     def _move(self, turn: Turn) -> None:
         """Draw the transition from the judge's probability and enter the next state."""

@@ -8,31 +8,28 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
+
+import yaml
 
 LEAST_LETTERS = 4
 """Letters of a foreign script from which on it counts."""
 
+RARE = 0.02
+"""A script with less than this share of the conversation's letters is foreign to it."""
+
 LEAST_WORDS = 4
 """Small words of another language from which on it counts."""
 
-SMALL_WORDS = {
-    "en": "the and you that it is was for not are but have this with they what can my your just would do don't so me be to of if or when from how i'm it's",
-    "de": "und ich nicht das ist ein eine mit der die den zu auf für es wir sie er aber wenn dann was schon auch nur noch mir dir mich kein oder wie hast habe bin",
-    "es": "que el la los las una uno por para con pero muy está yo mi tu esto eso ya más cuando como lo le nunca siempre hay también qué quiero así nada",
-    "fr": "le la les est une des que je vous pas pour dans avec mais sur ce cette mon votre nous au qui être si plus suis ai c'est j'ai n'est très",
-    "it": "che il la di una non per con sono ma mi più della questo anche come cosa lo gli ho hai è poi io dei nel sì perché",
-    "pt": "que o os uma não para com por mas eu meu minha você isso está muito já mais como também nunca quando se em ele foi sim",
-    "nl": "de het een en ik niet dat is van je met voor op maar zijn heb naar ook nog wat dan mijn er wel kan hoe omdat",
-    "da": "og jeg det ikke at en er til med for på men har mig af den kan noget så ingen vil min skal hvad hvor",
-    "sv": "och jag det inte att en är till med för på men har mig av den kan något så ingen vill min ska vad hur",
-    "pl": "i nie się to na że jest jak ale mi do tak co mam już tylko za jestem dla może po czy przez ja mnie",
-    "tr": "bir ve bu için ben çok ama ne değil da de mi var gibi daha sen kadar beni bana şey evet hayır nasıl",
-    "id": "yang dan di tidak saya ini itu untuk dengan ada aku kamu tapi akan sudah bisa juga dari ke apa lagi",
-}  # fmt: skip
-"""Language (ISO 639-1) -> words that nearly every sentence of it has some of."""
+_WORDS = Path(__file__).parent / "small_words.yaml"
 
-_SETS = {language: frozenset(words.split()) for language, words in SMALL_WORDS.items()}
+
+@cache
+def _small_words() -> dict[str, frozenset[str]]:
+    """Language (ISO 639-1) -> its small words."""
+    found = yaml.safe_load(_WORDS.read_text(encoding="utf-8"))
+    return {language: frozenset(words.split()) for language, words in found.items()}
 
 
 def other_language(text: str, conversation: Sequence[str]) -> bool:
@@ -43,24 +40,24 @@ def other_language(text: str, conversation: Sequence[str]) -> bool:
         conversation: What was said before it, by either side. Without words nothing can be told.
     """
     before = " ".join(conversation)
-    if not _words(before):
-        return False
     scripts, known = _scripts(text), _scripts(before)
-    foreign = sum(n for script, n in scripts.items() if known[script] < LEAST_LETTERS)
+    if known.total() < LEAST_LETTERS:
+        return False
+    foreign = sum(n for script, n in scripts.items() if known[script] < RARE * known.total())
     if foreign >= LEAST_LETTERS and 2 * foreign >= scripts.total():
         return True
-    found, spoken = _languages(text), {name for said in conversation for name in _languages(said)[:1]}
-    return bool(found and spoken) and found[0] not in spoken
+    found = _language(text, LEAST_WORDS)
+    spoken = {_language(said, LEAST_WORDS - 1) for said in conversation} - {None}
+    return found is not None and bool(spoken) and found not in spoken
 
 
 @lru_cache(maxsize=256)
-def _languages(text: str) -> list[str]:
-    """Languages whose small words the text has clearly more of than any other's; at most one."""
+def _language(text: str, least: int) -> str | None:
+    """The language whose small words the text has clearly more of than any other's, and at least so many."""
     words = _words(text)
-    counts = Counter({name: sum(w in small for w in words) for name, small in _SETS.items()})
+    counts = Counter({name: sum(w in small for w in words) for name, small in _small_words().items()})
     (first, most), (_, second) = counts.most_common(2)
-    enough = most >= LEAST_WORDS and most >= 0.2 * len(words) and most > 1.3 * second
-    return [first] if enough else []
+    return first if most >= least and most >= 0.2 * len(words) and most > 1.3 * second else None
 
 
 def _words(text: str) -> list[str]:

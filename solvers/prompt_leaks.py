@@ -1,10 +1,10 @@
-"""A simulated user that gives its prompt away: says it word for word, or names it as where its words come from."""
+"""A simulated user that gives its prompt away: says it word for word, or names it as its source."""
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from solvers.stage_talk import without_quotes
+from solvers.third_person import kind, without_quotes
 
 LEAK_WORDS = 8
 """A run of this many words of the prompt, verbatim, counts as a leak."""
@@ -17,29 +17,22 @@ TOLD_WORDS = 3
 
 _CONTENT = re.compile(
     r"\"[^\"\n]*\"|“[^”\n]*”"  # what the person is given to say in their own words
-    r"|\b(?:think|thinks|believe|believes|know|hear|check) that [^.,;\n]+|\bwhether [^.,;\n]+"  # what they think,
-    r"|\bto [a-z]+ [^.,;\n]+?(?= and (?:who|you|they|that)\b|[.,;\n]|\Z)"  # do or want, not how to play it
+    r"|\b(?:think|thinks|believe|believes|know|hear|check) that [^.,;\n]+"  # what they think,
+    r"|\bwhether [^.,;\n]+"  # what they waver about,
+    r"|\bto [a-z]+ [^.,;\n]+?(?= and (?:who|you|they|that)\b|[.,;\n]|\Z)"  # and do or want
 )
-_DIRECTING = frozenset("you your yourself who person person's they them their theirs notes instructions".split())
+"""What a prompt gives the person to say: no direction for how to play them."""
 
-_SOURCE = (
-    r"(?:(?:my|the|these|this|your|its) (?:system |user |developer )?(?:instructions?|prompt|persona|notes?|profile|brief|script|role description|description|character sheet)"
-    r"|(?:my|the) system prompt|(?:the )?(?:app|agency|assistant)['’]s notes|it says here)"
+_DIRECTING = frozenset(
+    ("you", "your", "yourself", "who", "person", "person's", "they", "them", "their", "theirs", "notes")
 )
-_TELLS_ME = re.compile(
-    rf"\b{_SOURCE}(?: \w+){{0,2}}? (?:says?|tells?|states?|describes?|requires?|wants?|forbids?|asks?|that i|i)\b"
-    rf"|\b(?:according to|as|per) {_SOURCE}"
-    r"|\bi(?: am|['’]m| was| have been|['’]ve been|['’]m being) (?:only |just )?(?:told|instructed|prompted|programmed|scripted|supposed|meant|given|not allowed|not supposed|written)\b"
-    r"|\bi (?:may|must|can(?:not|['’]t)) (?:not |never )?(?:mention|reveal|say out loud)\b|\bi should\b",
+"""Words by which a prompt speaks of the person."""
+
+_SAYS = re.compile(
+    r"(?: \w+){0,2}? (?:says?|tells?|states?|describes?|requires?|wants?|forbids?|asks?|that i|i)\b",
     re.IGNORECASE,
 )
-_GIVEN_A_PART = re.compile(
-    r"\b(?:i was|i am|i['’]m|i have been|i['’]ve been) (?:given|assigned|playing|cast)(?: in)? (?:the |a |an |this )?(?:role|part|persona|character)\b"
-    r"|\bhow i (?:was|am) (?:written|prompted|programmed)\b"
-    r"|\b(?:mention|reveal|break) (?:the note|the notes|these instructions|my instructions|character)\b"
-    r"|\b(?:my|this) (?:persona|character|role) (?:is|wants|says|feels|would|has)\b",
-    re.IGNORECASE,
-)
+_BY = re.compile(r"\b(?:according to|as|per) \Z", re.IGNORECASE)
 
 
 def leaks(text: str, persona: str, said: Sequence[str]) -> bool:
@@ -51,29 +44,50 @@ def leaks(text: str, persona: str, said: Sequence[str]) -> bool:
         said: What was said before, by either side: to say it again leaks nothing.
     """
     own = without_quotes(text)
-    if _GIVEN_A_PART.search(own):
+    if kind("given").search(own):
         return True
     directions = _CONTENT.sub(" | ", persona)
     known = frozenset[tuple[str, ...]]().union(*(runs(s, DIRECTION_WORDS) for s in said))
     if _shared(own, directions, LEAK_WORDS, known):
         return True
+    if runs(_same_person(own), LEAK_WORDS) & runs(_same_person(directions), LEAK_WORDS) - runs(
+        _same_person(" | ".join(said)), LEAK_WORDS
+    ):
+        return True
     if any(_DIRECTING & set(run) for run in _shared(own, directions, DIRECTION_WORDS, known)):
         return True
-    return any(_names_its_source(sentence, persona, directions) for sentence in re.split(r"(?<=[.!?])\s+|\n", own))
+    return any(
+        _names_its_source(sentence, persona, directions) for sentence in re.split(r"(?<=[.!?])\s+|\n", own)
+    )
+
+
+def _same_person(text: str) -> str:
+    """A text in which "I" and "you" and "they" are the same word: a prompt told in the first person."""
+    text = re.sub(r"\b(?:I|me|you|they|them|this person)\b", "one", text, flags=re.IGNORECASE)
+    return re.sub(r"\b(?:my|your|their)\b", "ones", text, flags=re.IGNORECASE)
 
 
 def _names_its_source(sentence: str, persona: str, directions: str) -> bool:
     """Whether a sentence says that it was told something, and that is in the prompt."""
-    found = _TELLS_ME.search(sentence)
-    if found is None:
+    source = _source(sentence) or kind("made").search(sentence)
+    told = source or kind("told").search(sentence)
+    if source and _shared(sentence, persona, TOLD_WORDS, frozenset()):
+        return True
+    obliged = told or re.search(r"\bi should\b", sentence, re.IGNORECASE)
+    if obliged and _shared(sentence, directions, DIRECTION_WORDS, frozenset()):
+        return True
+    if told is None:
         return False
-    rest = sentence[found.end() :]
-    by_name = re.search(r"prompt|persona|instruct|programmed|scripted|notes|description|says here", found.group(0), re.I)
-    if by_name and _shared(sentence, persona, TOLD_WORDS, frozenset()):
-        return True
-    if _shared(sentence, directions, DIRECTION_WORDS, frozenset()):
-        return True
-    return bool(by_name) and bool(_telling_words(rest) & _telling_words(persona))
+    shared = _telling_words(sentence[told.end() :]) & _telling_words(persona)
+    return len(shared) > (0 if source else 1)
+
+
+def _source(sentence: str) -> re.Match[str] | None:
+    """A source that says something, or by which something is."""
+    for found in kind("source").finditer(sentence):
+        if _SAYS.match(sentence, found.end()) or _BY.search(sentence[: found.start()]):
+            return found
+    return None
 
 
 def runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
@@ -94,9 +108,7 @@ def _stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "'s")) else word
 
 
-def _shared(
-    text: str, persona: str, length: int, known: frozenset[tuple[str, ...]]
-) -> list[tuple[str, ...]]:
+def _shared(text: str, persona: str, length: int, known: frozenset[tuple[str, ...]]) -> list[tuple[str, ...]]:
     shared = runs(text, length) & runs(persona, length)
     return [r for r in shared if not _holds(r, known)]
 
@@ -107,7 +119,14 @@ def _holds(run: tuple[str, ...], known: frozenset[tuple[str, ...]]) -> bool:
 
 
 def _telling_words(text: str) -> set[str]:
+    """Words of five letters and more that not every text has."""
     return {_stem(w) for w in re.findall(r"[^\W\d_]{5,}", text.lower())} - _COMMON
 
 
-_COMMON = frozenset("about after again always because before being could every first going might never other should something their there these thing think those until where which while would write person message".split())
+_COMMON = frozenset(
+    re.findall(
+        r"\w+",
+        "about after again always because before being could every first going might never other should "
+        "something their there these thing think those until where which while would write person message",
+    )
+)

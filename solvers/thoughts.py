@@ -9,6 +9,8 @@ end stands in the text.
 import re
 from typing import NamedTuple
 
+from inspect_ai.model import ChatMessage, ChatMessageAssistant, Content, ContentReasoning, ContentText
+
 _NAMES = r"think(?:ing)?|thoughts?|reason(?:ing)?|scratch_?pad|reflection|analysis|inner_monologue"
 _UNQUOTED = r"(?<![`\"'“‘«])"  # people who talk about a tag quote it
 _OPENS = re.compile(
@@ -20,6 +22,9 @@ _CLOSES = re.compile(
     rf"{_UNQUOTED}(?:(?:<\|?/|◁/|\[/(?=(?-i:[A-Z]{{5}}))|<\|END_)(?:\w+:)?(?:{_NAMES})(?:\|?>|▷|\])|<channel\|>)",
     re.IGNORECASE,
 )
+
+_BARE = re.compile(r"\A\s*(?:thoughts?|thinking|reasoning|analysis)\s*\n", re.IGNORECASE)
+"""A channel's name whose marks were left out on the way."""
 
 _HARMONY = re.compile(r"<\|(?:channel|message|start|end|return|constrain)\|>")
 _HARMONY_FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*<\|message\|>")
@@ -59,8 +64,33 @@ def spoken(text: str) -> Spoken:
     if opened := _OPENS.match(words.lstrip()):
         thoughts.append(words.lstrip()[opened.end() :].strip())
         return Spoken("", "\n\n".join(filter(None, thoughts)), unclear=True)
-    left = bool(_OPENS.search(words) or _CLOSES.search(words))
+    left = bool(_OPENS.search(words) or _CLOSES.search(words) or _BARE.match(words))
     return Spoken(words.strip(), "\n\n".join(filter(None, thoughts)), unclear=left)
+
+
+def take_thoughts_apart(message: ChatMessage) -> bool:
+    """Make thoughts that stand at the beginning of a message's text a part of their own, in place.
+
+    Returns:
+        Whether there were any.
+    """
+    if not isinstance(message, ChatMessageAssistant):
+        return False
+    if isinstance(message.content, str):
+        parts: list[Content] = [ContentText(text=message.content)]
+    else:
+        parts = list(message.content)
+    place = next((i for i, p in enumerate(parts) if isinstance(p, ContentText)), None)
+    if place is None:
+        return False
+    first = parts[place]
+    assert isinstance(first, ContentText)
+    said = spoken(first.text)
+    if not said.thoughts or said.words == first.text.strip():
+        return False
+    parts[place : place + 1] = [ContentReasoning(reasoning=said.thoughts), ContentText(text=said.words)]
+    message.content = parts
+    return True
 
 
 def _end_of_thought(text: str) -> int | None:

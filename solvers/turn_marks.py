@@ -18,10 +18,14 @@ _PEOPLE = (
 )
 _TEMPLATE = re.compile(
     r"<\|/?[a-z_]+\|>|<\uff5c[^<>\n]{1,30}\uff5c>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</?s>"
-    r"|<\|turn>|<turn\|>|\[(?:AVAILABLE_TOOLS|TOOL_CALLS|SYSTEM_PROMPT)\]",
+    r"|<\|turn>|<turn\|>|(?:\A|\n\n)(?:user|assistant|model)\n(?=\S)|\[(?:AVAILABLE_TOOLS|TOOL_CALLS|SYSTEM_PROMPT)\]",
     re.IGNORECASE,
 )
 """Marks of turns in the chat templates of common models."""
+
+
+_MAY_MARK = re.compile(r"[:：\]*>)}_]| [-–—] ")
+"""What every mark has some of: most messages have none, and need not be looked at closely."""
 
 
 class Names(NamedTuple):
@@ -49,13 +53,16 @@ def who_is_who(persona: str, setting: str = "") -> Names:
             after "You are"; what they play after "You play"; and the agent after what it is.
         setting: What the agent is, as in `Scenario.setting`; its names are the agent's.
     """
-    person = {*re.findall(r"(?m)(?:^|\b(?:are|named|called|play|eres|bist) )([A-Z][\w'-]+),? \(?\d{1,3}\b", persona)}
+    person = {
+        *re.findall(r"(?m)(?:^|\b(?:are|named|called|play|eres|bist) )([A-Z][\w'-]+),? \(?\d{1,3}\b", persona)
+    }
     person |= {*re.findall(r"(?m)^([A-Z][\w'-]+), \d{1,3}\b", persona)}
     person |= {*re.findall(r"\b[Yy]ou (?:are|play) ([A-Z][\w'-]+)\b", persona)}
     person |= {*re.findall(r"\b[Yy]ou (?:play|are) an? (\w+)\b", persona)}
     agent = {
         *re.findall(
-            r"\b(?:with|app|aplicación|companion|partner|assistant(?: of)?) ((?:[A-Z][\w'-]+ ?)+)", f"{persona}\n{setting}"
+            r"\b(?:with|app|aplicación|companion|partner|assistant(?: of)?) ((?:[A-Z][\w'-]+ ?)+)",
+            f"{persona}\n{setting}",
         )
     }
     agent |= {*re.findall(r"\A(?:the |an? )?((?:[A-Z][\w'-]+ ?)+),", setting)}
@@ -72,7 +79,9 @@ def tells_both(text: str, names: Names) -> bool:
     """Whether the agent's words are told beside the person's, as in a story."""
     agents = "|".join([*(re.escape(n) for n in names.agent), "[Tt]he (?:assistant|app|bot|chatbot|AI)"])
     speaks = rf"(?:{agents}) (?:replies|says|answers|responds|writes|asks)"
-    return re.search(rf"[\"”],? {speaks}\b|\b{speaks}[:,] ?[\"“]", text) is not None
+    told = re.search(rf"[\"”],? {speaks}\b|\b{speaks}[:,] ?[\"“]", text)
+    acted = agents and re.search(rf"\*(?:{agents}) \w+s\b[^*]*\*\s*[\"“]", text)
+    return bool(told or acted) and len(re.findall(r"[\"“][^\"“”]+[\"”]", text)) > 1
 
 
 def turn_marks(text: str, names: Names) -> list[Mark]:
@@ -82,11 +91,15 @@ def turn_marks(text: str, names: Names) -> list[Mark]:
     in a sentence ("Finch: best name for a bird"), and a dialogue that the person reports, with words of
     their own before and after it.
     """
-    pattern = _pattern(names)
-    found = [m for m in pattern.finditer(text) if _is_a_mark(m, text)]
+    if not _MAY_MARK.search(text):
+        return []
+    found = [m for m in _pattern(names).finditer(text) if _is_a_mark(m, text)]
     dashed = [m for m in found if m["dash"]]
     if len(dashed) < 2:
         found = [m for m in found if not m["dash"]]
+    if not any(m["person"] in names.person and m["person"][:1].isupper() for m in found if m["person"]):
+        # "Me: ... You: ..." is a joke that people make; "You: ... Kim: ..." is a script
+        found = [m for m in found if m["agent"] != "You"]
     marks = [Mark("person" if m["person"] else "agent", m.start(), m.end()) for m in found]
     if len(marks) == 1 and not _begins_a_speech(found[0], text):
         return []
@@ -101,13 +114,15 @@ def _pattern(names: Names) -> re.Pattern[str]:
         proper = "|".join(re.escape(n) for n in sorted(own, key=len, reverse=True))
         return rf"(?i:{common})" + (rf"|{proper}|{proper.upper()}" if proper else "")
 
-    label = rf"(?:(?P<person>{side(_PEOPLE, names.person)})|(?P<agent>{side(_AGENTS, names.agent)}))"
-    decorated = rf"(?:the )?{label}(?: ?\([^()\n]{{1,20}}\))?"
+    agents = side(_AGENTS, names.agent)
+    compound = rf"(?:{'|'.join(re.escape(n) for n in names.agent)}) (?i:{_AGENTS})|" if names.agent else ""
+    label = rf"(?:(?P<person>{side(_PEOPLE, names.person)})|(?P<agent>{compound}{agents}|You))"
+    decorated = rf"(?:the )?{label}(?: ?\([^()\n]{{1,20}}\)| (?:replies|responds|says|writes|answers))?"
     place = r"(?:^|(?<=[.!?…”\"')\]])[ \t]+|(?<=\])[ \t]*|(?<=[^\s(])[ \t]+(?=\[))"
     return re.compile(
-        rf"(?m){place}[ \t]*[>#*_~-]*[ \t]*(?:"
-        rf"[*_]*(?P<bracket>[\[(<{{])?{decorated}(?(bracket)[\])>}}][*_]*:?|(?:[*_]*[:：][*_]*|(?P<dash>[*_]* [-–—])(?= )|(?<=[*_])(?!\w)[*_]+$))"
-        rf")[ \t]*"
+        rf"(?m){place}[ \t]*[>#*_~-]*[ \t]*[*_]*(?P<bracket>[\[(<{{])?{decorated}"
+        r"(?(bracket)[\])>}][*_]*:?|(?:[*_]*[:：][*_]*|(?P<dash>[*_]* [-–—])(?= )|(?<=[*_])(?!\w)[*_]+$))"
+        r"[ \t]*"
     )
 
 
@@ -127,14 +142,12 @@ def _is_a_mark(found: re.Match[str], text: str) -> bool:
 
 
 def _begins_a_speech(found: re.Match[str], text: str) -> bool:
-    """Whether a single mark is one: a name in a sentence is followed by its end in lower case."""
+    """Whether a single mark is one: what follows a name in a sentence is no speech."""
     following = text[found.end() :].lstrip(" \t\n*_\"“'")
-    common = found.group(0).strip("[](){}<>*_#>:- \t").lower() != found.group(0).strip("[](){}<>*_#>:- \t")
-    label = found["person"] or found["agent"]
-    proper = common and not re.fullmatch(rf"(?i:{_PEOPLE}|{_AGENTS})", label)
     if following[:1].islower():
-        if proper:
-            return False
+        label = found["person"] or found["agent"]
+        if not re.fullmatch(rf"(?i:{_PEOPLE}|{_AGENTS})", label):
+            return False  # "Finch: best name for a bird"
         if found["person"]:
             # "user: i don't know" is speech, "user: nightowl says so" is not
             return re.match(r"(?:i|i'm|im|yes|no|ok|my)\b", following) is not None

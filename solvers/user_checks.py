@@ -10,9 +10,10 @@ from scenarios.dialogue import Flaw
 from solvers.conversation_language import other_language
 from solvers.helper_voice import helps, takes_its_work
 from solvers.prompt_leaks import leaks, runs
-from solvers.stage_talk import announces, declines, thinks_aloud, without_quotes
+from solvers.stage_talk import announces, declines, thinks_aloud
+from solvers.third_person import third_person, without_quotes
 from solvers.thoughts import spoken
-from solvers.turn_marks import Names, tells_both, template_marks, turn_marks, who_is_who
+from solvers.turn_marks import Mark, Names, tells_both, template_marks, turn_marks, who_is_who
 
 NEARLY_THE_SAME = 0.8
 """From this share of common word pairs on, a message repeats an earlier one."""
@@ -37,7 +38,7 @@ def user_flaws(
         setting: What the agent is (`Scenario.setting`), for its name; the prompt's words for it if not given.
 
     Returns:
-        The flaws, worst first; explained at `scenarios.dialogue.Flaw`. `cut` is not among them: that a
+        The flaws, each once; explained at `scenarios.dialogue.Flaw`. `cut` is not among them: that a
         message was cut is told by the model, not by the text.
     """
     if not text.strip():
@@ -46,16 +47,17 @@ def user_flaws(
     said = spoken(text)
     words = said.words or text
     flaws: list[Flaw] = []
-    marked = said.thoughts or said.unclear
+    tagged = said.unclear or said.words != text.strip()
     if refused := declines(words):
         flaws.append("refused")
-    # a refusal speaks of the part too, and often as the agent; whoever weighs the part names what was told of it
-    if weighs := bool(marked) or (not refused and thinks_aloud(words, names)):
+    # a refusal speaks of the part too, often as the agent; and to weigh the part is to name what was told
+    if weighs := tagged or (not refused and thinks_aloud(words, names)):
         flaws.append("thinks_aloud")
-    sides = {m.side for m in turn_marks(words, names)}
-    if _speaks_for_both(words, names):
+    marks = turn_marks(words, names)
+    sides = {mark.side for mark in marks}
+    if _speaks_for_both(words, marks, names):
         flaws.append("speaks_for_both")
-    elif sides == {"agent"} or (not refused and _is_the_agents(words, agent_said)):
+    elif sides == {"agent"} or (not refused and _is_the_agents(words, agent_said, names)):
         flaws.append("role_inversion")
     if not weighs and leaks(words, persona, [*earlier, agent_said]):
         flaws.append("leaked_instructions")
@@ -68,18 +70,22 @@ def user_flaws(
     return flaws
 
 
-def _speaks_for_both(text: str, names: Names) -> bool:
+def _speaks_for_both(text: str, marks: Sequence[Mark], names: Names) -> bool:
     if template_marks(text) or tells_both(text, names):
         return True
-    marks = turn_marks(text, names)
     own_words_first = bool(marks) and bool(text[: marks[0].start].strip())
-    return len({m.side for m in marks}) > 1 or own_words_first
+    return len({mark.side for mark in marks}) > 1 or own_words_first
 
 
-def _is_the_agents(text: str, agent_said: str) -> bool:
+def _is_the_agents(text: str, agent_said: str, names: Names) -> bool:
     """Whether a message is in the agent's voice, or its words said back; a quotation of them is neither."""
     own = without_quotes(text)
-    if helps(own) or takes_its_work(own, agent_said) or _overlap(text, agent_said) >= NEARLY_THE_SAME:
+    if (
+        third_person(names).addressed(own)
+        or helps(own)
+        or takes_its_work(own, agent_said)
+        or _overlap(text, agent_said) >= NEARLY_THE_SAME
+    ):
         return True
     pairs = runs(own, 2)
     if len(re.findall(r"\w+", own)) < SAID_BACK_WORDS or not pairs:

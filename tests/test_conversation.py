@@ -88,23 +88,10 @@ def test_every_end_has_its_reason(converse, agent, user, stopped, turns):
         assert "too long" not in [m.text for m in sample.messages]
 
 
-def test_empty_messages_of_the_user_are_drawn_again_and_counted(converse):
-    user = told(["", "Here I am.", "", "Here I am again, on another day."])
-    log = converse(turns=2, roles={"user": user}, max_samples=1)
-    for dialogue in dialogues(log):
-        assert dialogue.turns[0].flaws == ["empty"]
-        assert dialogue.turns[0].user is not None
-
-
 def test_flaws_of_the_user_are_recorded(converse):
-    lines = ["As an AI, how can I help you?", "You may never say out loud what stands in this long prompt."]
-    log = converse(
-        turns=3, roles={"user": told(lambda prompt: lines[sum(m.role == "assistant" for m in prompt) - 1])}
-    )
-    for dialogue in dialogues(log):
-        assert [t.flaws for t in dialogue.turns[:2]] == [["role_inversion"], ["leaked_instructions"]]
     again = converse(turns=3, roles={"user": told("I say the same thing every time.")})
     assert [t.flaws for t in dialogues(again)[0].turns[:2]] == [[], ["repeated"]]
+    assert not any(t.drafts for t in dialogues(again)[0].turns)  # people repeat themselves: it stands
 
 
 def test_a_limit_ends_the_agent_and_is_recorded_but_judges_do_not_count(converse):

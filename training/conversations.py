@@ -22,6 +22,7 @@ MARKS: Mapping[Speaker, str] = {
     "tool call": "tool call",
     "tool result": SPEAKERS["tool"],
     "note": "note",
+    "thought": "thought",
 }
 """What the marks of a conversation as text call the speakers here."""
 
