@@ -12,6 +12,7 @@ from scenarios.files.conversation_cells import CellError, NoConversationError
 from scenarios.files.conversation_cells import messages_of as cell_messages
 from scenarios.files.strict_json import JsonError, parse_json
 from scenarios.files.tables import no_column
+from scenarios.mistakes import UserMistake
 
 TEXT_COLUMNS = ("messages", "inputs")
 ID_COLUMNS = ("id", "ids")
@@ -54,15 +55,20 @@ def hub_rows(name: str, options: TableOptions) -> Iterator[tuple[str, dict[str, 
         DataError: There is no such data set, split or configuration, or the hub cannot be reached.
     """
     import datasets
+    from datasets.exceptions import DatasetsError
 
     try:
         found = datasets.load_dataset(
             name, options.subset, split=options.split, revision=options.data_revision, streaming=True
         )
-    except (OSError, ValueError) as error:
-        raise DataError(f"data set {name}, split {options.split}: {error}") from error
-    for number, row in enumerate(found):
-        yield f"{name}, {options.split} row {number}", dict(row)
+        for number, row in enumerate(found):
+            yield f"{name}, {options.split} row {number}", dict(row)
+    except (OSError, ValueError, DatasetsError) as error:
+        # those of this suite are about a row that was given away, and say so themselves
+        if isinstance(error, UserMistake):
+            raise
+        told = " ".join(str(error).split())
+        raise DataError(f"data set {name}, split {options.split}: {told}") from error
 
 
 def conversation_of(row: Mapping[str, Any], options: TableOptions, where: str) -> Conversation:

@@ -4,8 +4,11 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scenarios.files.conversation_cells import (
+    ROLES,
     CellError,
     NoConversationError,
     looks_like_messages,
@@ -111,3 +114,26 @@ def test_only_lists_of_messages_and_transcripts_look_like_some():
         assert looks_like_messages(text)
     for text in ("[WP] a story", '{"from": "Rome", "to": "Paris"}', '["a"]', "Human: nobody answers"):
         assert not looks_like_messages(text)
+
+
+WHATEVER = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text() | st.sampled_from(["user", "gpt", "[", "{'a': "]),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "from", "value", "messages", "tool_calls"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(WHATEVER, st.sampled_from([lambda v: v, json.dumps, repr, lambda v: repr(v)[:-1], lambda v: f"[{v}"]))
+def test_whatever_a_cell_holds_it_is_messages_or_one_line(value, written):
+    found, said = [], ""
+    try:
+        found = messages_of(written(value))
+    except CellError as error:
+        said = str(error)
+    assert "\n" not in said
+    assert all(isinstance(m["content"], str) and m["role"] in set(ROLES.values()) for m in found)

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scenarios.files.located_yaml import ScenarioError, read_front_matter, read_yaml
 from scenarios.loader import load_family
@@ -167,3 +169,19 @@ def test_in_a_folder_the_line_is_that_of_the_file_where_the_text_stands(tmp_path
     (tmp_path / "topics" / "chess.yaml").write_text(topic.replace("I won a game.", "'I {did}.'"))
     with pytest.raises(ScenarioError, match=r"chess\.yaml:\d+: facets\.event\.1: no value for \{did\}"):
         load_family(tmp_path)
+
+
+@given(
+    st.binary(max_size=100)
+    | st.text(st.sampled_from("ab:*&[]{}<-? \n\t'\"!|>#%@,.0\\u"), max_size=60).map(str.encode)
+)
+def test_whatever_a_file_holds_it_is_a_mapping_or_one_line(tmp_path_factory, content):
+    path = written(tmp_path_factory.getbasetemp(), content)
+    data, said = {}, str(path)
+    try:
+        data = read_yaml(path).data
+    except ScenarioError as error:
+        said = str(error)
+    assert str(path) in said
+    assert "\n" not in said
+    assert isinstance(data, dict)

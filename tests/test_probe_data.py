@@ -109,6 +109,10 @@ def test_a_folder_of_a_hub_data_set_is_read_by_the_library(tmp_path):
     assert [(c.id, c.label) for c in found] == [("r1", 1.0), ("r2", 0.0)]
     with pytest.raises(DataError, match="split heldout"):
         read(folder, split="heldout")
+    (folder / "train.jsonl").write_text('{"ids": "a", "inputs": "x"}\n{"ids": \n')
+    with pytest.raises(DataError, match=r"data set .*set, split train: .*JSON") as error:
+        read(folder)
+    assert "\n" not in str(error.value)
 
 
 def test_tool_calls_keep_their_arguments_as_objects():

@@ -199,6 +199,22 @@ def test_what_python_writes_is_read_back(tmp_path_factory, rows):
     assert cells(table(folder, "any.jsonl", lines(named))) == named
 
 
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(["csv", "tsv", "jsonl", "json", "csv.gz", "jsonl.zst", "parquet"]),
+)
+def test_whatever_a_file_holds_it_is_rows_or_one_line(tmp_path_factory, content, end):
+    path = table(tmp_path_factory.getbasetemp(), f"whatever.{end}", content)
+    rows, said = [], "whatever"
+    try:
+        rows = cells(path)
+    except UserMistake as error:
+        said = str(error)
+    assert "whatever" in said
+    assert "\n" not in said
+    assert all(isinstance(row, dict) for row in rows)
+
+
 def test_reading_loads_no_heavy_library():
     code = "import scenarios.files.tables, sys; sys.exit(bool({'pandas', 'pyarrow', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
