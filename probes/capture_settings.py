@@ -35,8 +35,7 @@ class Settings(TableOptions):
         {}, title="model", description="key=value, variables of the chat template"
     )
     thinking: bool | None = Field(
-        None, title="model", description="thoughts were turned on or off; as the template has them if not
-        given"
+        None, title="model", description="thoughts were turned on or off; the template's own way if not given"
     )
     compute_dtype: StoredType | None = Field(
         None, title="model", description="type to compute in; bfloat16 on a GPU, float32 on a CPU"
