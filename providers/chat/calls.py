@@ -84,7 +84,7 @@ class CallFormat(BaseModel):
         except UnreadableCallError as error:
             if self.kind == "alone":
                 return [], begin.end()
-            return [_unreadable(text[begin.start() :], str(error))], self._end(text, begin.end())
+            return [unreadable(text[begin.start() :], str(error))], self._end(text, begin.end())
         if self.kind == "alone" and not _all_offered(calls, tools):
             return [], begin.end()
         return calls, end
@@ -276,5 +276,6 @@ def _literal(node: ast.expr, names: Mapping[str, Any]) -> Any:
     return ast.literal_eval(node)
 
 
-def _unreadable(text: str, problem: str) -> Call:
+def unreadable(text: str, problem: str) -> Call:
+    """A call that begins this text, and why it cannot be read."""
     return Call("", {}, None, f"The tool call {text[:200]!r} cannot be read: {problem}.")

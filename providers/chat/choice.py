@@ -31,8 +31,20 @@ class TemplateChoice(NamedTuple):
 
     @classmethod
     def of(cls, model_args: Mapping[str, Any]) -> Self:
-        """Of a provider's arguments."""
-        return cls(**{name: model_args[name] for name in cls._fields if name in model_args})
+        """Of a provider's arguments.
+
+        Raises:
+            ValueError: A value of another kind than its option takes.
+        """
+        choice = cls(**{name: model_args[name] for name in cls._fields if name in model_args})
+        if choice.thinking not in (None, True, False):
+            raise ValueError(f"thinking={choice.thinking!r} is neither true nor false")
+        if choice.template_options is not None and not isinstance(choice.template_options, Mapping):
+            raise ValueError(
+                f"template_options={choice.template_options!r} names no variables; "
+                'write them as "{name: value}"'
+            )
+        return choice._replace(date=choice.day) if choice.date is not None else choice
 
     @property
     def day(self) -> datetime.date:
@@ -41,11 +53,13 @@ class TemplateChoice(NamedTuple):
         Raises:
             ValueError: A date that is none.
         """
+        if isinstance(self.date, datetime.datetime):
+            return self.date.date()
         if isinstance(self.date, datetime.date):
             return self.date
         try:
             return datetime.date.today() if self.date is None else datetime.date.fromisoformat(self.date)
-        except ValueError:
+        except (TypeError, ValueError):
             raise ValueError(f"date={self.date!r} is no day; write it as 2026-01-31") from None
 
 

@@ -131,7 +131,7 @@ def _comes_back(
         return False
     if calls and reader.calls is None:
         return _in_order(written, [said, *(part for call in calls for part in _parts(*call))])
-    if [(c.name, _shown_in(c.arguments)) for c in read.calls] != calls:
+    if [(shown(c.name), _shown_in(c.arguments)) for c in read.calls] != calls:
         return False
     if not (said and calls):
         return True
@@ -175,5 +175,5 @@ def _shown_in(value: Any) -> Any:
     if isinstance(value, str):
         return shown(value)
     if isinstance(value, dict):
-        return {key: _shown_in(item) for key, item in value.items()}
+        return {_shown_in(key): _shown_in(item) for key, item in value.items()}
     return [_shown_in(item) for item in value] if isinstance(value, list) else value

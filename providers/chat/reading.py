@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from providers.chat.calls import Call, CallFormat, call_formats
+from providers.chat.calls import Call, CallFormat, call_formats, unreadable
 from providers.chat.errors import ChatTemplateError
 from providers.chat.replies import Frame, Replies
 from providers.chat.template import PROBE_TOOL, ChatTemplate, Row, Tools
 from providers.chat.thoughts import TAGS, Thoughts
-from providers.chat.words import shown
+from providers.chat.words import CUT, shown
 
 PROBES: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
     ("", ({"seat": "7ä, left", "count": 3},)),
@@ -25,11 +25,21 @@ LISTED: tuple[dict[str, Any], ...] = ({"seat": "7", "extras": ["tea", "it's"]},)
 """The same with a list among the arguments."""
 
 
+CALL_MARKS = re.compile(
+    r"<\|?(?:[\w:]*tool|function)_?calls?(?:[_:](?:begin|start|section_begin))?\|?>|<｜tool▁calls?▁begin｜>|\[TOOL_CALLS\]|<TOOLCALL>"
+)
+"""Marks at which calls begin; one that is left after the calls were read begins one that cannot be read."""
+
+
 AROUND_ANSWERS = (
     re.compile(r"\A\s*<response>(.*?)(?:</response>\s*)?\Z", re.DOTALL),
     re.compile(r"\A(.*?)\s*\[END FINAL RESPONSE\]\s*\Z", re.DOTALL),
 )
 """What some models put around the answer after a thought, whatever their template says."""
+
+
+QUOTES = ("`", '"', "'", "“", "‘", "«")
+"""Whoever talks about a tag quotes it."""
 
 
 class Reply(NamedTuple):
@@ -72,6 +82,11 @@ class ReplyReader:
         calls = list[Call]()
         if tools and self.calls is not None:
             rest, calls = self.calls.read(rest, tools)
+            rest, stray = self._without_stray_call(rest)
+            calls = [*calls, *stray]
+        # only now: an argument of a call may hold any mark
+        amid, rest = self._amid(rest, frame)
+        thoughts = "\n".join(filter(None, [thoughts, *amid])) or None
         words = self._words(rest, frame, trimmed=bool(calls) or thoughts is not None)
         return Reply(words, thoughts, calls)
 
@@ -112,9 +127,10 @@ class ReplyReader:
             if not closed:
                 return "\n".join(filter(None, found)) or None, "", True
             rest, opened = self._after_thought(after, marks), False
-        if not found and any(c in rest for _, c in TAGS):
-            # some models leave the opening mark out
-            return self._without_opening(rest)
+        while (end := self._unopened(rest)) is not None:
+            # some models leave the opening mark out, or close a thought twice
+            found.append(rest[: end.start()].strip())
+            rest = rest[end.end() :].lstrip("\n")
         return "\n".join(filter(None, found)) or None, rest, False
 
     def _opening(self, text: str, form: Thoughts) -> tuple[Thoughts, int] | None:
@@ -122,7 +138,10 @@ class ReplyReader:
         blank = len(text) - len(text.lstrip())
         others = [Thoughts(o, c, o, c, False) for o, c in TAGS]
         for marks in [form, *others]:
-            if marks.opening and text.startswith(marks.opening, blank):
+            if not text.startswith(marks.opening or CUT, blank):
+                continue
+            # words that only some models begin a thought with begin one where it ends
+            if marks is form or not marks.opening[0].isalpha() or marks.closing in text:
                 return marks, blank + len(marks.opening)
         return None
 
@@ -134,11 +153,56 @@ class ReplyReader:
         start = follows.removesuffix(self.replies.frame().lead)
         return text.removeprefix(start).lstrip("\n")
 
-    @staticmethod
-    def _without_opening(text: str) -> tuple[str | None, str, bool]:
-        places = [(text.index(c), c) for _, c in TAGS if c in text]
-        at, closing = min(places)
-        return text[:at].strip() or None, text[at + len(closing) :].lstrip("\n"), False
+    def _unopened(self, text: str) -> re.Match[str] | None:
+        """The mark that ends a thought which no mark in the text has begun."""
+        closings = {c for _, c in TAGS if c in text}
+        ends = [m for c in closings for m in re.finditer(re.escape(c), text) if self._is_mark(text, m)]
+        end = min(ends, key=lambda m: m.start(), default=None)
+        return None if end is None or any(o in text[: end.start()] for o, _ in TAGS) else end
+
+    def _is_mark(self, text: str, found: re.Match[str]) -> bool:
+        """Whether a tag is one, and not a word of somebody who talks about tags."""
+        before = text[: found.start()]
+        if not before.strip() or any(token in found[0] for token in self.template.special):
+            return True
+        sentence = before.endswith(" ") and re.match(r"[ \t]+[a-z]", text[found.end() :])
+        return not before.endswith(QUOTES) and not sentence
+
+    def _amid(self, text: str, frame: Frame) -> tuple[list[str], str]:
+        """Thoughts after the first words, and the words without them.
+
+        A mark that is no control token counts if it is closed, or has a line of its own.
+        """
+        form, found = self.replies.thoughts, list[str]()
+        turn = form.between.partition(form.closing)[2].removesuffix(frame.lead)
+        while (begin := self._begun_amid(text)) is not None:
+            marks, mark = begin
+            thought, _, after = text[mark.end() :].partition(marks.closing)
+            before = text[: mark.start()]
+            if turn.strip():
+                before = before.removesuffix(turn)
+                before = before.removesuffix(form.closing)
+            found.append(thought.strip())
+            text = _joined(before, after)
+        return found, text
+
+    def _begun_amid(self, text: str) -> tuple[Thoughts, re.Match[str]] | None:
+        form, begun = self.replies.thoughts, list[tuple[int, Thoughts, re.Match[str]]]()
+        for marks in [form, *(Thoughts(o, c, o, c, False) for o, c in TAGS)]:
+            opening = marks.opening.strip()
+            if not opening or opening[0].isalpha():
+                continue
+            for mark in re.finditer(re.escape(opening), text):
+                special = any(token in opening for token in self.template.special)
+                closed = marks.closing in text[mark.end() :] and not text[: mark.start()].endswith(QUOTES)
+                alone = re.search(r"(?:\A|\n)[ \t]*\Z", text[: mark.start()]) and re.match(
+                    r"[ \t]*(?:\n|\Z)", text[mark.end() :]
+                )
+                if special or closed or alone:
+                    begun.append((mark.start(), marks, mark))
+                    break
+        first = min(begun, key=lambda b: b[0], default=None)
+        return None if first is None else first[1:]
 
     # -- words ------------------------------------------------------------------------------------
 
@@ -149,6 +213,7 @@ class ReplyReader:
         if again is not None:
             text = again.sub("\n", text)
         text = self.replies.next_turn.sub("\n", text)
+        text = self._up_to_end(text, frame)
         text = _without_end(text, frame, self.template.special)
         for token in sorted(self.template.special, key=len, reverse=True):
             text = text.replace(token, "")
@@ -157,6 +222,14 @@ class ReplyReader:
         for form in AROUND_ANSWERS:
             text = form.sub(r"\1", text)
         return text.strip()
+
+    def _up_to_end(self, text: str, frame: Frame) -> str:
+        """The text up to the end of its turn: a model that does not stop there goes on as somebody else."""
+        form = self.replies.thoughts
+        turns = form.between.partition(form.closing)[2].removesuffix(frame.lead).strip()
+        ends = [frame.end.strip(), *([form.closing] if turns else [])]
+        places = [text.find(end) for end in ends if end in self.template.special and end in text]
+        return text[: min(places)] if places else text
 
     def _leads(self, frame: Frame) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
         """What a model writes before its words, whatever channel it names; and before more words of one
@@ -211,6 +284,15 @@ class ReplyReader:
         after = text.rpartition("alpha")[2]
         return "writes calls in another turn" if "north" in after else "does not write calls of tools"
 
+    def _without_stray_call(self, text: str) -> tuple[str, list[Call]]:
+        """The words before a mark of calls that no call follows in the template's form, and why not."""
+        begin = CALL_MARKS.search(text)
+        if begin is None or begin[0] not in (self._written(*PROBES[0]) or ""):
+            return text, []
+        return text[: begin.start()], [
+            unreadable(text[begin.start() :], "it is not in the form of the model's calls")
+        ]
+
     def _written(self, words: str, given: Sequence[dict[str, Any]]) -> str | None:
         """A reply with calls as the template has the model write it; None if it leaves some out."""
         calls = [
@@ -242,6 +324,15 @@ def call_id(prompt: Sequence[int], written: Sequence[int], number: int) -> str:
     """
     told = f"{list(prompt[-64:])}:{len(prompt)}:{list(written)}:{number}"
     return hashlib.sha256(told.encode()).hexdigest()[:9]
+
+
+def _joined(before: str, after: str) -> str:
+    """Words on both sides of a thought, with the white space that one of them had."""
+    one, other = before.rstrip(), after.lstrip()
+    if not one:
+        return before + other
+    gaps = (before[len(one) :], after[: len(after) - len(other)])
+    return one + max(gaps, key=lambda gap: (gap.count("\n"), len(gap))) + other
 
 
 def _without_end(text: str, frame: Frame, special: frozenset[str]) -> str:

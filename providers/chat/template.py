@@ -157,6 +157,8 @@ class ChatTemplate:
             row["reasoning_content"] = row["reasoning"] = self._words(str(reasoning))
         if calls := message.get("tool_calls"):
             row["tool_calls"] = [self._call(call) for call in calls]
+        if message.get("name") is not None:
+            row["name"] = self._words(str(message["name"]))
         if message.get("tool_call_id") is not None:
             row["tool_call_id"] = self._identity(str(message["tool_call_id"]))
         return row
@@ -306,7 +308,7 @@ class ChatTemplate:
             given = _object(given)
         if not isinstance(given, str) and self.arguments == "json":
             given = json.dumps(given, ensure_ascii=False)
-        told = {**call, "function": {**function, "arguments": given}}
+        told = {**call, "function": {**function, "name": self._words(function["name"]), "arguments": given}}
         if call.get("id") is not None:
             told["id"] = self._identity(str(call["id"]))
         return told

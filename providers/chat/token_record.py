@@ -64,16 +64,20 @@ def tokens_of(events: Mapping[str, ModelEvent], message: str) -> Tokens | None:
         events: Id of the message that was generated -> event, of one sample.
         message: Id of the message.
     """
-    record = _record(events.get(message))
-    if record is None:
-        return None
-    prompt = unpacked(record["prompt"])
-    if "after" in record:
-        before = tokens_of(events, record["after"])
-        if before is None:
+    chain, name = list[Mapping[str, Any]](), message
+    while True:
+        record = _record(events.get(name), name)
+        if record is None or len(chain) > len(events):
             return None
-        prompt = [*before.prompt, *before.written][: record["kept"]] + prompt
-    return Tokens(prompt, unpacked(record["written"]))
+        chain.append(record)
+        if "after" not in record:
+            break
+        name = record["after"]
+    prompt, written = list[int](), list[int]()
+    for record in reversed(chain):
+        prompt = [*prompt, *written][: record.get("kept", 0)] + unpacked(record["prompt"])
+        written = unpacked(record["written"])
+    return Tokens(prompt, written)
 
 
 def clock_of(event: ModelEvent | None) -> str | None:
@@ -94,11 +98,12 @@ def unpacked(text: str) -> list[int]:
     return found.tolist()
 
 
-def _record(event: ModelEvent | None) -> Mapping[str, Any] | None:
+def _record(event: ModelEvent | None, message: str) -> Mapping[str, Any] | None:
     records = (event.output.metadata or {}).get(KEY) if event is not None else None
-    if not isinstance(records, list) or len(records) != 1:
+    if event is None or not isinstance(records, list) or len(records) != len(event.output.choices):
         return None
-    return records[0]
+    told = (r for r, c in zip(records, event.output.choices, strict=True) if c.message.id == message)
+    return next(told, None)
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> int:

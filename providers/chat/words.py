@@ -61,7 +61,7 @@ def spelled_out_in(value: Any, controls: frozenset[str]) -> Any:
     if isinstance(value, str):
         return spelled_out(value, controls)
     if isinstance(value, Mapping):
-        return {key: spelled_out_in(item, controls) for key, item in value.items()}
+        return {spelled_out_in(key, controls): spelled_out_in(item, controls) for key, item in value.items()}
     if isinstance(value, Sequence):
         return [spelled_out_in(item, controls) for item in value]
     return value

@@ -142,10 +142,27 @@ def recorded_row(row: Example, tokenizer: PreTrainedTokenizerBase) -> TokenRow |
     prompt, written = unpacked(record["prompt"]), unpacked(record["written"])
     if max([*prompt, *written], default=0) >= len(tokenizer):
         return None
-    text = Text(str(tokenizer.decode(prompt)), str(tokenizer.decode(written)))
+    text = Text(_decoded(tokenizer, prompt), _decoded(tokenizer, written))
     (message,) = row["completion"]
-    same = str(message["content"]).strip() in text.completion
-    return TokenRow(row, text, prompt, written) if same else None
+    return TokenRow(row, text, prompt, written) if _tells(text.completion, message) else None
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    # many tokenizers would take spaces before punctuation out
+    return str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+
+
+def _tells(written: str, message: Mapping[str, Any]) -> bool:
+    """Whether a generation is this message: its words and its calls stand there, in order.
+
+    Thoughts, control tokens and heads of channels may stand between them.
+    """
+    at = 0
+    for word in str(message["content"]).split():
+        at = written.find(word, at) + len(word)
+        if at < len(word):
+            return False
+    return all(call["function"]["name"] in written for call in message.get("tool_calls") or [])
 
 
 def _text(readers: Readers, row: Example, number: int) -> Completion | None:
