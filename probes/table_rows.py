@@ -112,7 +112,8 @@ def messages_of(value: Any, where: str, *, plain_text: bool = False) -> list[dic
         DataError: The cell holds no conversation, or something else than text.
     """
     try:
-        return cell_messages(value, plain=plain_text)
+        # what has speakers that no template knows is counted, and named, where it is rendered
+        return cell_messages(value, plain=plain_text, any_role=True)
     except NoConversationError as error:
         raise DataError(f"{where}: {error}; if it is what a user says, say --plain-text true") from None
     except CellError as error:

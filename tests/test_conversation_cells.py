@@ -109,6 +109,11 @@ def test_what_is_wrong_with_a_conversation_is_named(cell, problem):
         messages_of(cell)
 
 
+def test_speakers_that_are_not_known_may_be_left_to_whoever_renders_them():
+    cell = [{"from": "narrator", "value": "x"}, {"from": "human", "value": "y"}]
+    assert [m["role"] for m in messages_of(cell, any_role=True)] == ["narrator", "user"]
+
+
 def test_only_lists_of_messages_and_transcripts_look_like_some():
     for text in ('[{"role": "us', "[{'from':", '{"messages": [', TALK, TALK.strip()):
         assert looks_like_messages(text)

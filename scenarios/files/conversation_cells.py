@@ -54,22 +54,23 @@ class NoConversationError(CellError):
     """A text that begins like a conversation and is none; it may be what a user said."""
 
 
-def messages_of(value: Any, *, plain: bool = False) -> list[Message]:
+def messages_of(value: Any, *, plain: bool = False, any_role: bool = False) -> list[Message]:
     """The messages in a cell; none if it is empty.
 
     Args:
         value: The cell.
         plain: Take a text as the words of a user, however it begins.
+        any_role: Leave speakers that are not known as they are.
 
     Raises:
         NoConversationError: A text that begins like a list or an object and is no conversation.
-        CellError: A speaker that is not known; a message without content, or with something else than text.
+        CellError: A speaker that is not known, unless `any_role`; a message without content, or with something else than text.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
     if isinstance(value, str):
-        return [_said("user", value)] if plain else _from_text(value)
-    return _from_value(value)
+        return [_said("user", value)] if plain else _from_text(value, any_role)
+    return _from_value(value, any_role)
 
 
 def looks_like_messages(text: str) -> bool:
@@ -77,9 +78,9 @@ def looks_like_messages(text: str) -> bool:
     return bool(_LIKELY.match(text) or _TRANSCRIPT.match(text))
 
 
-def _from_text(text: str) -> list[Message]:
+def _from_text(text: str, any_role: bool) -> list[Message]:
     if text.lstrip()[:1] in ("[", "{") and text.strip():
-        return _from_value(_parsed(text))
+        return _from_value(_parsed(text), any_role)
     if _TRANSCRIPT.match(text):
         return _transcript(text)
     return [_said("user", text)]
@@ -104,14 +105,14 @@ def _parsed(text: str) -> Any:
         ) from None
 
 
-def _from_value(value: Any) -> list[Message]:
+def _from_value(value: Any, any_role: bool) -> list[Message]:
     if isinstance(value, Mapping):
         value = _listed(value)
     if not isinstance(value, list | tuple):
         raise CellError(f"{type(value).__name__} instead of a text or a list of messages: {_start(value)}")
     if not all(isinstance(item, Mapping) for item in value):
         raise NoConversationError(f"a list of something else than messages: {_start(value)}")
-    return [_message(item, f"message {number}") for number, item in enumerate(value)]
+    return [_message(item, f"message {number}", any_role) for number, item in enumerate(value)]
 
 
 def _listed(value: Mapping[str, Any]) -> Any:
@@ -129,7 +130,7 @@ def _listed(value: Mapping[str, Any]) -> Any:
     raise NoConversationError(f"an object without {' or '.join(LISTS)}; it has {', '.join(map(str, value))}")
 
 
-def _message(given: Mapping[str, Any], where: str) -> Message:
+def _message(given: Mapping[str, Any], where: str, any_role: bool) -> Message:
     # what one message lacks, a table fills with nulls
     message = {key: value for key, value in given.items() if value is not None}
     speaker = next((message[key] for key in SPEAKER_KEYS if key in message), None)
@@ -137,7 +138,8 @@ def _message(given: Mapping[str, Any], where: str) -> Message:
         raise CellError(
             f"{where}: not an object with a role; it has {', '.join(map(str, given)) or 'nothing'}"
         )
-    if (role := ROLES.get(speaker.strip().lower())) is None:
+    role = ROLES.get(speaker.strip().lower(), speaker if any_role else None)
+    if role is None:
         raise CellError(f"{where}: unknown role {speaker!r}; known are {', '.join(ROLES)}")
     calls = message.get("tool_calls")
     content = next((message[key] for key in CONTENT_KEYS if key in message), None)
