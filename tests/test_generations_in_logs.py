@@ -2,16 +2,28 @@
 
 from collections import Counter
 
+import anyio
 import pytest
 from inspect_ai import Task, eval  # noqa: A004
 from inspect_ai.dataset import Sample
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import read_eval_log
-from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, GenerateConfig, ModelOutput
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessageAssistant,
+    ChatMessageUser,
+    GenerateConfig,
+    ModelOutput,
+    get_model,
+)
 from inspect_ai.solver import generate, user_message
 
 from providers.chat.token_record import KEY, TokenLog, packed, tokens_of, unpacked
+from providers.local.api import LocalAPI
+from providers.local.decoding import Written
+from providers.local.request import Generated
 from tests.test_chat_reading import PLAIN, tokenizer_of
+from tests.test_local_tools import CALLING, TOOLS, template_of
 from tests.tiny_models import tiny_model
 from training.algorithms.rows import recorded_row
 from training.examples import Mark, rows_of_log
@@ -74,6 +86,42 @@ def test_rows_keep_what_was_generated_whatever_stands_between_the_words(written,
     assert recorded_row(other, tokenizer) is None
 
 
+CALL = '<tool_call>\n{"name": "book", "arguments": {"seat": "7"}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("written", "ended", "stop"),
+    [
+        (CALL, True, "tool_calls"),
+        (f"{CALL}\nAnd now", False, "max_tokens"),
+        (CALL[:30], False, "max_tokens"),
+        ("Yes.", True, "stop"),
+        ("<think>\nhm", False, "max_tokens"),
+        # it ended its turn within its thought: more tokens would not help
+        ("<think>\nhm", True, "stop"),
+    ],
+)
+def test_what_was_cut_says_so_and_nothing_else_does(tmp_path, monkeypatch, written, ended, stop):
+    model = get_model(
+        f"local/{tiny_model(tmp_path / 'm', template=template_of(CALLING['tagged JSON']), context=4096)}",
+        memoize=False,
+    )
+
+    async def answered(api, prompt, config, settings):
+        ids = api.engine.tokenizer(written, add_special_tokens=False)["input_ids"]
+        return Generated(
+            Written([*ids, 2] if ended else ids, [], []),
+            "stop" if ended else "max_tokens",
+            2 if ended else None,
+            [],
+        )
+
+    monkeypatch.setattr(LocalAPI, "_answer", answered)
+    output = anyio.run(model.api.generate, [ChatMessageUser(content="Hi")], TOOLS, "auto", GenerateConfig())
+    assert output.stop_reason == stop
+    assert output.message.text == ("Yes." if written == "Yes." else "And now" if "now" in written else "")
+
+
 def test_tokens_survive_the_disk(tmp_path):
     folder = tiny_model(tmp_path / "m", context=4096)
     talk = [generate(), user_message("how are you"), generate(), user_message("you"), generate()]
@@ -92,7 +140,9 @@ def test_tokens_survive_the_disk(tmp_path):
     assert rows
     for row in rows:
         events = {e.output.message.id: e for e in samples[row["epoch"]].events if isinstance(e, ModelEvent)}
-        event = list(events.values())[row["turn"] - 1]
+        event = list(events.values())[(row["turn"] or 0) - 1]
         whole = tokens_of(events, event.output.message.id)
-        assert (unpacked(row["tokens"]["prompt"]), unpacked(row["tokens"]["written"])) == whole
+        record = row.get("tokens")
+        assert record is not None
+        assert (unpacked(record["prompt"]), unpacked(record["written"])) == whole
         assert len(whole.prompt) == event.output.usage.input_tokens

@@ -289,10 +289,10 @@ class LocalAPI(ModelAPI):
         )
         for seen in answer.seen:
             seen.watch.keep(message.id or "", seen.tokens, seen.numbers)
-        stop = "max_tokens" if reply.cut_thought else answer.stop
         return ChatCompletionChoice(
             message=message,
-            stop_reason="tool_calls" if calls else stop,
+            # what was cut after a call, or within one, was cut
+            stop_reason="tool_calls" if calls and answer.stop == "stop" else answer.stop,
             logprobs=self._logprobs(answer) if logprobs else None,
         )
 
