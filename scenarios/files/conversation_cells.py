@@ -64,7 +64,8 @@ def messages_of(value: Any, *, plain: bool = False, any_role: bool = False) -> l
 
     Raises:
         NoConversationError: A text that begins like a list or an object and is no conversation.
-        CellError: A speaker that is not known, unless `any_role`; a message without content, or with something else than text.
+        CellError: A speaker that is not known, unless `any_role`; a message without content, or with
+            something else than text.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
