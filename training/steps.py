@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from providers.chat.choice import TemplateChoice
+from scenarios.files.whole import write_json, write_jsonl
 from training.adapter_effect import ADAPTER_CHECK
 from training.divergence import Question, measure_divergence
 from training.examples import Example, Mark, rows_of_log
-from training.files import write_json, write_jsonl
 from training.integrity import mend, write_down
 from training.job import Job, read_trained
 from training.mixing import StaticData
@@ -182,7 +183,7 @@ class Steps:
             base=self.base,
             revision=s.revision,
             start=_absolute(self.folder.checkpoint_before(at.number)),
-            chat_template=_absolute_path(s.model_args.get("chat_template")),
+            **self._template(),
             examples=at.examples.resolve(),
             out=at.checkpoint.resolve(),
             scratch=at.scratch.resolve(),
@@ -199,6 +200,15 @@ class Steps:
         shutil.rmtree(at.scratch, ignore_errors=True)
         if at.checkpoint.exists() and not at.whole.exists():
             write_down(at)
+
+    def _template(self) -> dict[str, Any]:
+        """The chat template of the rollouts with its variables, for all that renders them again."""
+        choice = TemplateChoice.of(self.settings.model_args)
+        return {
+            "chat_template": _absolute_path(choice.chat_template),
+            "thinking": choice.thinking,
+            "template_options": dict(choice.template_options or {}),
+        }
 
     def tuning(self, at: Iteration) -> Tuning:
         """The iteration's training settings, the learning rate's decay applied."""
@@ -226,6 +236,7 @@ class Steps:
         question = Question(
             base=self.base,
             revision=s.revision,
+            **self._template(),
             checkpoint=checkpoint.resolve(),
             dtype=s.dtype,
             replies=at.folder / "replies.jsonl",
