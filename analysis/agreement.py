@@ -22,9 +22,10 @@ Statistic = Callable[[Floats], Floats]
 Level = Literal["nominal", "ordinal", "interval"]
 """What differences between ratings mean: none but equality; their order; their size."""
 
-FEW = 8
-"""With fewer clusters that hold another answer than the commonest, intervals of agreement are too narrow.
-`benchmarks/coverage.py` has the figures."""
+FEW = {"two answers": (10, 0.25, 2), "more": (10, 0.625, 0)}
+"""With fewer clusters that hold another answer than the commonest, counted as many as weigh so, intervals of
+agreement are too narrow: the first number, or if less this share of all clusters and so many more. By
+simulation; `benchmarks/coverage.py` has the figures."""
 
 _VALUES = 2**22
 """Numbers of one array at a time."""
@@ -125,11 +126,16 @@ def _of_no_disagreement(value: float, classes: Floats, count: int) -> Ends:
 def _doubt(classes: Floats, place: npt.NDArray[np.intp]) -> str | None:
     values, counts = np.unique(classes[~np.isnan(classes)], return_counts=True)
     other = ~np.isnan(classes) & (classes != values[np.argmax(counts)])
-    holding = len(np.unique(place[other.any(axis=0)]))
-    if holding >= FEW:
+    ratings = np.bincount(place, other.sum(axis=0))
+    holding = int((ratings > 0).sum())
+    weighing = float(ratings.sum() ** 2 / (ratings @ ratings)) if holding else 0.0
+    most, share, more = FEW["two answers" if len(values) < 3 else "more"]
+    if weighing >= min(most, share * len(ratings) + more):
         return None
-    states = "state has" if holding == 1 else "states have"
-    return f"only {holding} initial {states} another answer than the commonest"
+    told = "state has" if holding == 1 else "states have"
+    return (
+        f"only {holding} initial {told} another answer than the commonest, and they count as {weighing:.1f}"
+    )
 
 
 def alpha(ratings: Floats, level: Level) -> Statistic:

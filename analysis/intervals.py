@@ -127,23 +127,30 @@ def scale_difference(
     n, count = one.found.n + two.found.n, len({*one.found.weights, *two.found.weights})
     if math.isnan(first_mean.low) or math.isnan(second_mean.low):
         return Interval(difference, *NO_ENDS, n, count)
-    low, high = difference_of(first_mean, second_mean, _correlation(one.found, two.found))
+    low, high = difference_of(first_mean[:3], second_mean[:3], _correlation(one.found, two.found))
     return Interval(difference, low, high, n, count)
 
 
-def difference_of(one: Interval, two: Interval, correlation: float = 0.0) -> Ends:
-    """Ends of the interval of a difference of two numbers with intervals.
+def difference_of(
+    one: tuple[float, float, float], two: tuple[float, float, float], correlation: float = 0.0
+) -> Ends:
+    """Ends of the interval of a difference of two numbers that have one.
 
     Source: Zou and Donner 2008 (Statistics in Medicine 27(10)), the method of variance estimates recovery.
-    """
-    difference = one.mean - two.mean
 
-    def reach(first: float, second: float) -> float:
-        return math.sqrt(max(0.0, first**2 + second**2 - 2 * correlation * first * second))
+    Args:
+        one: Number, low and high end.
+        two: What is taken from it.
+        correlation: Of the two numbers.
+    """
+    (first, first_low, first_high), (second, second_low, second_high) = one, two
+
+    def reach(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a * a + b * b - 2 * correlation * a * b))
 
     return Ends(
-        difference - reach(one.mean - one.low, two.high - two.mean),
-        difference + reach(one.high - one.mean, two.mean - two.low),
+        first - second - reach(first - first_low, second_high - second),
+        first - second + reach(first_high - first, second - second_low),
     )
 
 
@@ -222,8 +229,16 @@ def _correlation(one: Clustered, two: Clustered) -> float:
     shared = len(one.influence.keys() & two.influence.keys())
     if not scale > 0 or not shared:
         return 0.0
-    found = max(-1.0, min(1.0, covariance(one, two) / scale))
-    return found if found <= 0 else max(0.0, found - (1 - found**2) / math.sqrt(shared))
+    return lowered(covariance(one, two) / scale, shared)
+
+
+def lowered(correlation: float, pairs: int) -> float:
+    """A correlation of so many pairs, less its standard error if it is positive, but not below 0.
+
+    It is only estimated, and a positive one makes the interval of a difference narrower.
+    """
+    found = max(-1.0, min(1.0, correlation))
+    return found if found <= 0 else max(0.0, found - (1 - found**2) / math.sqrt(pairs))
 
 
 def _difference(one: Clustered, two: Clustered) -> tuple[float, int, int]:

@@ -9,16 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import betaincinv
 from scipy.stats import rankdata
 
-from analysis.effective_number import LEVEL, NO_ENDS, Ends, number_on_a_scale, wilson
-from analysis.intervals import mean_of_intervals, share_interval
+from analysis.clustered import clustered
+from analysis.effective_number import LEVEL, NO_ENDS, Ends, number_of_yes_no, number_on_a_scale, wilson
+from analysis.intervals import difference_of, lowered, mean_of_intervals, share_interval
 
 AREA_WEIGHT = 0.25
 """Of an observation at either end, see `number_on_a_scale`: the variance of an AUROC rests on few groups."""
-
-DIFFERENCE_WEIGHT = 0.02
-"""The same of differences, which are seldom near their ends at -1 and 1."""
 
 LEAST_P, MOST_P = 1e-9, 0.999
 """p values beyond these are told as these, and as 1."""
@@ -42,6 +41,9 @@ class Flagged(NamedTuple):
     """At this logit; its interval takes the logit as given."""
 
     recall: Ranked
+    optimism: float
+    """The recall is too high by so much on average, as the last row that counts set the threshold."""
+
     n_negative: int
     n_positive: int
 
@@ -57,14 +59,14 @@ class Area(NamedTuple):
     groups: int
     """With rows of the rarer class."""
 
-    def interval(self) -> Ranked:
+    def interval(self, level: float = LEVEL) -> Ranked:
         """With its ends; NaN with fewer than two groups of a class."""
         if self.groups < 2:
             return Ranked(self.value, *NO_ENDS)
         number = number_on_a_scale(
-            self.value, self.variance, self.groups, self.groups - 1, weight=AREA_WEIGHT
+            self.value, self.variance, self.groups, self.groups - 1, weight=AREA_WEIGHT, level=level
         )
-        return Ranked(self.value, *wilson(self.value, number))
+        return Ranked(self.value, *wilson(self.value, number, level))
 
 
 class Compared(NamedTuple):
@@ -160,7 +162,8 @@ def compare(first: Area, second: Area) -> Compared:
 def mean_comparison(parts: Sequence[tuple[Area, Area]]) -> Compared:
     """Mean over data sets of the first AUROC less the second; each data set weighs the same.
 
-    Source: variance of the difference as of one AUROC, from each group's influence on it; see `area`.
+    Source: `intervals.difference_of`, with the correlation of the two AUROCs from the influence that each
+    group has on them (Obuchowski 1997).
 
     Args:
         parts: For each data set both AUROCs of the same rows in the same groups.
@@ -168,32 +171,30 @@ def mean_comparison(parts: Sequence[tuple[Area, Area]]) -> Compared:
     Raises:
         ValueError: No data sets.
     """
-    differences = [first.value - second.value for first, second in parts]
-    influences = [first.influence - second.influence for first, second in parts]
-    value = float(np.mean(differences))
-    if all(np.allclose(moved, 0, atol=1e-15) for moved in influences) and not any(differences):
-        return Compared(0.0, 0.0, 0.0, 1.0)  # one ranking
+    value = float(np.mean([first.value - second.value for first, second in parts]))
+    if all(_one_ranking(first, second) for first, second in parts):
+        return Compared(0.0, 0.0, 0.0, 1.0)
     if any(first.groups < 2 for first, _ in parts):
         return Compared(value, *NO_ENDS, math.nan)
-    known = [
-        (difference, float(moved @ moved), first.groups)
-        for difference, moved, (first, _) in zip(differences, influences, parts, strict=True)
-    ]
 
     def ends(level: float) -> Ends:
-        parts = [_difference(d, v, g, level) for d, v, g in known]
-        return mean_of_intervals(parts)[1]
+        found = [_difference(first, second, level) for first, second in parts]
+        return mean_of_intervals(found)[1]
 
     return Compared(value, *ends(LEVEL), _p(value, ends))
 
 
-def _difference(difference: float, variance: float, groups: int, level: float) -> Ranked:
-    middle = (1 + difference) / 2
-    number = number_on_a_scale(
-        middle, variance / 4, groups, groups - 1, weight=DIFFERENCE_WEIGHT, level=level
-    )
-    low, high = wilson(middle, number, level)
-    return Ranked(difference, 2 * low - 1, 2 * high - 1)
+def _one_ranking(first: Area, second: Area) -> bool:
+    """Groups move both alike, as with monitors that rank alike. Of two without a fault nobody knows."""
+    return first.variance > 0 and np.allclose(first.influence, second.influence, rtol=0, atol=1e-12)
+
+
+def _difference(first: Area, second: Area, level: float) -> Ranked:
+    one, two = first.interval(level), second.interval(level)
+    scale = math.sqrt(first.variance * second.variance)
+    correlation = float(first.influence @ second.influence) / scale if scale > 0 else 0.0
+    low, high = difference_of(one, two, lowered(correlation, first.groups))
+    return Ranked(first.value - second.value, max(-1.0, low), min(1.0, high))
 
 
 def _p(value: float, ends: Callable[[float], Ends]) -> float:
@@ -218,8 +219,12 @@ def largest_recall(
     """The largest recall with at most so many false positives.
 
     The threshold is the lowest logit of a positive row that keeps to it. The intervals of the recall and of
-    the rate are those of shares at this threshold, taken as given. What recall the monitor has at exactly the
-    asked rate is another question, which few negatives cannot answer: the interval of the rate tells.
+    the rate are those of shares at this threshold, taken as given; that the threshold is the logit of the
+    last row that counts lowers the low end of the recall. What recall the monitor has at exactly the asked
+    rate is another question, which few negatives cannot answer: the interval of the rate tells.
+
+    Source: Wilks 1941 (Annals of Mathematical Statistics 12(1)): how much lies beyond an order statistic is
+    beta distributed; here of the observations that `share_interval` takes the rows for.
 
     Raises:
         ValueError: One class only, or a rate outside (0, 1).
@@ -239,7 +244,23 @@ def largest_recall(
     logit = float(kept[0]) if len(kept) else float(np.nextafter(below[-1], np.inf))
     flagged = logits >= logit
     fpr, recall = (share(flagged[rows], _taken(groups, rows)) for rows in (negative, positive))
-    return Flagged(logit, fpr, recall, int(negative.sum()), int(positive.sum()))
+    low, optimism = _beyond_the_last(flagged[positive], _taken(groups, positive))
+    if not math.isnan(recall.low):
+        recall = recall._replace(low=min(recall.low, low))
+    return Flagged(logit, fpr, recall, optimism, int(negative.sum()), int(positive.sum()))
+
+
+def _beyond_the_last(found: np.ndarray, groups: Sequence[Hashable]) -> tuple[float, float]:
+    """The low end of a share of rows, the last of which set the threshold, and what it is too high by."""
+    told = clustered(found.astype(np.float64).tolist(), groups)
+    if told.clusters < 2:
+        return math.nan, 0.0
+    if not found.any():
+        return 0.0, 0.0
+    number = number_of_yes_no(told.mean, told.variance, told.clusters)
+    beyond = told.mean * number
+    low = float(betaincinv(beyond, number - beyond + 1, (1 - LEVEL) / 2))
+    return low, told.mean / (number + 1)
 
 
 def share(found: np.ndarray, groups: Sequence[Hashable]) -> Ranked:
@@ -268,6 +289,22 @@ def mean_over_sets(parts: Sequence[Ranked]) -> Ranked:
     """
     mean, ends = mean_of_intervals(parts)
     return Ranked(mean, *ends)
+
+
+def mean_recall(parts: Sequence[Flagged]) -> Ranked:
+    """Mean of the recalls of data sets, each at its own threshold, with an interval.
+
+    What they are too high by on average does not grow less with the number of sets: it lowers the low end.
+
+    Raises:
+        ValueError: No data sets.
+    """
+    mean = float(np.mean([part.recall.value for part in parts]))
+    _, below = mean_of_intervals([(p.recall.value - p.optimism, p.recall.low, p.recall.high) for p in parts])
+    _, above = mean_of_intervals([part.recall for part in parts])
+    if math.isnan(above.low):
+        return Ranked(mean, *NO_ENDS)
+    return Ranked(mean, min(mean, below.low), above.high)
 
 
 def _placements(

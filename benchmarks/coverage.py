@@ -22,13 +22,16 @@ from scipy.special import betaincinv, ndtr, ndtri
 
 from analysis.agreement import Estimate, alpha, estimate, pearson, spearman
 from analysis.intervals import mean_difference, mean_interval, over_seeds, share_interval
-from analysis.ranking import area, auroc, auroc_within, compare, largest_recall, mean_over_sets
+from analysis.ranking import area, auroc, auroc_within, compare, largest_recall, mean_over_sets, mean_recall
 from analysis.values import Values
+from probes.cross_validation import over_folds
 from scenarios.schema import Scale
 
 CLUSTERS, SIZES, ALIKE, SHARES = (8, 16, 64), (1, 2, 8), (0.0, 0.3, 0.9), (0.05, 0.2, 0.5)
 WANTED, FROM_CLUSTERS = 0.93, 16
 """Coverage that is asked for, from so many clusters on."""
+
+FOLDS, FEATURES = 5, 8
 
 RELIABILITY = 0.7
 """Correlation of two made-up raters before their ratings become answers."""
@@ -263,10 +266,29 @@ def recall_over_sets(at: Setting, rng: np.random.Generator) -> Case:
         if not _both(made.labels):
             return NONE
         one = largest_recall(made.labels, made.logits, at.names, 0.01)
-        found.append(one.recall)
+        found.append(one)
         true.append(float(ndtr(SHIFT[0.95] - one.logit)))
-    mean = mean_over_sets(found)
+    mean = mean_recall(found)
     return Case(mean.low, mean.high, float(np.mean(true)))
+
+
+def cross_validated(at: Setting, rng: np.random.Generator) -> Case:
+    """AUROC over five folds by cluster of a direction fitted on eight features; true: of these directions."""
+    labels = yes_no(latent(at, rng), at.share)
+    features = np.stack([latent(at, rng) for _ in range(FEATURES)], axis=1)
+    features[:, 0] += SHIFT[0.8] * labels
+    fold = np.repeat(rng.permutation(np.arange(at.clusters) % FOLDS), at.size)
+    found, true = [], []
+    for number in range(FOLDS):
+        test = fold == number
+        if not (_both(labels[test]) and _both(labels[~test])):
+            return NONE
+        up, down = (features[~test & (labels == value)].mean(axis=0) for value in (1, 0))
+        way = (up - down) / np.linalg.norm(up - down)
+        found.append(area(labels[test], features[test] @ way, np.array(at.names)[test].tolist()).value)
+        true.append(float(ndtr(SHIFT[0.8] * way[0] / math.sqrt(2))))
+    told = over_folds(found)
+    return Case(told.low, told.high, float(np.mean(true)))
 
 
 # -- agreement ------------------------------------------------------------------------------------
@@ -332,6 +354,7 @@ INTERVALS: dict[str, tuple[Simulation, Sequence[float]]] = {
     "recall, mean over sets": (recall_over_sets, SHARES),
     "FPR at the threshold": (flagged("fpr"), SHARES),
     "recall as if at just 1 % FPR": (flagged("exactly"), SHARES),
+    "AUROC, mean over five folds": (cross_validated, SHARES),
     "alpha, yes/no": (agreement_of(yes_no, "alpha"), SHARES),
     "alpha, ratings": (agreement_of(ratings, "alpha"), SHARES),
     "Pearson, ratings": (agreement_of(ratings, "pearson"), SHARES),
@@ -419,7 +442,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--cases", type=int, default=150, help="in each cell; low ones get four times as many"
+        "--cases", type=int, default=250, help="in each cell; low ones get four times as many"
     )
     parser.add_argument("--only", default="", help="intervals whose name has this")
     parser.add_argument("--all", action="store_true", help="every cell as well")

@@ -105,10 +105,10 @@ def _summary(
         labels, held_out = rows.labels[part.test], found[part.test]
         aurocs.append(ranking.auroc(labels, held_out, groups).value)
         recalls.append(ranking.largest_recall(labels, held_out, groups, asked_fpr).recall.value)
-    return Tried(candidate, _over_folds(aurocs), _over_folds(recalls))
+    return Tried(candidate, over_folds(aurocs), over_folds(recalls))
 
 
-def _over_folds(values: Sequence[float]) -> ranking.Ranked:
+def over_folds(values: Sequence[float]) -> ranking.Ranked:
     """Mean over k folds; each trained on the rows that the others tested, which the variance allows for.
 
     Source: the corrected t test of Nadeau and Bengio 2003 (Machine Learning 52(3)): 1 / k + 1 / (k - 1),

@@ -68,7 +68,7 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         bar.update()
         bar.set_description("metrics")
         rows = results.whole_rows(scored, sets, settings.length_edges)
-        rows += results.mean_rows(scored, sets, rows)
+        rows += results.mean_rows(scored, sets)
         rows += results.shuffled_rows(shuffled, sets)
         rows += results.part_rows(scored, sets, settings.by, settings.length_edges)
         bar.update()

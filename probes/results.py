@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 
 from analysis.intervals import over_seeds as mean_over_seeds
-from analysis.ranking import Ranked, area, auroc_within, mean_over_sets
+from analysis.ranking import (
+    Ranked,
+    area,
+    auroc,
+    auroc_within,
+    largest_recall,
+    mean_over_sets,
+    mean_recall,
+)
 from probes.comparisons import MEAN
 from probes.controls import shuffled_auroc
 from probes.evaluation_data import EvaluationSet, length_bins
-from probes.metrics import NOWHERE, OneClassWarning, measure, usable_rows
+from probes.metrics import ASKED_FPR, NOWHERE, OneClassWarning, measure, usable_rows
 from probes.scored import Scored, ShuffledLogits
 
 LENGTH = "length_bin"
 """`by` of rows about conversations of similar length, in tokens."""
 
 SHUFFLED = "shuffled_labels"
-
-RECALL_ENDS = ("recall_low", "recall_high")
 
 Row = dict[str, Any]
 """One line of the table. These are always there:
@@ -70,34 +76,28 @@ def part_rows(
     return rows
 
 
-def mean_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], whole: Sequence[Row]) -> list[Row]:
+def mean_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet]) -> list[Row]:
     """AUROC and recall in the mean over data sets that have both classes.
 
     Their intervals are made of those of the data sets, which are taken as independent.
-
-    Args:
-        scored: Monitors and controls.
-        sets: Data sets.
-        whole: Rows of `whole_rows`.
     """
-    usable = {data.name: usable_rows(data.labels) for data in sets}
-    ranked = [name for name, one in usable.items() if one.both_classes]
+    usable = [usable_rows(data.labels) for data in sets]
+    ranked = [i for i, one in enumerate(usable) if one.both_classes]
     if len(ranked) < 2:
         return []
+    known = [(i, sets[i].labels, sets[i].groups) for i in ranked]
     rows: list[Row] = []
     for one in scored:
-        mine = [row for row in whole if row["monitor"] == one.name and row["dataset"] in ranked]
-        area, recall = (
-            mean_over_sets([Ranked(*(_number(row[key]) for key in keys)) for row in mine])
-            for keys in (("auroc", "auroc_low", "auroc_high"), ("recall_at_1pct_fpr", *RECALL_ENDS))
-        )
+        area = mean_over_sets([auroc(own, one.logits[i], of) for i, own, of in known])
+        recall = mean_recall([largest_recall(own, one.logits[i], of, ASKED_FPR) for i, own, of in known])
         rows.append(
             _about(one, MEAN)
             | {
-                "n": sum(usable[name].n_positive + usable[name].n_negative for name in ranked),
+                "n": sum(usable[i].n_positive + usable[i].n_negative for i in ranked),
                 **_ends("auroc", area),
                 "recall_at_1pct_fpr": recall.value,
-                **dict(zip(RECALL_ENDS, recall[1:], strict=True)),
+                "recall_low": recall.low,
+                "recall_high": recall.high,
                 "sets": len(ranked),
                 "sets_left_out": len(sets) - len(ranked),
             }
@@ -237,10 +237,6 @@ def _parts(
 
 def _ends(name: str, found: Ranked) -> Row:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _finite(value: Any) -> Any:

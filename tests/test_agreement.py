@@ -9,7 +9,7 @@ from inspect_ai.log import read_eval_log, write_eval_log
 from inspect_ai.scorer import Score
 from scipy import stats
 
-from analysis.agreement import FEW, alpha, estimate, pearson, spearman
+from analysis.agreement import alpha, estimate, pearson, spearman
 from scorers.agreement import agreement, describe, main
 from scorers.influence import influence
 from scorers.preference import preference
@@ -170,8 +170,11 @@ class TestIntervals:
         ratings[:, :3] = 1
         ratings[0, 3] = 1
         found = estimate(alpha(ratings, "nominal"), ratings, range(40), undefined="")
-        assert found.doubt == "only 4 initial states have another answer than the commonest"
-        ratings[:, : FEW + 1] = 1
+        # 2, 2, 2 and 1 rating: (2 + 2 + 2 + 1)^2 / (4 + 4 + 4 + 1)
+        assert found.doubt == (
+            "only 4 initial states have another answer than the commonest, and they count as 3.8"
+        )
+        ratings[:, :10] = 1
         assert estimate(alpha(ratings, "nominal"), ratings, range(40), undefined="").doubt is None
 
     def test_a_state_that_has_all_the_variety_can_be_left_out(self):

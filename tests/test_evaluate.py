@@ -271,13 +271,14 @@ def test_the_interval_of_a_mean_over_sets_lies_about_it(tmp_path):
     _, rows, _ = evaluated(tmp_path, "--monitors", saved(tmp_path / "monitors" / "m"), "--data", *sets)
     mean = only(rows, monitor="m", dataset="mean")
     parts = [only(rows, monitor="m", dataset=f"set{n}") for n in range(3)]
-    for name, low, high in (
-        ("recall_at_1pct_fpr", "recall_low", "recall_high"),
-        ("auroc", "auroc_low", "auroc_high"),
-    ):
-        below, above = mean[name] - mean[low], mean[high] - mean[name]
-        assert below == pytest.approx(math.hypot(*(p[name] - p[low] for p in parts)) / 3)
-        assert above == pytest.approx(math.hypot(*(p[high] - p[name] for p in parts)) / 3)
+    below, above = mean["auroc"] - mean["auroc_low"], mean["auroc_high"] - mean["auroc"]
+    assert below == pytest.approx(math.hypot(*(p["auroc"] - p["auroc_low"] for p in parts)) / 3)
+    assert above == pytest.approx(math.hypot(*(p["auroc_high"] - p["auroc"] for p in parts)) / 3)
+    # thresholds are drawn anew for no interval: it reaches about as far down as up
+    recall, low, high = mean["recall_at_1pct_fpr"], mean["recall_low"], mean["recall_high"]
+    assert recall == pytest.approx(np.mean([p["recall_at_1pct_fpr"] for p in parts]))
+    assert 0.6 < (recall - low) / (high - recall) < 1.7
+    assert high - low < max(p["recall_high"] - p["recall_low"] for p in parts)
 
 
 def test_the_rate_that_few_negatives_leave_open_is_told(tmp_path, capsys):

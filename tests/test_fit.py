@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from analysis import ranking
-from probes.cross_validation import Candidate, Tried, best_of
+from probes.cross_validation import Candidate, Tried, best_of, over_folds
 from probes.fit import main
 from probes.monitor import Monitor, read_card
 from probes.shards import CapturedRow
@@ -404,6 +404,20 @@ def test_the_largest_recall_is_found_though_no_rate_lies_near_the_one_asked_for(
     assert (found.fpr.value, found.logit, found.n_negative, found.n_positive) == (0.0, 100.0, 43, 43)
 
 
+def test_the_row_that_sets_the_threshold_lowers_the_end_of_the_recall():
+    # 3 of 3 are found, but the last of them set the threshold: what lies beyond it is Beta(3, 1)
+    logits = np.concatenate([np.arange(20.0), [30.0, 40.0, 50.0]])
+    found = ranking.largest_recall(np.repeat([0, 1], [20, 3]), logits, range(23), 0.01)
+    assert found.recall == pytest.approx((1.0, 0.025 ** (1 / 3), 1.0))
+    assert found.optimism == pytest.approx(1 / 4)
+    mean = ranking.mean_recall([found] * 4)
+    # less a quarter, and half of what is left below it
+    assert mean.low == pytest.approx(0.75 - (0.75 - 0.025 ** (1 / 3)) / 2)
+    alone = ranking.largest_recall(np.array([0, 0, 1]), np.array([0.0, 1.0, 2.0]), "abc", 0.01)
+    assert math.isnan(alone.recall.low)
+    assert math.isnan(ranking.mean_recall([found, alone]).low)
+
+
 def test_a_rate_of_whole_rows_is_used_up():
     # one of 100 negatives above all positives: exactly 1 %
     logits = np.concatenate([np.arange(99.0) - 200, [50.0], np.arange(10.0)])
@@ -497,9 +511,7 @@ def test_states_of_two_families_with_one_name_are_two_groups(tmp_path):
 
 
 def test_folds_share_rows_and_the_interval_over_them_allows_for_it():
-    from probes.cross_validation import _over_folds
-
-    found = _over_folds([0.7, 0.8, 0.9])
+    found = over_folds([0.7, 0.8, 0.9])
     # sd .1; 1/3 + 1/2 in the place of 1/3; t(2) = 4.302653
     assert found.high == 1
-    assert _over_folds([0.78, 0.8, 0.82]).high == pytest.approx(0.8 + 4.302653 * 0.02 * (5 / 6) ** 0.5)
+    assert over_folds([0.78, 0.8, 0.82]).high == pytest.approx(0.8 + 4.302653 * 0.02 * (5 / 6) ** 0.5)
