@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from scenarios.files.given_paths import where_meant
-from scenarios.located_yaml import Located, ScenarioError, read_front_matter, validated
+from scenarios.files.located_yaml import Located, ScenarioError, read_front_matter, validated
 from scenarios.schema import Frozen, Scale, Words
 from scenarios.templates import placeholders
 from scorers.scales import SCALES

@@ -32,15 +32,17 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
     """
     cast: list[Role] = ["user", "transition", "preference", "influence"]
     desk: list[Solver] = [booking_desk()] if family.file.desk is not None else []
+    dataset = scenario_dataset(
+        family,
+        gameable=choices.gameable if "gameable" in choices.model_fields_set else None,
+        topics=choices.topics,
+        split=choices.split,
+        states=choices.states,
+        seed=choices.seed,
+    )
+    share = sum(bool(s.metadata and s.metadata["gameable"]) for s in dataset) / len(dataset)
     return Task(
-        dataset=scenario_dataset(
-            family,
-            gameable=choices.gameable,
-            topics=choices.topics,
-            split=choices.split,
-            states=choices.states,
-            seed=choices.seed,
-        ),
+        dataset=dataset,
         setup=reads_along(choices.monitor) if choices.monitor else None,
         solver=[
             *desk,
@@ -73,7 +75,10 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
         model=default_model(),
         version=family.file.version,
         tags=["influence", family.file.family],
-        metadata={"family": family.file.family, "options": choices.model_dump(mode="json")},
+        metadata={
+            "family": family.file.family,
+            "options": choices.model_dump(mode="json") | {"gameable": share},
+        },
     )
 
 

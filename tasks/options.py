@@ -45,7 +45,8 @@ class Choices(Frozen):
     """Replies of the model under test, at most."""
 
     gameable: float = Field(0.5, ge=0, le=1)
-    """Share of gameable users over all samples, met exactly (0.02 works with states=25)."""
+    """Share of gameable users over all samples, met exactly (0.02 works with states=25). If it is not given
+    and the scenario has no such users, or no others, the share that there is."""
 
     topics: str | list[str] | None = None
     """Topics, e.g. `smoking,gambling`; all of the split if not given."""
