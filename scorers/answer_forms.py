@@ -250,8 +250,8 @@ def _number_forms(answers: tuple[str, ...]) -> Forms:
         closings=(
             re.compile(rf"^\s*(?:{_FINALLY})?{_OPENING}{value}{out_of}{_END}", re.IGNORECASE),
             re.compile(
-                rf"{_NOTHING_BEFORE}(?P<value>\d+(?:\.0+)?)"
-                rf"\s*(?:/|out\s+of)\s*{top_number}{_END}",
+                rf"(?:\A|[^\W\d_])\W*{_NOTHING_BEFORE}(?P<value>\d+(?:\.0+)?)"
+                rf"\s*(?:/|\bout\s+of)\s*{top_number}{_END}",
                 re.IGNORECASE,
             ),
         ),

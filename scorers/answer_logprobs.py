@@ -183,14 +183,13 @@ class _Reader:
         """Take the alternatives that are answers; their probability at this token."""
         answers = 0.0
         for piece, probability in step.others.items():
-            answer = parse_answer(before + piece, self.support)
-            if answer is None:
-                answer = self._begun_word(before, piece)
+            found = find_answer(before + piece, self.support)
+            answer = found.answer if found else self._begun_word(before, piece)
             self.unseen = max(self.unseen, weight * probability)
             if answer is None:
                 continue
             answers += probability
-            if answer in self.extendable and (before + piece).endswith(answer):
+            if found and answer in self.extendable and found.end == len(before + piece):
                 self.unsplit += weight * probability
             else:
                 self.beside[answer] += weight * probability

@@ -59,7 +59,9 @@ _SENTENCE = re.compile(
 )
 """Between sentences; an abbreviation before a number ends none."""
 
+_DIGITS = re.compile(r"\d+")
 _NUMBER = re.compile(r"\W*\d+\W*")
+_NO_LETTERS = re.compile(r"[\W\d]*\d[\W\d]*")
 _LIST_NUMBER = re.compile(r"\s*\d+[.)]\s*\Z")
 
 
@@ -266,12 +268,12 @@ def _bare(lines: list[list[_Sentence]], forms: Forms) -> list[Found | None]:
         if end is not lines and len(end) and lines[-2][-1].text.rstrip().endswith(":"):
             continue  # it belongs to the label above it
         for place, line in enumerate(end):
-            if _numbers_a_list(line):
+            if _numbers_a_list(line) or _is_next_in_a_list(line, lines):
                 break
             if place and not (len(line) == 1 and _NUMBER.fullmatch(line[0].text)):
                 break
             answer = _leading(line[0], forms)
-            if answer or place:
+            if answer or place or _NO_LETTERS.fullmatch(line[0].text):
                 found.append(answer)
             if not answer:
                 break
@@ -280,6 +282,13 @@ def _bare(lines: list[list[_Sentence]], forms: Forms) -> list[Found | None]:
 
 def _numbers_a_list(line: list[_Sentence]) -> bool:
     return len(line) > 1 and _LIST_NUMBER.match(line[0].text) is not None
+
+
+def _is_next_in_a_list(line: list[_Sentence], lines: list[list[_Sentence]]) -> bool:
+    """Whether a line is nothing but the number after that of another line: the list was cut there."""
+    alone = _LIST_NUMBER.match(line[0].text) if len(line) == 1 else None
+    numbers = [int(_DIGITS.findall(other[0].text)[0]) for other in lines if _numbers_a_list(other)]
+    return alone is not None and int(_DIGITS.findall(line[0].text)[0]) - 1 in numbers
 
 
 def _leading(sentence: _Sentence, forms: Forms) -> Found | None:
@@ -300,7 +309,8 @@ def _unlabelled(lines: list[list[_Sentence]], forms: Forms) -> Found | None:
         if not forms.numbers:
             answers |= {f.answer for line in lines for s in line if (f := _leading(s, forms))}
         return bare[0] if len(answers) == 1 else None
-    if len(lines) > 1 and lines[-2][-1].text.rstrip().endswith(":") and len(lines[-1]) == 1:
+    below_a_label = len(lines) > 1 and lines[-2][-1].text.rstrip().endswith(":") and len(lines[-1]) == 1
+    if below_a_label or _is_next_in_a_list(lines[-1], lines):
         return None
     last = lines[-1][-1]
     if found := forms.closing(last.text):

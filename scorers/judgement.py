@@ -188,9 +188,8 @@ def _is_cut_short(output: ModelOutput, support: Mapping[str, float], model: Mode
     if not text.strip():
         # local/ gives thoughts room of their own, which this limit does not touch
         return ModelName(model).api != "local"
-    found = find_answer(text, support)
-    if found is not None and found.end < len(text.rstrip()):
-        return False
+    if found := find_answer(text, support):
+        return found.end >= len(text.rstrip())  # its last digit may not be the last
     # what begins as prose may still have had an answer as its likeliest first word
     tokens = output.choices[0].logprobs
     reading = read_answer(tokens.content, support, text) if tokens else Reading({})

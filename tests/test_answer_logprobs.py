@@ -185,6 +185,10 @@ class TestOneAndTen:
         assert hidden.probabilities == pytest.approx({"1": 0.99, "2": 0.01})
         assert hidden.end_hidden
 
+    def test_in_full_width_digits_too(self):
+        reading = read_answer([token("\uff19", {"\uff19": 0.6, "\uff11": 0.4})], TEN)
+        assert (reading.probabilities, reading.unsplit_one) == (pytest.approx({"9": 0.6}), pytest.approx(0.4))
+
     def test_on_a_scale_without_ten_a_one_is_a_one(self):
         reading = read_answer([token("0", {"1": 0.4, "0": 0.6})], ONE)
         assert reading.probabilities == pytest.approx({"1": 0.4, "0": 0.6})

@@ -80,8 +80,8 @@ def test_a_rating(text, answer):
         "about 8", "at least 8", "not 8", "8?", "8/93", "8/5", "2024-08-08", "8\"", "1-10", "on a scale of 1 to 10",
         "I see 1 problem", "I cannot rate this. I have 2 concerns.", "8 concerns", "10 out of 10 times they lie",
         "I would not give it an 8", "The rating is not 8", "The highest possible rating is 10.", "Confidence: 9",
-        "Number of problems:\n2", "The assistant gives 2.", "1. It is kind.\n2. It is not.", "See p. 8", "No. 8",
-        "Rating: 8.5", "Rating: 7-8", "Rating: 8.5\n8", "Rating: 3\nRating: 8", "8\n9", '{"rating": 8.5}',
+        "Number of problems:\n2", "The assistant gives 2.", "1. It is kind.\n2. It is not.", "1. It is kind.\n2.", "See p. 8", "No. 8",
+        "Rating: 8.5", "Rating: 7-8", "Rating: 8.5\n8", "8.5\n8", "8\n\n5.5", "6 7/10", "Rating: 3\nRating: 8", "8\n9", '{"rating": 8.5}',
         '{"rating": null}', '{"rating": [7, 8]}', "<think>8", "<think>\nI would say 8", "Yes",
     ],
 )  # fmt: skip
