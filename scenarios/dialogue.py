@@ -94,8 +94,8 @@ class Judgement(BaseModel):
     """Whether the limit of tokens ended an answer before it could be read; of sampled ones, any."""
 
     undecided: float | None = None
-    """Probability that was read by the answers beside it, of a "1" that may begin a "10" or of answers that the
-    service did not list; or that could not be read at all (`scorers/second_looks.py`)."""
+    """Probability that was read by the answers beside it, of a "1" that may begin a "10" or of answers that
+    the service did not list; or that could not be read at all (`scorers/second_looks.py`)."""
 
     alternatives: int | None = None
     """Alternatives per token, where the judge's service gives fewer than are asked for."""
