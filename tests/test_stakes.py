@@ -344,7 +344,7 @@ def test_conversations_without_a_score_are_counted_and_say_why(tmp_path):
     assert problems[0] == "nothing was said"
     assert problems[1] == "the monitor's rule assistant takes no token of it"
     assert "layer 2 has NaN or infinite activations" in problems[2]
-    assert problems[3] == "a message holds something else than text"
+    assert problems[3] == "a message of the user holds image, not only text"
     assert scores[3].metadata["turns_unscored"] == 1
 
 

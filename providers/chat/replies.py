@@ -160,9 +160,9 @@ class Replies:
                 return text[: min(places)]
             if places := [(text.index(s), -len(s), s) for s in template.special if s in text]:
                 at, _, token = min(places)
-                # a model whose generation config lists its ends stops at none but these
-                listed = len(template.ends) > 1 and not any(end in tail for end in template.ends)
-                return text[:at] + (str(template.tokenizer.eos_token or token) if listed else token)
+                # what ends a thought too ends a part of a turn: a model with ends of its own goes on there
+                part = len(template.ends) > 1 and token in self.thoughts.between
+                return text[:at] + (str(template.tokenizer.eos_token or token) if part else token)
         follows = self._next_token(row, tools)
         if follows.strip() in template.ends:
             return follows
