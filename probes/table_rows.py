@@ -10,11 +10,11 @@ from probes.conversations import Conversation
 from probes.labels import DataError, LabelOptions, LeftOut, is_missing, row_label
 from scenarios.files.conversation_cells import CellError, NoConversationError
 from scenarios.files.conversation_cells import messages_of as cell_messages
-from scenarios.files.strict_json import JsonError, parse_json
+from scenarios.files.strict_json import JsonError, parse_structure
 from scenarios.files.tables import no_column
 from scenarios.mistakes import UserMistake
 
-TEXT_COLUMNS = ("messages", "inputs")
+TEXT_COLUMNS = ("messages", "inputs", "conversations")
 ID_COLUMNS = ("id", "ids")
 
 
@@ -22,7 +22,9 @@ class TableOptions(LabelOptions):
     """Which columns of a table hold what."""
 
     text_column: str | None = Field(
-        None, title="data", description="column with the conversation; messages or inputs if not given"
+        None,
+        title="data",
+        description="column with the conversation; messages, inputs or conversations if not given",
     )
     id_column: str | None = Field(
         None, title="data", description="column with the id; id or ids if not given"
@@ -133,7 +135,7 @@ def _column(row: Mapping[str, Any], given: str | None, usual: tuple[str, ...], f
 
 def _tools(value: Any, where: str) -> list[dict[str, Any]] | None:
     try:
-        tools = parse_json(value) if isinstance(value, str) and value else value
+        tools = parse_structure(value) if isinstance(value, str) and value else value
     except JsonError as error:
         raise DataError(f"{where}: tools: {error}") from None
     if not tools:

@@ -188,6 +188,16 @@ def test_files_that_are_not_there_or_of_another_kind_are_told(tmp_path):
         read(tmp_path / "a.jsonl")
 
 
+def test_tools_and_conversations_as_a_data_frame_writes_them(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    tool = {"type": "function", "function": {"name": "book", "strict": True}}
+    shared = [{"from": "human", "value": "Où ?"}, {"from": "gpt", "value": "Là."}]
+    pandas.DataFrame({"id": [1], "conversations": [shared], "tools": [[tool]]}).to_csv(tmp_path / "a.csv")
+    (found,), _ = read(tmp_path / "a.csv")
+    assert [(m["role"], m["content"]) for m in found.messages] == [("user", "Où ?"), ("assistant", "Là.")]
+    assert (found.id, found.tools) == ("1", [tool])
+
+
 def test_ids_that_come_twice_can_be_numbered_and_stay_together(tmp_path):
     rows = [row(1), row(2), row(1) | {"inputs": "other"}, {"ids": "r1#2", "inputs": "named so"}]
     found, _ = read(table(tmp_path, *rows[:3]), repeated_ids="number")

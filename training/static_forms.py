@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
-from scenarios.files.strict_json import JsonError, parse_json
+from scenarios.files.strict_json import JsonError, parse_structure
 from training.policies import RunError
 from training.static_conversations import Message, Unusable, conversation, repeats_prompt
 
@@ -256,7 +256,7 @@ def _tools(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The tools of a row, which many data sets keep as JSON."""
     tools = row.get("tools")
     try:
-        found = parse_json(tools) if isinstance(tools, str) and tools.strip() else tools
+        found = parse_structure(tools) if isinstance(tools, str) and tools.strip() else tools
     except JsonError as error:
         raise Unusable("malformed", f"tools: {error}") from None
     if not found:

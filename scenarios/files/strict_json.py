@@ -91,6 +91,22 @@ def parse_literal(text: str) -> Any:
     return value
 
 
+def parse_structure(text: str) -> Any:
+    """The value of a text that is JSON, or the Python literal that a data frame makes of the same.
+
+    Raises:
+        JsonError: It is neither; says what is wrong with it as JSON.
+    """
+    try:
+        return parse_json(text)
+    except JsonError as error:
+        told = error
+    try:
+        return parse_literal(text)
+    except JsonError:
+        raise told from None
+
+
 class _Plain(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         named = isinstance(node.func, ast.Name) and node.func.id == "array" and len(node.args) == 1
