@@ -108,7 +108,7 @@ async def annotate(
     async def ask(name: str, reply: Reply, model: str | None) -> Judgement:
         unit = "conversation" if span == "conversation" else "reply"
         question = construct_question(rubrics[name], scenario, unit)
-        shown = show(reply, sees)
+        shown = show(reply, sees | rubrics[name].sees)
         judgement = await judge(role, name, question, shown.text, judging=judging, model=model)
         return judgement.model_copy(update={"neutralised": shown.neutralised})
 

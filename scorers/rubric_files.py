@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from scenarios.files.given_paths import where_meant
 from scenarios.files.located_yaml import Located, ScenarioError, read_front_matter, validated
-from scenarios.schema import Frozen, Scale, Words
+from scenarios.schema import Frozen, Hidden, Scale, Words
 from scenarios.templates import placeholders
 from scorers.scales import SCALES
 
@@ -38,6 +38,9 @@ class Rubric(Frozen):
 
     about: Literal["assistant", "user"] = "assistant"
     """Whose messages are judged."""
+
+    sees: frozenset[Hidden] = frozenset()
+    """What the judge is shown beside what the scenario lets its role see, e.g. `[thoughts]`."""
 
     text: str = Field("", min_length=1)
     """What the construct is; a template."""

@@ -21,8 +21,11 @@ NEARLY_THE_SAME = 0.8
 SAID_BACK = 0.6
 """From this share of its word pairs on, a message is the agent's own words."""
 
-SAID_BACK_WORDS = 6
-"""Words that a message must have for that."""
+SAID_BACK_WORDS = 10
+"""Words that a message must have for that: short answers are made of the question's words."""
+
+VERBATIM_WORDS = 6
+"""Words that one must have that is said back as it was."""
 
 
 def user_flaws(
@@ -87,9 +90,9 @@ def _is_the_agents(text: str, agent_said: str, names: Names) -> bool:
         or _overlap(text, agent_said) >= NEARLY_THE_SAME
     ):
         return True
-    pairs = runs(own, 2)
-    if len(re.findall(r"\w+", own)) < SAID_BACK_WORDS or not pairs:
-        return False
+    pairs, words = runs(own, 2), len(re.findall(r"[\w']+", own))
+    if words < SAID_BACK_WORDS:
+        return words >= VERBATIM_WORDS and bool(runs(own, words) & runs(agent_said, words))
     return len(pairs & runs(agent_said, 2)) / len(pairs) >= SAID_BACK
 
 

@@ -53,6 +53,7 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
                 cast=[*cast, "veto"] if choices.veto or choices.veto_scored else cast,
                 veto=_veto(choices),
                 seed=choices.seed,
+                user_tokens=choices.user_tokens,
             ),
         ],
         scorer=[

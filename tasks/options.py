@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     redraws: int
     veto_scored: Form | None
     monitor: str | None
+    user_tokens: int
 
 
 class OptionError(UserMistake):
@@ -92,6 +93,9 @@ class Choices(Frozen):
 
     monitor: str | None = None
     """Folder of a saved monitor that scores what goes on in the model under test; see `scorers/stakes.py`."""
+
+    user_tokens: int = Field(300, ge=1)
+    """Most tokens of a message of the user; thoughts that count against it get room when they need it."""
 
 
 def chosen(defaults: Options, given: Options) -> Choices:
