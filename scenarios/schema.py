@@ -24,7 +24,7 @@ Scale = Literal["yes-no", "0-1", "0-3", "1-5", "1-10"]
 Split = Literal["train", "heldout"]
 
 Hidden = Literal["tools", "notes", "thoughts"]
-"""Parts of a transcript beyond the spoken words: tool traffic, notes told to the user, the agent's thoughts."""
+"""Parts of a transcript beyond the spoken words: tool traffic, notes to the user, the agent's thoughts."""
 
 
 def _not_blank(text: str) -> str:
