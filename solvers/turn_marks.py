@@ -120,9 +120,9 @@ def _pattern(names: Names) -> re.Pattern[str]:
     decorated = rf"(?:the )?{label}(?: ?\([^()\n]{{1,20}}\)| (?:replies|responds|says|writes|answers))?"
     place = r"(?:^|(?<=[.!?…”\"')\]])[ \t]+|(?<=\])[ \t]*|(?<=[^\s(])[ \t]+(?=\[))"
     return re.compile(
-        rf"(?m){place}[ \t]*[>#*_~-]*[ \t]*[*_]*(?P<bracket>[\[(<{{])?{decorated}"
-        r"(?(bracket)[\])>}][*_]*:?|(?:[*_]*[:：][*_]*|(?P<dash>[*_]* [-–—])(?= )|(?<=[*_])(?!\w)[*_]+$))"
-        r"[ \t]*"
+        rf"(?m){place}[ \t]{{0,8}}[>#*_~-]{{0,6}}[ \t]{{0,4}}(?P<bracket>[\[(<{{])?{decorated}"
+        r"(?(bracket)[\])>}][*_]{0,3}:?"
+        r"|(?:[*_]{0,3}[:：][*_]{0,3}|(?P<dash>[*_]{0,3} [-–—])(?= )|[*_]{2,3}$))[ \t]{0,8}"
     )
 
 

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.user_checks import measure, openings, read_messages, rules_now
 from solvers.conversation_language import other_language
@@ -267,6 +269,18 @@ def test_an_unclosed_thought_and_one_amid_the_words_stay_unclear():
     assert spoken("<think>a").unclear
     assert spoken("Hi. <think>a</think> Bye.").unclear
     assert not spoken("<think>a</think>Hi.").unclear
+
+
+PIECES = "the user assistant would reply as should message Kim : ( ) [ ] * \" <think> </think> \n . can't -> here is"
+
+
+@given(st.lists(st.sampled_from(PIECES.split(" ")) | st.text(max_size=8), max_size=25).map(" ".join))
+@settings(max_examples=60, deadline=None)
+def test_any_text_can_be_checked(text):
+    found = flaws(text, KIM)
+    assert len(set(found)) == len(found)
+    assert (found == ["empty"]) is not bool(text.strip())
+    assert spoken(text).words in text
 
 
 class TestLabelledMessages:
