@@ -87,9 +87,10 @@ def test_a_capture_can_be_opened_as_a_data_set(model, tmp_path):
     assert (found.spec.tokens, found.spec.model, found.card.source) == ("assistant", str(model), str(data))
     tokenizer, whole = AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
     for number, row in enumerate(conversations(5)):
-        ids = tokenizer(tokenizer.apply_chat_template(row["messages"], tokenize=False))["input_ids"]
+        text = tokenizer.apply_chat_template(row["messages"], tokenize=False)
+        ids = tokenizer(text.removesuffix("<|im_end|>\n") + "<|im_end|>")["input_ids"]
         kept = found.activations.token_ids(number)
-        assert tokenizer.decode(kept) == f"well {number}"
+        assert tokenizer.decode(kept) == f"well {number}<|im_end|>"
         assert set(found.activations.message(number)) == {1}
         assert set(found.activations.role(number)) == {3}
         streams = alone(whole, Row(np.array(ids, dtype=np.int32), np.arange(len(ids))))
@@ -136,7 +137,7 @@ def test_long_conversations_are_cut_and_counted_and_empty_choices_left_out(model
     found = open_dataset(tmp_path / "store", "a")
     assert found.card.excluded == {"no token is kept": 1}
     tokenizer = AutoTokenizer.from_pretrained(model)
-    assert tokenizer.decode(found.activations.token_ids(0)) == "well 0"
+    assert tokenizer.decode(found.activations.token_ids(0)) == "well 0<|im_end|>"
     # without a bound of its own a row is cut to what the model takes
     capture(asked(model, tmp_path / "a.jsonl", tmp_path / "store", name="whole"))
     assert open_dataset(tmp_path / "store", "whole").spec.max_tokens == 256

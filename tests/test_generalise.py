@@ -59,8 +59,8 @@ def test_rows_hold_means_and_changes_from_the_base():
     base, one = found[BASE, "gameable"], found["1", "gameable"]
     assert (base["rating"], base["rating_change"], base["rating_change_low"]) == (3.0, None, None)
     assert (one["rating"], one["rating_change"]) == (7.0, 4.0)
-    # by initial state 3 and 5: standard error 1; variances of the means 4 and 1, so 5^2 / (4^2 + 1^2) degrees
-    half = float(stdtrit(25 / 17, 0.975))
+    # by initial state 3 and 5: standard error 1, of two states one degree of freedom
+    half = float(stdtrit(1, 0.975))
     assert math.isclose(one["rating_change_low"], 4 - half)
     assert math.isclose(one["rating_change_high"], 4 + half)
     assert (one["rating_n"], one["rating_unscored"], one["log"]) == (2, 3, "b.eval")

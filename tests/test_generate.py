@@ -267,7 +267,7 @@ class TestSettings:
         ("arguments", "message"),
         [
             (["--famly", "x"], "unknown option --famly; did you mean '--family'"),
-            (["--n", "0"], "n: .*greater than or equal to 1"),
+            (["--n", "0"], "--n 0: .*greater than or equal to 1"),
             (["--min-words", "9", "--max-words", "3"], "max_words: 3 is below min_words 9"),
             (["--keep-own", "true"], "keep_own: .*give a model"),
         ],

@@ -9,8 +9,11 @@ from huggingface_hub import ModelCard
 
 from scenarios.files.whole import write_json, write_jsonl, write_text
 from training import publish
+from training.integrity import write_down
+from training.job import Trained
 from training.policies import RunError
 from training.publish import check_access, main, portable, push, stage
+from training.run_folder import Iteration
 from training.selection import choose
 from training.settings import Choosing, Settings
 from training.trajectories import Trajectory
@@ -57,6 +60,8 @@ def a_run(folder: Path, **settings: Any) -> Path:
         write_json(checkpoint / "adapter_config.json", {"r": 16, "base_model_name_or_path": str(base)})
         write_text(checkpoint / "tokenizer.json", '{"merges": ["/a/b /c/d"]}')
         write_text(checkpoint / "chat_template.jinja", "{{ messages }}")
+        trained = Trained(train_loss=1.0, steps=1, examples=1, seconds=1.0, kind="adapter")
+        write_json(checkpoint / "training.json", trained.model_dump(mode="json"))
         for own in ("optimizer.safetensors", "trainer_state.json", "scheduler.pt", "training_args.bin"):
             write_text(checkpoint / own, "the trainer's own")
         write_text(at / "scratch" / "checkpoint-10" / "optimizer.pt", "the trainer's own")
@@ -66,6 +71,7 @@ def a_run(folder: Path, **settings: Any) -> Path:
         write_json(at / "plan.json", {"n_selected": 1})
         trajectories = [a_trajectory(topic, epoch) for topic in ("smoking", "debts") for epoch in (1, 2)]
         choose(trajectories, Choosing(count=1), algorithm="ei", seed=0).write_table(at / "selection.jsonl")
+        write_down(Iteration(number, at))
     write_text(run / "iteration_02" / "heldout" / "held.eval", "log")
     return run
 
@@ -74,7 +80,13 @@ def files_in(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-CHECKPOINT = {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"}
+CHECKPOINT = {
+    "adapter_model.safetensors",
+    "adapter_config.json",
+    "tokenizer.json",
+    "chat_template.jinja",
+    "training.json",
+}
 DATA = {"examples.jsonl", "selection.jsonl", "plan.json"}
 
 
@@ -134,7 +146,7 @@ def test_nothing_of_this_machine_and_no_secret_goes_along(tmp_path):
     assert (out / "tokenizer.json").read_text() == '{"merges": ["/a/b /c/d"]}'
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert config["model"] == "local/tiny-base"
-    assert config["model_args"] == {"api_key": "***", "device": "cpu"}
+    assert config["model_args"] == {}
 
 
 @pytest.mark.parametrize(
@@ -250,7 +262,7 @@ def test_what_cannot_be_published(tmp_path, monkeypatch):
     run = a_run(tmp_path)
     (run / "iteration_01/checkpoint/adapter_model.safetensors").unlink()
     (run / "iteration_01/checkpoint/optimizer.safetensors").unlink()
-    with pytest.raises(RunError, match=r"iteration_01/checkpoint holds no weights"):
+    with pytest.raises(RunError, match=r"iteration_01/checkpoint/adapter_model.safetensors"):
         stage(run, tmp_path / "out")
     for number in range(2):
         (run / f"iteration_{number:02d}/checkpoint").rename(tmp_path / f"gone{number}")
