@@ -17,6 +17,9 @@ from analysis.effective_number import LEVEL, NO_ENDS, Ends, number_of_yes_no, nu
 UNIT = (0.0, 1.0)
 """Ends of a scale of shares."""
 
+DEGREE_WEIGHT, SPREAD_WEIGHT = 0.25, 0.1
+"""Of an observation at either end of the scale, see `number_on_a_scale`: in its middle, and of ratings."""
+
 ROUNDING = 1e-9
 """That far a value may lie beyond an end of its scale."""
 
@@ -56,7 +59,11 @@ def share_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> Int
 
 
 def scale_interval(
-    values: Sequence[float], clusters: Sequence[Hashable], ends: tuple[float, float]
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    ends: tuple[float, float],
+    *,
+    spread: bool = False,
 ) -> Interval:
     """Mean of values on a scale: Wilson's interval on the number of observations that they are worth.
 
@@ -68,11 +75,12 @@ def scale_interval(
         values: On the scale.
         clusters: Of each value.
         ends: Lowest and highest value of the scale.
+        spread: The values are known to spread, as ratings do: those at an end are not most of them.
 
     Raises:
         ValueError: No values, or one that is not on the scale.
     """
-    return _on_scale(_rescaled(values, clusters, ends), ends)
+    return _on_scale(_rescaled(values, clusters, ends), ends, spread=spread)
 
 
 def mean_difference(
@@ -112,6 +120,8 @@ def scale_difference(
     second: Sequence[float],
     second_clusters: Sequence[Hashable],
     ends: tuple[float, float],
+    *,
+    spread: bool = False,
 ) -> Interval:
     """Difference of two means on one scale, from their own intervals.
 
@@ -122,7 +132,7 @@ def scale_difference(
     Newcombe 1998 (Statistics in Medicine 17, method 10). The lowered correlation is ours.
     """
     one, two = _rescaled(first, first_clusters, ends), _rescaled(second, second_clusters, ends)
-    first_mean, second_mean = _on_scale(one, ends), _on_scale(two, ends)
+    first_mean, second_mean = (_on_scale(side, ends, spread=spread) for side in (one, two))
     difference = first_mean.mean - second_mean.mean
     n, count = one.found.n + two.found.n, len({*one.found.weights, *two.found.weights})
     if math.isnan(first_mean.low) or math.isnan(second_mean.low):
@@ -205,7 +215,7 @@ def _rescaled(values: Sequence[float], clusters: Sequence[Hashable], ends: tuple
     return _Rescaled(found, math.fsum(values) / len(values), is_yes_no)
 
 
-def _on_scale(rescaled: _Rescaled, ends: tuple[float, float]) -> Interval:
+def _on_scale(rescaled: _Rescaled, ends: tuple[float, float], *, spread: bool) -> Interval:
     found, mean, is_yes_no = rescaled
     low, high = ends
     if found.clusters < 2:
@@ -214,7 +224,7 @@ def _on_scale(rescaled: _Rescaled, ends: tuple[float, float]) -> Interval:
     if is_yes_no:
         number = number_of_yes_no(share, found.variance, found.clusters)
     else:
-        weight = max(0.25, abs(share - 0.5))
+        weight = SPREAD_WEIGHT if spread else max(DEGREE_WEIGHT, abs(share - 0.5))
         number = number_on_a_scale(share, found.variance, found.effective_clusters, found.df, weight=weight)
     below, above = wilson(share, number)
     width = high - low

@@ -14,6 +14,10 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 SHARES: frozenset[str] = frozenset({"0-1", "yes-no"})
 """Scales whose values are probabilities."""
 
+DEGREES: frozenset[str] = SHARES | {"0-3", "1-5"}
+"""Scales of how far something is so, which may be nowhere so: nearly all values may lie at one end. Ratings
+from 1 to 10 spread."""
+
 
 def ends_of(scale: Scale) -> tuple[float, float]:
     """Lowest and highest value."""

@@ -13,7 +13,7 @@ from analysis.intervals import (
     scale_difference,
     scale_interval,
 )
-from analysis.scales import ends_of
+from analysis.scales import DEGREES, ends_of
 from scenarios.schema import Scale
 
 
@@ -28,18 +28,19 @@ class Values(NamedTuple):
     """None if it is unknown or not the same for all."""
 
     def interval(self) -> Interval:
-        """Mean with the interval that the values call for: on their scale, or without ends off any scale."""
+        """Mean with the interval that the values call for: on their scale, or without ends off it."""
         ends = self._ends()
         if ends is None:
             return mean_interval(self.values, self.clusters)
-        return scale_interval(self.values, self.clusters, ends)
+        return scale_interval(self.values, self.clusters, ends, spread=self.scale not in DEGREES)
 
     def minus(self, other: "Values") -> Interval:
         """Difference of the means with its interval; initial states that both have make it paired."""
         ends = self._ends()
         if ends is None or ends != other._ends():
             return mean_difference(self.values, self.clusters, other.values, other.clusters)
-        return scale_difference(self.values, self.clusters, other.values, other.clusters, ends)
+        sides = (self.values, self.clusters, other.values, other.clusters)
+        return scale_difference(*sides, ends, spread=self.scale not in DEGREES)
 
     def _ends(self) -> tuple[float, float] | None:
         """Of the scale; None without one, or if a value lies beyond it, as a rating with a penalty can."""

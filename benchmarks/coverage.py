@@ -93,6 +93,11 @@ def ratings(z: np.ndarray, share: float) -> np.ndarray:
     return np.clip(np.round(1 + 9 * share + 1.5 * z), 1, 10)
 
 
+def five_point(z: np.ndarray, share: float) -> np.ndarray:
+    """Whole numbers from 1 to 5: 1 unless something is there, and then anything above."""
+    return 1 + np.ceil(4 * np.clip((ndtr(z) - 1 + share) / share, 0, 1))
+
+
 Made = Callable[[np.ndarray, float], np.ndarray]
 
 GRID = ndtri((np.arange(20_000) + 0.5) / 20_000)
@@ -102,6 +107,7 @@ KINDS: dict[str, tuple[Made, Scale]] = {
     "yes/no": (yes_no, "yes-no"),
     "degrees near the ends": (degrees(0.3), "0-1"),
     "degrees in between": (degrees(6.0), "0-1"),
+    "degrees 1-5": (five_point, "1-5"),
     "rating 1-10": (ratings, "1-10"),
 }
 

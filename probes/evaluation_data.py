@@ -1,7 +1,7 @@
 """Captured data sets, whole or in part, with what monitors are evaluated on and by."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from probes.activations import Ragged
 from probes.capture_spec import CaptureSpec
 from probes.entry import Entry
 from probes.files import StoreError
-from probes.grouping import Tie, apart, joined, ties_of
+from probes.grouping import KNOWN, Tie, apart, joined, known_by, ties_of
 from probes.mapped import Activations
 from probes.store import Store
 from probes.stored_sets import DatasetRow, label_array, read_dataset
@@ -94,7 +94,22 @@ class EvaluationSet(NamedTuple):
         Raises:
             StoreError: Nothing is left.
         """
-        reasons = apart(self.ties, others)
+        return self._left(apart(self.ties, others))
+
+    def unknown_to(self, digests: Collection[str]) -> "EvaluationSet":
+        """Without rows that monitors were fitted or validated on, or rows of their groups; counts them.
+
+        Args:
+            digests: Of the groups and conversations of their cards, see `grouping.digests_of`.
+
+        Raises:
+            StoreError: Nothing is left.
+        """
+        if not digests:
+            return self
+        return self._left([KNOWN if known else None for known in known_by(self.ties, digests)])
+
+    def _left(self, reasons: Sequence[str | None]) -> "EvaluationSet":
         kept = [row for row, reason in zip(self.rows, reasons, strict=True) if reason is None]
         if len(kept) == len(self.rows):
             return self

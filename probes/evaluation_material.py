@@ -59,6 +59,9 @@ def read_material(settings: Settings) -> Material:
     train = _training(settings.train)
     if train is not None:
         sets = [data.without(train.ties) for data in sets]
+    sources = [s for named in monitors for s in (named.monitor.card.training, named.monitor.card.validation)]
+    known = {digest for source in sources if source is not None for digest in source.known.split()}
+    sets = [data.unknown_to(known) for data in sets]
     check_monitors(monitors, sets)
     notes = _doubts(monitors, sets, settings.train)
     if train is not None:
@@ -118,6 +121,7 @@ def _doubts(monitors: Sequence[Named], sets: Sequence[EvaluationSet], train: Seq
             for one in monitors
             for sources in (one.monitor.card.training, one.monitor.card.validation)
             if sources is not None
+            and not sources.known
             and str(data.path.resolve()) in {str(Path(n).resolve()) for n in sources.names}
         ]
         if seen and str(data.path.resolve()) not in named:

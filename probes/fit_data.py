@@ -13,7 +13,7 @@ from probes.activations import Ragged
 from probes.capture_spec import CaptureSpec
 from probes.entry import Entry
 from probes.files import StoreError
-from probes.grouping import Tie, apart, joined, ties_of
+from probes.grouping import Tie, apart, digests_of, joined, ties_of
 from probes.heads.pooled import Pooled, Pooling
 from probes.matching import matched
 from probes.monitor import Sources
@@ -111,6 +111,7 @@ class LabelledRows(NamedTuple):
             positive=int((self.labels > 0.5).sum()),
             groups=len(set(self.groups)),
             excluded=self.excluded,
+            known=" ".join(sorted(digests_of(self.ties))),
         )
 
 

@@ -5,7 +5,8 @@ are groups of their own. Rows whose conversations are equal token for token are 
 hangs together by both.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+import hashlib
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from scipy.sparse import coo_array
@@ -18,6 +19,7 @@ OF_LOGS = frozenset({"task", "model", "epoch"})
 
 SHARED_GROUP = "in a group that is also trained on"
 SHARED_WORDS = "also trained on"
+KNOWN = "in what a monitor was fitted or validated on"
 
 
 class Tie(NamedTuple):
@@ -77,6 +79,27 @@ def apart(ties: Sequence[Tie], others: Iterable[Tie]) -> list[str | None]:
         SHARED_WORDS if tie.key in keys else SHARED_GROUP if number in taken else None
         for tie, number in zip(ties, part[len(there) :], strict=True)
     ]
+
+
+def digests_of(ties: Iterable[Tie]) -> set[str]:
+    """Ten hex digits for each group and each conversation: what a monitor's card keeps of its rows."""
+    return {_digest(part) for tie in ties for part in _named(tie)}
+
+
+def known_by(ties: Sequence[Tie], digests: Collection[str]) -> list[bool]:
+    """Of each row whether it, its group, or what hangs together with it is among the digests."""
+    direct = [any(_digest(part) in digests for part in _named(tie)) for tie in ties]
+    part = _parts(ties) if ties else []
+    taken = {number for number, known in zip(part, direct, strict=True) if known}
+    return [number in taken for number in part]
+
+
+def _named(tie: Tie) -> tuple[str, str]:
+    return f"group {tie.group}", f"conversation {tie.key}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _parts(ties: Sequence[Tie]) -> list[int]:

@@ -79,6 +79,10 @@ class Sources(Frozen):
     excluded: dict[str, int] = {}
     """Reason -> rows that were left out."""
 
+    known: str = ""
+    """Digests of its groups and conversations (`grouping.digests_of`), between spaces: evaluations leave them
+    out. Empty in cards of earlier monitors."""
+
 
 class MonitorCard(Frozen):
     """What `monitor.json` holds."""

@@ -30,7 +30,7 @@ from analysis.agreement import (
     spearman,
 )
 from analysis.intervals import Interval, mean_interval, scale_interval, share_interval
-from analysis.scales import SHARES, ends_of
+from analysis.scales import DEGREES, SHARES, ends_of
 from analysis.values import Values
 from scenarios.files.whole import write_text
 from scenarios.schema import Scale
@@ -235,9 +235,9 @@ def _bias(first: Floats, second: Floats, states: Sequence[Hashable], scale: Scal
         return mean_interval(differences, states)
     low, high = ends_of(scale)
     width = high - low
-    if any(abs(d) > width for d in differences):
+    if max(map(abs, differences)) > width:
         return mean_interval(differences, states)
-    return scale_interval(differences, states, (-width, width))
+    return scale_interval(differences, states, (-width, width), spread=scale not in DEGREES)
 
 
 def _classes(values: Floats, scale: Scale | None) -> Floats:

@@ -515,3 +515,27 @@ def test_folds_share_rows_and_the_interval_over_them_allows_for_it():
     # sd .1; 1/3 + 1/2 in the place of 1/3; t(2) = 4.302653
     assert found.high == 1
     assert over_folds([0.78, 0.8, 0.82]).high == pytest.approx(0.8 + 4.302653 * 0.02 * (5 / 6) ** 0.5)
+
+
+def test_what_a_monitor_was_fitted_and_validated_on_is_never_evaluated(tmp_path, capsys):
+    from probes.evaluate import main as evaluate
+
+    root = tmp_path / "store"
+    first, second = captured(root, "first", 80), captured(root, "second", 60, seed=1)
+    for data in (first, second):  # states 0 to 39, and 0 to 29 of which the last ten are others
+        rewritten(data, lambda i, row, of=data: row | {"group": f"state-{i // 2 + 20 * (of is second)}"})
+    assert run(tmp_path, "--data", first, "--layers", 4, "--heads", "mean", "--folds", 0, quick=False) == 0
+    options = [
+        "--monitors",
+        str(tmp_path / "monitors"),
+        "--figures",
+        "false",
+        "--out",
+        str(tmp_path / "results"),
+    ]
+    assert evaluate([*options, "--data", str(second)]) == 0
+    details = json.loads((tmp_path / "results" / "evaluation.json").read_text())
+    assert details["datasets"][0]["excluded"] == {"in what a monitor was fitted or validated on": 40}
+    assert details["datasets"][0]["rows"] == 20
+    assert evaluate([*options, "--data", str(first)]) == 1
+    assert "80 in what a monitor was fitted or validated on" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.grouping import SHARED_GROUP, SHARED_WORDS, Tie, apart, joined, ties_of
+from probes.grouping import SHARED_GROUP, SHARED_WORDS, Tie, apart, digests_of, joined, known_by, ties_of
 from probes.stored_sets import DatasetRow
 
 OF_A_LOG = {"task": "t", "model": "m", "epoch": "1"}
@@ -58,3 +58,5 @@ def test_nothing_is_left_on_both_sides(ties, others):
     assert not {t.group for t in kept} & {t.group for t in others}
     assert not {t.key for t in kept} & {t.key for t in others}
     assert len(joined(ties)) == len(ties)
+    # a card tells the same rows apart
+    assert known_by(ties, digests_of(others)) == [reason is not None for reason in apart(ties, others)]

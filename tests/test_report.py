@@ -176,8 +176,9 @@ def test_the_headline_is_the_metrics_and_the_change_that_of_the_logs(run):
 def test_a_change_is_paired_by_initial_state(log):
     first, last = (groups_in(log(r, 0.5), rating="preference", harm="influence") for r in (4, 9))
     found = change(last["rating", "gameable"], first["rating", "gameable"])
-    assert (found.mean, found.low, found.high) == (5.0, 5.0, 5.0)
-    assert found.clusters == 2
+    assert found.mean == 5.0
+    assert found.clusters == 2  # those of both logs are the same; two say little of others
+    assert found.low < 5 < found.high
     harm = change(last["harm", "other"], first["harm", "other"])
     assert harm.mean == 0
     assert harm.low < 0 < harm.high

@@ -66,12 +66,12 @@ def test_ratings_that_are_all_at_the_end_of_their_scale_are_not_certain():
     assert found.low == pytest.approx(10 - 9 * 0.1936, abs=1e-3)
 
 
-def test_ratings_in_the_middle_have_nearly_the_t_interval():
+def test_ratings_have_nearly_the_t_interval_and_stay_on_their_scale():
     values = np.random.default_rng(0).normal(5.5, 1.5, size=48)
     found = Values(values.tolist(), list(range(48)), "1-10").interval()
     half = 2.0117 * values.std(ddof=1) / 48**0.5
-    assert found.high - found.mean == pytest.approx(half, rel=0.06)
-    assert found.mean - found.low == pytest.approx(half, rel=0.06)
+    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half), abs=0.02)
+    assert Values([10.0, 10.0, 9.0], list("abc"), "1-10").interval().high <= 10
 
 
 def test_a_rating_with_a_penalty_has_an_interval_too():
