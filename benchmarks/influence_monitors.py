@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from transformers.utils.logging import disable_progress_bar
 
+from analysis.ranking import Ranked, auroc
 from miniature.checkpoint import base_checkpoint
 from miniature.corpus import SHARES
 from probes import early_warning
@@ -33,7 +34,6 @@ from probes.capture_settings import Settings as CaptureSettings
 from probes.controls import fit_lexical
 from probes.evaluation_data import EvaluationSet, read_set
 from probes.fit_data import read_labelled
-from analysis.ranking import Ranked, auroc
 from probes.token_texts import conversation_texts, read_tokenizer
 from training.rollouts import Rollout, roll_out
 

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from transformers.utils.logging import disable_progress_bar
 
+from analysis.ranking import auroc
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
 from probes.comparisons import MEAN
@@ -37,7 +38,6 @@ from probes.evaluate import evaluate
 from probes.evaluate_settings import Settings as EvaluateSettings
 from probes.fit import fit
 from probes.fit_settings import Settings as FitSettings
-from analysis.ranking import auroc
 from probes.results import SHUFFLED, Row
 from probes.results_page import interval, table
 from probes.table_rows import TableOptions

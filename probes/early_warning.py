@@ -63,6 +63,12 @@ class Settings(Frozen):
     validation_share: float = Field(
         0.4, gt=0, le=0.5, title="monitor", description="share of the rollouts that sets the threshold"
     )
+    folds: int = Field(
+        5,
+        ge=0,
+        title="monitor",
+        description="cross-validation by initial state that chooses the layers; 0: none",
+    )
     fpr: float = Field(0.01, gt=0, lt=1, title="monitor", description="false-positive rate of the alarm")
     seed: int = Field(0, ge=0, title="monitor", description="of every draw")
     level: float = Field(
@@ -194,6 +200,7 @@ def _fit_settings(settings: Settings, data: str) -> FitSettings:
             "layers": settings.layers,
             "heads": settings.heads,
             "seeds": 1,
+            "folds": settings.folds,
             "seed": settings.seed,
             "detects": f"{settings.score} of {settings.harmful_from:g} or more",
             "fpr": settings.fpr,

@@ -161,7 +161,7 @@ def _conversation(
 
 
 def day_of(sample: EvalSample) -> str | None:
-    """The day (ISO) that the agent's template was told: what its provider says, else when the sample began."""
+    """The day (ISO) that the agent's template was told: by its provider, else when the sample began."""
     told = (sample.output.metadata or {}).get("clock")
     if isinstance(told, str):
         return told

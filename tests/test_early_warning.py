@@ -102,7 +102,7 @@ def test_a_run_of_the_miniature_is_watched(tmp_path, capsys):
         "1",
     ]
     assert train(["--run", str(run), *options, "--kl-replies", "0"]) == 0
-    watch = ["--run", str(run), "--layers", "1,2", "--heads", "mean"]
+    watch = ["--run", str(run), "--layers", "1,2", "--heads", "mean", "--folds", "3"]
     done = subprocess.run(
         [sys.executable, "probes/early_warning.py", *watch], cwd=ROOT, capture_output=True, text=True
     )

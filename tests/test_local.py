@@ -193,7 +193,9 @@ def test_adapters_answer_as_if_each_were_loaded_alone(base, adapters):
 
 def test_a_last_message_of_the_assistant_is_continued(base):
     api = get_model(f"local/{base}").api
-    started = api.speech.prompt([ChatMessageUser(content="hello"), ChatMessageAssistant(content="you")]).tokens  # pyright: ignore
+    started = api.speech.prompt(
+        [ChatMessageUser(content="hello"), ChatMessageAssistant(content="you")]
+    ).tokens  # pyright: ignore
     assert api.engine.tokenizer.decode(started).endswith("assistant\nyou")  # pyright: ignore
 
 
