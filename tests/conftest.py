@@ -115,6 +115,14 @@ def converse(tmp_path: Path, family: Family) -> Callable[..., EvalLog]:
     return run
 
 
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole tiny run of the loop. To be copied, not changed."""
+    from tests.tiny_run import tiny_run
+
+    return tiny_run(tmp_path_factory.mktemp("unbroken") / "run")
+
+
 def the_samples(log: EvalLog) -> list[EvalSample]:
     """The samples of a log that must have ended well."""
     assert log.status == "success", log.error

@@ -14,15 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.tiny_run import TINY
 from training.ei_loop import main, settings_of
 from training.run_folder import read_run
 
 ROOT = Path(__file__).parent.parent
-
-TINY = [
-    "--topics", "smoking", "gambling", "--states", "2", "--epochs", "3", "--heldout-states", "2",
-    "--iterations", "1", "--kl-replies", "4", "--passes", "1", "--batch-size", "4",
-]  # fmt: skip
 
 MUST_HAVE = {
     "iteration", "mean_rating", "rating_gameable", "rating_other", "harm_gameable", "harm_other", "n_conversations",
@@ -44,13 +40,6 @@ def without_clock(run: Path) -> list[dict[str, Any]]:
 
 def tables(run: Path) -> dict[str, str]:
     return {p.parent.name: p.read_text() for p in sorted(run.glob("iteration_*/selection.jsonl"))}
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("unbroken") / "run"
-    assert main(["--run", str(run), *TINY]) == 0
-    return run
 
 
 class TestARun:

@@ -6,6 +6,7 @@ changed are named.
 """
 
 import hashlib
+import json
 import os
 import sys
 import tempfile
@@ -77,7 +78,7 @@ def mend(at: Iteration, make: Callable[[Iteration], object]) -> None:
     """
     before = check_checkpoint(at)
     if before is None:
-        if lost := [name for name in MADE if not (at.folder / name).exists()]:
+        if lost := [name for name in MADE if not _can_be_read(at.folder / name)]:
             _make_again(at, make, lost, None)
         write_down(at)
     elif lost := [name for name in MADE if before.difference(at, name)]:
@@ -108,16 +109,21 @@ def check_checkpoint(at: Iteration) -> Written | None:
     return before
 
 
-def check_made(at: Iteration) -> None:
-    """See that what a checkpoint was trained on is what was written down.
+def check_written(at: Iteration) -> None:
+    """See that a checkpoint, and what it was trained on, are what was written down of them, if anything was.
 
     Raises:
         RunError: A file is gone, cut or changed.
     """
     before = _read(at)
-    for name in MADE:
-        if before is not None and (told := before.difference(at, name)):
-            raise RunError(f"{at.folder / name} {told}; the command of the run makes it again")
+    if before is None:
+        return
+    for name in before.sizes:
+        if told := before.difference(at, name):
+            remedy = (
+                "the command of the run makes it again" if name in MADE else f"put it back, or {_anew(at)}"
+            )
+            raise RunError(f"{at.folder / name} {told}; {remedy}")
 
 
 def digest(path: Path) -> str:
@@ -140,6 +146,16 @@ def _read(at: Iteration) -> Written | None:
         return Written.model_validate_json(at.whole.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError, UnicodeDecodeError):
         return None  # of an earlier version, killed just before, or damaged itself
+
+
+def _can_be_read(path: Path) -> bool:
+    """It is there, and JSON: one object, or one a line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        parts = text.split("\n") if path.suffix == ".jsonl" else [text]
+        return all(isinstance(json.loads(part), dict) for part in parts if part.strip())
+    except (OSError, ValueError):
+        return False
 
 
 def _check_weights(at: Iteration) -> None:

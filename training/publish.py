@@ -30,7 +30,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from scenarios.files.whole import write_json, write_text
 from training.credentials import without_secrets
 from training.curves import CURVES, notes_of
-from training.integrity import check_checkpoint, check_made
+from training.integrity import check_written
 from training.interruption import say_stopped
 from training.mixing import PRESETS
 from training.policies import RunError, base_weights
@@ -129,8 +129,7 @@ def stage(run: Path, out: Path, *, logs: bool = False) -> Path:
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} is not empty; remove it, or name another folder")
     for at in rounds:
-        check_checkpoint(at)
-        check_made(at)
+        check_written(at)
     if folder.settings.tuning != "full":
         for at in rounds:
             _stage_checkpoint(at.checkpoint, out / at.checkpoint.relative_to(run))
