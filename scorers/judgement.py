@@ -156,6 +156,10 @@ async def _judge_by_logprobs(
     return judgement
 
 
+PROSE_TOKENS = 256
+"""Room for a judge that begins to write instead of answering and is asked once more."""
+
+
 def _with_logprobs(max_tokens: int) -> GenerateConfig:
     return GenerateConfig(
         max_tokens=max_tokens, temperature=1.0, top_p=1.0, logprobs=True, top_logprobs=ALTERNATIVES
@@ -177,6 +181,8 @@ async def _whole_answer(
         if not _is_cut_short(output, support, model):
             return output, ANSWER_TOKENS
         habits.thinks = not output.completion.strip()
+        if not habits.thinks:
+            large = min(large, PROSE_TOKENS)
     return await ask(model, prompt, _with_logprobs(large)), large
 
 
@@ -184,10 +190,11 @@ def _is_cut_short(output: ModelOutput, support: Mapping[str, float], model: Mode
     """Whether there would have been an answer, had there been room for it."""
     if not _was_cut(output, ANSWER_TOKENS):
         return False
+    if ModelName(model).api == "local":
+        return False  # its thoughts have room of their own, which this limit does not touch
     text = output.completion
     if not text.strip():
-        # local/ gives thoughts room of their own, which this limit does not touch
-        return ModelName(model).api != "local"
+        return True
     if found := find_answer(text, support):
         return found.end >= len(text.rstrip())  # its last digit may not be the last
     # what begins as prose may still have had an answer as its likeliest first word

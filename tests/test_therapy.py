@@ -263,7 +263,7 @@ def test_a_local_model_plays_every_other_role_with_one_copy_of_its_weights(tmp_p
     path = tiny_model(tmp_path / "model", context=4096)
     before = set(engine._engines)
     (found,) = eval(
-        therapy(states=2, topics="smoking", turns=2),
+        therapy(states=2, topics="smoking", turns=2, user_tokens=20),
         model=told("Thank you for telling me."),
         model_roles={"user": f"local/{path}", "judge": f"local/{path}"},  # pyright: ignore
         log_dir=str(tmp_path / "logs"),
@@ -274,5 +274,5 @@ def test_a_local_model_plays_every_other_role_with_one_copy_of_its_weights(tmp_p
     for sample in samples:  # random weights put next to nothing on 1 to 10: no number, and never 0
         score = sample.scores["preference"]
         assert math.isnan(score.value)
-        assert score.reason == "invalid_response_format"
+        assert score.reason in ("invalid_response_format", "cut")
         assert score.metadata["turns"][0]["mode"] == "logprobs"
