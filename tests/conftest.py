@@ -3,6 +3,7 @@ import os
 # before torch is loaded: more threads are slower for tiny models on a busy machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("INSPECT_EVAL_MODEL", None)
 
 from collections.abc import Callable, Sequence
