@@ -51,7 +51,7 @@ class Values(NamedTuple):
         return (low, high) if inside else None
 
 
-def cluster_of(facts: Mapping[str, Any] | None, sample: int | str | None) -> Hashable:
+def cluster_of(facts: Mapping[str, Any] | None, sample: int | str | None) -> tuple[Hashable, Hashable]:
     """What conversations are taken as dependent by: family and initial state, or the sample without one.
 
     Ids of initial states are unique within a family only.

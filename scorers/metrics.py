@@ -18,7 +18,7 @@ from scenarios.schema import Scale
 
 def values_of(scores: Sequence[SampleScore]) -> Values:
     """The values of some samples' scores, with what intervals need to know."""
-    clusters = [cluster_of(s.sample_metadata, s.sample_id) for s in scores]
+    clusters: list[Hashable] = [cluster_of(s.sample_metadata, s.sample_id) for s in scores]
     values = [s.score.as_float() for s in scores]
     return Values(values, clusters, _scale(scores, values))
 

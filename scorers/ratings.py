@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.progress import track
 
+from analysis.values import cluster_of
 from scenarios.schema import Scale
 from scorers.scales import SCALES
 
@@ -143,7 +144,7 @@ def _read_log(path: str, header: EvalLog, label: str, *, several: bool) -> tuple
     options = _options(header)
     for sample in read_samples(path, _UNREAD if several else _UNREAD | {"messages"}):
         unit = (str(sample.id), sample.epoch)
-        talks.states[unit] = str(sample.metadata.get("initial_state", sample.id))
+        talks.states[unit] = "/".join(map(str, cluster_of(sample.metadata, sample.id)))
         if several:
             talks.digests[unit] = conversation_digest(sample)
         for name, score in (sample.scores or {}).items():

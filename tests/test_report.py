@@ -338,3 +338,15 @@ def test_the_mean_over_seeds_has_their_interval_and_that_of_other_runs_has_none(
     assert (found.low[0], found.high[0]) == (5, 5)
     assert all(math.isnan(v) for v in mean_over_runs(lines, seeds_alone=False).low)
     assert math.isnan(mean_over_runs(lines[:1], seeds_alone=True).low[0])
+
+
+def test_only_runs_that_differ_in_their_seed_are_taken_for_seeds(run, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(curves, "draw_runs", lambda *_, seeds_alone, **__: told.append(seeds_alone))
+    for settled in ({"seed": 7}, {"seed": 7, "control": "random"}):
+        other = tmp_path / f"other{len(told)}"
+        shutil.copytree(run, other)
+        settings = yaml.safe_load((other / "config.yaml").read_text())
+        (other / "config.yaml").write_text(yaml.safe_dump({**settings, **settled, "run": str(other)}))
+        assert curves.main([str(run), str(other)]) == 0
+    assert told == [True, False]
