@@ -271,3 +271,28 @@ def test_two_generalise_in_one_folder_are_refused(
         (run / "generalise" / "something").touch()
         assert main([str(run), "--benchmarks", "--families", "therapy", "--states", "2"]) == 1
     assert "another process" in capfd.readouterr().err
+
+
+# -- the miniature's own training ---------------------------------------------------------------------
+
+
+def test_the_miniatures_training_ends_with_who_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from miniature import checkpoint
+
+    monkeypatch.setenv(checkpoint.CACHE_VARIABLE, str(tmp_path))
+    code = "from miniature.checkpoint import base_checkpoint; base_checkpoint()"
+    process = started([sys.executable, "-c", code])
+    assert wait_until(lambda: psutil.Process(process.pid).children() or process.poll() is not None, 60)
+    children = psutil.Process(process.pid).children()
+    assert wait_until(lambda: list(tmp_path.glob("miniature/unfinished-*")), 20)
+    time.sleep(1)
+    process.kill()
+    assert wait_until(lambda: all(is_gone(child.pid) for child in children), 20)
+
+    def trained(folder: Path) -> dict[str, float]:
+        (folder / "config.json").write_text("{}")
+        return {}
+
+    monkeypatch.setattr(checkpoint, "_train", trained)
+    folder = checkpoint.base_checkpoint()
+    assert sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) == [folder.name]

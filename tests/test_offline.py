@@ -121,31 +121,27 @@ def test_the_demo_calls_nobody(offline: Offline, tmp_path: Path):
 
 def test_the_loop_calls_nobody(offline: Offline, tmp_path: Path):
     run = tmp_path / "run"
-    offline.run(sys.executable, "training/ei_loop.py", "--run", run, *TINY)
-    assert offline.processes("training.worker") >= 1
+    # an unusual option, so that the trainer is asked beforehand, too
+    offline.run(sys.executable, "training/ei_loop.py", "--run", run, *TINY, "--trainer-options", "optim=sgd")
+    assert offline.processes("training.worker --check") == 1
+    assert offline.processes("training.worker --wait") == 1
     assert (run / "report.html").exists()
-    # with the trainer asked beforehand
-    asked = tmp_path / "asked"
-    offline.run(
-        sys.executable, "training/ei_loop.py", "--run", asked, *TINY, "--trainer-options", "optim=sgd"
-    )
-    assert offline.processes("--check") >= 1
     offline.run(sys.executable, "training/curves.py", run)
     offline.run(sys.executable, "training/publish.py", run, "--repo", "a/b", "--dry-run")
     assert offline.tried == []
 
 
 def test_the_probes_call_nobody(offline: Offline, tmp_path: Path):
-    rows = [
-        {"id": f"{n}-{label}", "text": f"{word} number {n}", "label": label}
-        for n in range(12)
-        for word, label in (("a calm walk", 0), ("a loud alarm", 1))
-    ]
     for name in ("train", "test"):
+        rows = [
+            {"id": f"{name}-{n}-{label}", "text": f"{name}, {word} number {n}", "label": label}
+            for n in range(12)
+            for word, label in (("a calm walk", 0), ("a loud alarm", 1))
+        ]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         offline.run(
             *(sys.executable, "probes/capture.py", "--model", base_checkpoint(), "--layers", 1),
-            *("--data", tmp_path / f"{name}.jsonl", "--label-column", "label"),
+            *("--data", tmp_path / f"{name}.jsonl", "--label-column", "label", "--text-column", "text"),
             *("--out", tmp_path / "activations", "--name", name),
         )
     train, test = (tmp_path / "activations" / name for name in ("train", "test"))

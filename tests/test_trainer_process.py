@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.test_parent_process import is_gone, wait_until
 from tests.tiny_models import tiny_model
 from tests.training_jobs import job_of
 from training.job import read_trained
+from training.own_process import ROOT
 from training.policies import RunError
 from training.trainer_process import Trainer
 
@@ -60,3 +63,48 @@ def test_a_process_that_does_not_stay_has_ended(base: Path, tmp_path: Path):
     trainer.finish()
     assert process.returncode == 0
     assert job.out.exists()
+
+
+def test_a_launcher_is_ended_with_all_that_it_started(tmp_path: Path):
+    told = tmp_path / "pids"
+    launcher = tmp_path / "torchrun"
+    launcher.write_text(f"#!/bin/sh\nsleep 100 &\nsetsid sleep 100 &\necho $$ >{told}\nwait\n")
+    launcher.chmod(0o755)
+    trainer = Trainer(f"{launcher} --nproc_per_node 2")
+    process = trainer._start("job.json")
+    trainer._process = process
+    assert wait_until(lambda: told.exists() and len(psutil.Process(process.pid).children()) == 2)
+    children = psutil.Process(process.pid).children()
+    trainer.stop()
+    assert process.returncode is not None
+    assert all(is_gone(child.pid) for child in children)
+    trainer.stop()  # nothing is there any more
+
+
+def test_another_launcher_is_asked_first(tmp_path: Path):
+    """It may have processes on other machines, which only it can end."""
+    ended = tmp_path / "ended"
+    launcher = tmp_path / "srun"
+    launcher.write_text(
+        f"#!/bin/sh\ntrap 'touch {ended}; exit 1' TERM\ntouch {tmp_path}/up\nwhile :; do sleep 0.1; done\n"
+    )
+    launcher.chmod(0o755)
+    trainer = Trainer(f"env A=1 {launcher}")
+    trainer._process = trainer._start("job.json")
+    assert wait_until((tmp_path / "up").exists)
+    trainer.stop()
+    assert ended.exists()
+
+
+def test_the_process_keeps_the_users_python_path_and_tells_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    launcher = tmp_path / "printenv"
+    launcher.write_text(f"#!/bin/sh\nenv >{tmp_path}/seen\n")
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "0")
+    Trainer(str(launcher))._start("job.json").wait()
+    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines() if "=" in line)
+    assert seen["PYTHONPATH"].split(":") == [str(ROOT), "/somewhere"]
+    assert seen["HF_HUB_DISABLE_TELEMETRY"] == seen["DO_NOT_TRACK"] == "1"

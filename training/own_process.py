@@ -66,7 +66,7 @@ def start(
     return subprocess.Popen(
         command,
         env=environment,
-        stdin=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
         stderr=stderr,
         text=True,
         pass_fds=files,
