@@ -22,7 +22,7 @@ Statistic = Callable[[Floats], Floats]
 Level = Literal["nominal", "ordinal", "interval"]
 """What differences between ratings mean: none but equality; their order; their size."""
 
-FEW = {"two answers": (10, 0.25, 2), "more": (10, 0.625, 0)}
+FEW = {"two answers": (12, 0.375, 2), "more": (10, 0.625, 0)}
 """With fewer clusters that hold another answer than the commonest, counted as many as weigh so, intervals of
 agreement are too narrow: the first number, or if less this share of all clusters and so many more. By
 simulation; `benchmarks/coverage.py` has the figures."""

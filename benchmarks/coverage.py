@@ -24,7 +24,7 @@ from analysis.agreement import Estimate, alpha, estimate, pearson, spearman
 from analysis.intervals import mean_difference, mean_interval, over_seeds, share_interval
 from analysis.ranking import area, auroc, auroc_within, compare, largest_recall, mean_over_sets, mean_recall
 from analysis.values import Values
-from probes.cross_validation import over_folds
+from probes.results_page import FEW_POSITIVES
 from scenarios.schema import Scale
 
 CLUSTERS, SIZES, ALIKE, SHARES = (8, 16, 64), (1, 2, 8), (0.0, 0.3, 0.9), (0.05, 0.2, 0.5)
@@ -266,16 +266,17 @@ def flagged(what: str) -> Simulation:
 
 def recall_over_sets(at: Setting, rng: np.random.Generator) -> Case:
     """Mean of three data sets, each at its own threshold."""
-    found, true = [], []
+    found, true, few = [], [], False
     for _ in range(3):
         made = scored(at, rng, 0.95)
         if not _both(made.labels):
             return NONE
         one = largest_recall(made.labels, made.logits, at.names, 0.01)
+        few = few or len(set(np.array(at.names)[made.labels > 0.5])) < FEW_POSITIVES
         found.append(one)
         true.append(float(ndtr(SHIFT[0.95] - one.logit)))
     mean = mean_recall(found)
-    return Case(mean.low, mean.high, float(np.mean(true)))
+    return Case(mean.low, mean.high, float(np.mean(true)), doubted=few)
 
 
 def cross_validated(at: Setting, rng: np.random.Generator) -> Case:
@@ -291,9 +292,9 @@ def cross_validated(at: Setting, rng: np.random.Generator) -> Case:
             return NONE
         up, down = (features[~test & (labels == value)].mean(axis=0) for value in (1, 0))
         way = (up - down) / np.linalg.norm(up - down)
-        found.append(area(labels[test], features[test] @ way, np.array(at.names)[test].tolist()).value)
+        found.append(auroc(labels[test], features[test] @ way, np.array(at.names)[test].tolist()))
         true.append(float(ndtr(SHIFT[0.8] * way[0] / math.sqrt(2))))
-    told = over_folds(found)
+    told = mean_over_sets(found)
     return Case(told.low, told.high, float(np.mean(true)))
 
 

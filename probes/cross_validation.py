@@ -1,14 +1,11 @@
 """Chooses layers and parameters of heads by cross-validation in which no group is on both sides."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from analysis import ranking
-from analysis.effective_number import LEVEL
 from probes.fit_data import LabelledRows
 from probes.heads.base import score_together
 from probes.heads.table import make_head
@@ -34,7 +31,8 @@ class Tried(NamedTuple):
 
     candidate: Candidate
     auroc: ranking.Ranked
-    """Mean over folds, with a t interval that makes up for the rows that training sets share."""
+    """Mean over folds, with an interval for the heads that they trained, on other rows; without ends if a fold
+    has fewer than two groups of a class."""
 
     recall: ranking.Ranked
     """At the asked false-positive rate of each fold."""
@@ -103,18 +101,6 @@ def _summary(
     for part, found in zip(parts, logits, strict=True):
         groups = [group for group, inside in zip(rows.groups, part.test, strict=True) if inside]
         labels, held_out = rows.labels[part.test], found[part.test]
-        aurocs.append(ranking.auroc(labels, held_out, groups).value)
-        recalls.append(ranking.largest_recall(labels, held_out, groups, asked_fpr).recall.value)
-    return Tried(candidate, over_folds(aurocs), over_folds(recalls))
-
-
-def over_folds(values: Sequence[float]) -> ranking.Ranked:
-    """Mean over k folds; each trained on the rows that the others tested, which the variance allows for.
-
-    Source: the corrected t test of Nadeau and Bengio 2003 (Machine Learning 52(3)): 1 / k + 1 / (k - 1),
-    tested over trained rows, in the place of 1 / k. No unbiased variance exists (Bengio and Grandvalet 2004).
-    """
-    mean, count = float(np.mean(values)), len(values)
-    error = float(np.std(values, ddof=1)) * math.sqrt(1 / count + 1 / (count - 1))
-    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * error
-    return ranking.Ranked(mean, max(0.0, mean - half), min(1.0, mean + half))
+        aurocs.append(ranking.auroc(labels, held_out, groups))
+        recalls.append(ranking.largest_recall(labels, held_out, groups, asked_fpr))
+    return Tried(candidate, ranking.mean_over_sets(aurocs), ranking.mean_recall(recalls))

@@ -297,7 +297,7 @@ def _row(tried: Tried) -> dict[str, Any]:
         "head": candidate.head,
         "layers": list(candidate.layers),
         "parameters": dict(candidate.parameters),
-        **dict(figures),
+        **{name: None if math.isnan(value) else value for name, value in figures},
     }
 
 

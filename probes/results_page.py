@@ -12,6 +12,8 @@ from probes.results import LENGTH, SHUFFLED, Row
 from probes.transfer import SAVED, Transferred
 
 NOTHING = "-"
+FEW_POSITIVES = 5
+"""Groups with positives; see `benchmarks/coverage.py`."""
 
 MORE = {
     "auprc": "AUPRC",
@@ -77,6 +79,7 @@ def headline(found: Found) -> str:
             "The interval is of the recall at the data set's own threshold, which it takes as given.",
             _wide([row for row in whole if row["control"] != SHUFFLED], columns, "recall_at_1pct_fpr"),
             *_scarce(whole),
+            *(_few_positives(found.sets) if MEAN in columns else []),
             *_saved(found),
         ]
     )
@@ -170,6 +173,22 @@ def _scarce(rows: Sequence[Row]) -> list[str]:
     return [
         f"Too few negatives for one of them to be flagged at {100 * ASKED_FPR:g} % FPR: {told}. The recall "
         "there is that of no false alarm in so many, and the rate elsewhere may be as high as is said."
+    ]
+
+
+def _few_positives(sets: Sequence[EvaluationSet]) -> list[str]:
+    """Data sets that tell too little of a recall for the interval of a mean with them."""
+    few: dict[str, int] = {}
+    for data in sets:
+        groups = {group for group, label in zip(data.groups, data.labels, strict=True) if label > 0.5}
+        if 0 < len(groups) < FEW_POSITIVES:
+            few[data.name] = len(groups)
+    if not few:
+        return []
+    told = ", ".join(f"{name} ({count})" for name, count in few.items())
+    return [
+        f"Few groups with positives: {told}. With fewer than {FEW_POSITIVES} the interval of a recall in the "
+        "mean over data sets is likely too narrow."
     ]
 
 

@@ -174,7 +174,7 @@ class TestIntervals:
         assert found.doubt == (
             "only 4 initial states have another answer than the commonest, and they count as 3.8"
         )
-        ratings[:, :10] = 1
+        ratings[:, :12] = 1
         assert estimate(alpha(ratings, "nominal"), ratings, range(40), undefined="").doubt is None
 
     def test_a_state_that_has_all_the_variety_can_be_left_out(self):

@@ -288,6 +288,17 @@ def test_the_rate_that_few_negatives_leave_open_is_told(tmp_path, capsys):
     assert "at 1 % FPR: mt (20; up to 16.1 %)" in capsys.readouterr().out
 
 
+def test_few_positives_of_a_mean_are_told(tmp_path, capsys):
+    root = tmp_path / "store"
+    few = stored(root, "few", [1.0, 1.0, *[0.0] * 8], [9.0, 8.0, *map(float, range(8))])
+    many = stored(root, "many", LABELS * 5, LOGITS * 5)
+    monitor = saved(tmp_path / "monitors" / "m")
+    evaluated(tmp_path, "--monitors", monitor, "--data", few, many)
+    assert "Few groups with positives: few (2)." in capsys.readouterr().out
+    evaluated(tmp_path, "--monitors", monitor, "--data", few)
+    assert "Few groups" not in capsys.readouterr().out
+
+
 def test_seeds_are_summed_up_without_their_controls(tmp_path):
     root = tmp_path / "store"
     data = stored(root, "mt", LABELS * 4, LOGITS * 4, other=[3.0, 2.0, 1.0, 0.0] * 4)

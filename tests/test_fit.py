@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from analysis import ranking
-from probes.cross_validation import Candidate, Tried, best_of, over_folds
+from probes.cross_validation import Candidate, Tried, best_of
 from probes.fit import main
 from probes.monitor import Monitor, read_card
 from probes.shards import CapturedRow
@@ -508,13 +508,6 @@ def test_states_of_two_families_with_one_name_are_two_groups(tmp_path):
     assert run(tmp_path, "--data", sets[0], "--validation", sets[1], *options, quick=False) == 0
     card = read_card(tmp_path / "monitors" / "mean-layer4")
     assert (card.validation.rows, card.validation.excluded) == (40, {})
-
-
-def test_folds_share_rows_and_the_interval_over_them_allows_for_it():
-    found = over_folds([0.7, 0.8, 0.9])
-    # sd .1; 1/3 + 1/2 in the place of 1/3; t(2) = 4.302653
-    assert found.high == 1
-    assert over_folds([0.78, 0.8, 0.82]).high == pytest.approx(0.8 + 4.302653 * 0.02 * (5 / 6) ** 0.5)
 
 
 def test_what_a_monitor_was_fitted_and_validated_on_is_never_evaluated(tmp_path, capsys):
