@@ -31,8 +31,8 @@ class Tried(NamedTuple):
 
     candidate: Candidate
     auroc: ranking.Ranked
-    """Mean over folds, with an interval for the heads that they trained, on other rows; without ends if a fold
-    has fewer than two groups of a class."""
+    """Mean over folds, with an interval for the heads that they trained, on other rows; without ends if a
+    fold has fewer than two groups of a class."""
 
     recall: ranking.Ranked
     """At the asked false-positive rate of each fold."""
