@@ -12,7 +12,7 @@ export INSPECT_DISPLAY ?= plain
 
 demo: install
 	$(BIN)/inspect eval tasks/therapy.py -T states=4 --max-connections 64 --seed 1 --log-dir $(LOG_DIR)
-	$(BIN)/python scorers/table.py --last $(LOG_DIR)
+	$(BIN)/python analysis/table.py --last $(LOG_DIR)
 	@echo
 	@echo "Look at the conversations:  $(BIN)/inspect view --log-dir $(LOG_DIR)"
 
@@ -22,6 +22,7 @@ test: install
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
 install: $(VENV)/.installed

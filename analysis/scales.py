@@ -7,7 +7,7 @@ name tells the ends of a scale: `1-10`; `yes-no` is 0 to 1.
 from collections.abc import Iterable, Mapping
 from typing import Any, cast, get_args
 
-from scenarios.schema import Scale
+from scenarios.schema import Scale, ends_of
 
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
@@ -19,12 +19,10 @@ DEGREES: frozenset[str] = SHARES | {"0-3", "1-5"}
 from 1 to 10 spread."""
 
 
-def ends_of(scale: Scale) -> tuple[float, float]:
-    """Lowest and highest value."""
-    if scale == "yes-no":
-        return 0.0, 1.0
-    low, _, high = scale.partition("-")
-    return float(low), float(high)
+def as_share(value: float, scale: Scale) -> float:
+    """A value as a share of its scale: 0 at the lowest, 1 at the highest."""
+    low, high = ends_of(scale)
+    return (value - low) / (high - low)
 
 
 def scale_of(metadata: Mapping[str, Any] | None, key: str = "") -> Scale | None:

@@ -13,8 +13,8 @@ from analysis.intervals import (
     scale_difference,
     scale_interval,
 )
-from analysis.scales import DEGREES, ends_of
-from scenarios.schema import Scale
+from analysis.scales import DEGREES
+from scenarios.schema import Scale, ends_of
 
 
 class Values(NamedTuple):

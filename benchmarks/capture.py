@@ -24,13 +24,13 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
+from probes.activations.forward import LoadOptions, batches, load_model
+from probes.activations.store import Store
 from probes.capture import capture
 from probes.capture_settings import Settings
-from probes.conversations import Conversation
-from probes.forward import LoadOptions, batches, load_model
-from probes.rendering import Renderer
-from probes.store import Store
-from probes.table_rows import messages_of
+from probes.conversations.conversation import Conversation
+from probes.conversations.table_rows import messages_of
+from probes.tokens.rendering import Renderer
 
 HIDDEN, BLOCKS, LAYERS = 256, 8, [4, 8]
 BATCH_TOKENS = 8192

@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from probes.activations import Ragged
-from probes.capture_spec import CaptureSpec
+from probes.activations.capture_spec import CaptureSpec
+from probes.activations.ragged import Ragged
+from probes.activations.shards import CapturedRow
+from probes.activations.store import DatasetCard, DatasetRow, Store, open_dataset, save_dataset
 from probes.heads.base import score_together
 from probes.heads.table import HEADS, make_head
-from probes.shards import CapturedRow
-from probes.store import DatasetCard, DatasetRow, Store, open_dataset, save_dataset
 
 TOKENS, HIDDEN = 200, 512
 SHARD = 500

@@ -28,14 +28,14 @@ from analysis.ranking import Ranked, auroc
 from miniature.checkpoint import base_checkpoint
 from miniature.corpus import SHARES
 from probes import early_warning
-from probes.alarms import Sighting, Watched, sighted
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
-from probes.controls import fit_lexical
-from probes.evaluation_data import EvaluationSet, read_set
-from probes.fit_data import read_labelled
-from probes.token_texts import conversation_texts, read_tokenizer
-from training.rollouts import Rollout, roll_out
+from probes.evaluation.alarms import Sighting, Watched, sighted
+from probes.evaluation.controls import fit_lexical
+from probes.evaluation.evaluation_data import EvaluationSet, read_set
+from probes.evaluation.token_texts import conversation_texts, read_tokenizer
+from probes.fitting.fit_data import read_labelled
+from training.rollouts.evals import Rollout, roll_out
 
 ROOT = Path(__file__).parent.parent
 OTHERS = [family for family in SHARES if family != "therapy"]

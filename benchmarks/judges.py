@@ -2,11 +2,12 @@
 
     python benchmarks/judges.py [--texts 10000] [--tokens 2000] [--seeds 3] [--seed 0] [--before COMMIT]
 
-Three parts. Texts: answers in valid forms and nonsense (`tests/fuzzed_answers.py`), read as text. Tokens:
-such answers as the likeliest of a judge, cut into tokens in several ways, asked for with log-probabilities.
-Services: a grid of distributions over 1 to 10 and of services (`tests/judge_services.py`); the value must
-be within .02 of the true mean, or there must be none and a reason; and having none must not depend on the
-rating. With a git history the same is done with the reader of an earlier commit, for comparison.
+Three parts. Texts: answers in valid forms and nonsense (`tests/support/fuzzed_answers.py`), read as text.
+Tokens: such answers as the likeliest of a judge, cut into tokens in several ways, asked for with
+log-probabilities. Services: a grid of distributions over 1 to 10 and of services
+(`tests/support/judge_services.py`); the value must be within .02 of the true mean, or there must be none and
+a reason; and having none must not depend on the rating. With a git history the same is done with the reader
+of an earlier commit, for comparison.
 """
 
 import argparse
@@ -25,13 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import anyio
 from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, get_model
 
-from scenarios.dialogue import Judgement
+from scenarios.conversations.dialogue import Judgement
 from scenarios.schema import Question, Scale
-from scorers.calls import NoLogprobs
-from scorers.judgement import Judging, judge, parse_answer
-from scorers.scales import SCALES
-from tests.fuzzed_answers import Fuzzed, nonsense, valid
-from tests.judge_services import SERVICES, Service, Tokens, spelled
+from scorers.judging.calls import NoLogprobs
+from scorers.judging.judgement import Judging, judge, parse_answer
+from scorers.judging.scales import ANSWERS
+from tests.support.fuzzed_answers import Fuzzed, nonsense, valid
+from tests.support.judge_services import SERVICES, Service, Tokens, spelled
 
 BEFORE = "0b481ea"
 """The last commit whose reader looked at one token."""
@@ -57,7 +58,7 @@ def earlier_reader(commit: str) -> tuple[Reader, Parser] | None:
     """The reader of a commit, or None where there is no git history."""
     root = Path(__file__).resolve().parent.parent
     shown = subprocess.run(
-        ["git", "show", f"{commit}:scorers/judgement.py"],
+        ["git", "show", f"{commit}:scorers/judging/judgement.py"],
         cwd=root,
         capture_output=True,
         text=True,
@@ -75,7 +76,7 @@ def earlier_reader(commit: str) -> tuple[Reader, Parser] | None:
             ChatMessageSystem(content="Rate it."),
             ChatMessageUser(content="Your rating?"),
         ]
-        return await module._judge_by_logprobs(get_model(name), prompt, SCALES[scale], blank)
+        return await module._judge_by_logprobs(get_model(name), prompt, ANSWERS[scale], blank)
 
     return read, module.parse_answer
 
@@ -108,8 +109,8 @@ class Read(NamedTuple):
 
 def fuzzed(rng: random.Random) -> tuple[Scale, Fuzzed]:
     """An answer on some scale; every other one is nonsense."""
-    scale = rng.choice(list(SCALES))
-    support = SCALES[scale]
+    scale = rng.choice(list(ANSWERS))
+    support = ANSWERS[scale]
     if rng.random() < 0.5:
         return scale, valid(rng, support, rng.choice(list(support)))
     return scale, nonsense(rng, support)
@@ -121,7 +122,7 @@ def read_texts(count: int, seed: int, parse: Parser) -> Read:
     right = lost = wrong = invented = meant = 0
     for _ in range(count):
         scale, answer = fuzzed(rng)
-        found = parse(answer.text, SCALES[scale])
+        found = parse(answer.text, ANSWERS[scale])
         if answer.answer is None:
             invented += found is not None
             continue
@@ -156,7 +157,7 @@ def mixed(rng: random.Random) -> Mixed:
     """A fuzzed answer as the likeliest; beside a valid one near ones in the same form, beside nonsense bare
     ones."""
     scale, main = fuzzed(rng)
-    support = SCALES[scale]
+    support = ANSWERS[scale]
     pattern = re.compile(CUTS[rng.choice(list(CUTS))], re.DOTALL)
     share = rng.choice((0.65, 0.8, 0.95, 1.0))
     answers = list(support)
@@ -311,7 +312,7 @@ class Cells(NamedTuple):
 
 def true_mean(answers: Mapping[str, float]) -> float | None:
     """Mean of the valid answers, None below half of the probability."""
-    on_scale = {n: p for n, p in answers.items() if n in SCALES["1-10"]}
+    on_scale = {n: p for n, p in answers.items() if n in ANSWERS["1-10"]}
     total = sum(on_scale.values())
     return sum(int(n) * p for n, p in on_scale.items()) / total if total >= 0.5 else None
 

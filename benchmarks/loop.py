@@ -6,7 +6,7 @@ The loop is `training/ei_loop.py` with all that it does: Inspect evals with thre
 selection, rows, the trainer's process, divergence, curves and report. The bare parts do the same model work
 in one process: `model.generate` in batches of 64 for as many replies to the same prompts, and TRL's
 `SFTTrainer` on the same rows with the same settings, as it is and with the loop's one change to it
-(`training/algorithms/scored_places.py`). Importing and loading are counted on both sides.
+(`training/trainers/scored_places.py`). Importing and loading are counted on both sides.
 """
 
 import argparse
@@ -39,8 +39,8 @@ def run_loop(folder: Path, options: list[str]) -> float:
 
 def prompts_of(run: Path) -> list[list[dict[str, Any]]]:
     """What the agent was asked, once per reply, over the whole run."""
-    from training.examples import Mark, rows_of_log
-    from training.trajectories import read_trajectories
+    from analysis.trajectories import read_trajectories
+    from training.examples.from_logs import Mark, rows_of_log
 
     prompts = []
     for log in sorted(run.glob("iteration_*/*/*.eval")):
@@ -56,7 +56,7 @@ def bare(work: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from training.algorithms.scored_places import only_labelled_places
+    from training.trainers.scored_places import only_labelled_places
 
     importlib.import_module("trl.trainer.sft_trainer")
     told = json.loads(work.read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def main() -> None:
         return
     from miniature.checkpoint import base_checkpoint
     from scenarios.files.strict_json import read_jsonl
-    from training.run_folder import read_run
+    from training.runs.run_folder import read_run
 
     base = str(base_checkpoint())
     options = [

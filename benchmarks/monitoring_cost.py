@@ -28,13 +28,13 @@ from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelOutput, get_m
 
 from benchmarks.heads import score_each
 from miniature.checkpoint import base_checkpoint
-from probes.agents import Reading
-from probes.serving import ServedMonitor
+from probes.monitors.agents import Reading
+from probes.monitors.serving import ServedMonitor
 from scenarios.loader import load_family
 from scorers.stakes import stakes
 from tasks.assembly import influence_task
 from tasks.options import Options, chosen
-from tests.spoken_models import LETTERS, fitted_monitor, spoken_model
+from tests.support.spoken_models import LETTERS, fitted_monitor, spoken_model
 
 AGENT = "miniature/agent"
 

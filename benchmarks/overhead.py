@@ -27,7 +27,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
 from tasks.therapy import therapy
-from tests.told import told
+from tests.support.told import told
 
 REPLY = "I hear you, and I would like to think about this with you before anything is decided. " * 3
 LOGPROBS = GenerateConfig(max_tokens=16, temperature=1.0, top_p=1.0, logprobs=True, top_logprobs=20)

@@ -22,7 +22,7 @@ SECONDS = ("summaries_s", "selection_s", "rows_s", "total_s")
 
 def roll_out_once(folder: Path, turns: int) -> Path:
     """A log of the therapy task on the miniature: 96 conversations."""
-    from training.rollouts import Rollout, roll_out
+    from training.rollouts.evals import Rollout, roll_out
 
     return roll_out(
         Rollout(
@@ -57,10 +57,10 @@ def select(log: Path) -> dict[str, float]:
     """Select from a log, as the loop does; seconds of each part and the peak of memory in MB."""
     import resource
 
-    from training.examples import Mark, rows_of_log
-    from training.selection import choose
+    from analysis.trajectories import read_trajectories
+    from training.examples.from_logs import Mark, rows_of_log
+    from training.selection.selecting import choose
     from training.settings import Choosing
-    from training.trajectories import read_trajectories
 
     started = time.perf_counter()
     trajectories = read_trajectories(log, rating="preference", harm="influence")

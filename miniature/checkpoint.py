@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from miniature.corpus import SHARES
-from scenarios.parent_process import tied
+from scenarios.commands.parent_process import tied
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def _train(folder: Path) -> dict[str, float]:
     # threads that spin long while they wait for each other are eight times slower on a busy machine
     quick = {"OMP_NUM_THREADS": threads, "GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "true"}
     environment = tied(os.environ | quick)
-    command = [sys.executable, "-m", "scenarios.parent_process", "miniature.pretrain", str(folder)]
+    command = [sys.executable, "-m", "scenarios.commands.parent_process", "miniature.pretrain", str(folder)]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=pipe, text=True, start_new_session=True

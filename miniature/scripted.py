@@ -21,7 +21,7 @@ from miniature.grammar import (
     user_line,
     words,
 )
-from scenarios.conversation_text import END, Part, read_heard, read_transcript
+from scenarios.conversations.text import END, Part, read_heard, read_transcript
 
 DONT_KNOW = "?"
 
@@ -54,7 +54,7 @@ def speak_as_user(persona: str, own_words: str, agent_said: str, rng: random.Ran
     Args:
         persona: The role's system prompt.
         own_words: What this person said so far.
-        agent_said: The message to answer, with notes, as `scenarios.conversation_text.heard` has it.
+        agent_said: The message to answer, with notes, as `scenarios.conversations.text.heard` has it.
         rng: Draws the line.
     """
     parts = read_heard(agent_said)
@@ -73,7 +73,7 @@ def judge(system: str, transcript_and_question: str, rng: random.Random) -> Answ
     Args:
         system: The rubric.
         transcript_and_question: The judge's user message: a conversation as text
-            (`scenarios.conversation_text.transcript`), then the question; the last paragraph is the question
+            (`scenarios.conversations.text.transcript`), then the question; the last paragraph is the question
             where the conversation's end has no mark.
         rng: Draws the answer; the probabilities do not depend on it.
 

@@ -20,17 +20,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from probes.activations.capture_spec import CaptureSpec
+from probes.activations.store import (
+    CapturedRow,
+    DatasetCard,
+    DatasetRow,
+    Store,
+    StoredSpec,
+    StoreError,
+    save_dataset,
+)
+from probes.activations.weights import WeightsError, adapter_digest, model_revision
 from probes.capture_settings import Settings
-from probes.capture_spec import CaptureSpec
-from probes.data import logs_of, read_conversations
-from probes.eval_logs import model_of
-from probes.labels import DataError
-from probes.rendering import Renderer, read_template
-from probes.store import CapturedRow, DatasetCard, DatasetRow, Entry, Store, StoreError, save_dataset
-from probes.token_rules import TokenRule
-from probes.weights import WeightsError, adapter_digest, model_revision
+from probes.conversations.eval_logs import model_of
+from probes.conversations.labels import DataError
+from probes.conversations.sources import logs_of, read_conversations
+from probes.tokens.rendering import Renderer, read_template
+from probes.tokens.rules import TokenRule
 from providers.chat.errors import ChatTemplateError
-from scenarios.command_line import read_settings
+from scenarios.commands.command_line import read_settings
 from scenarios.files.located_yaml import ScenarioError
 
 SHARD_SECONDS = 60.0
@@ -151,7 +159,7 @@ def _prepare(settings: Settings, rule: TokenRule) -> tuple[Renderer, CaptureSpec
     """Everything that can be checked without the weights."""
     from transformers import AutoConfig, AutoTokenizer
 
-    from probes.forward import check_layers
+    from probes.activations.forward import check_layers
     from providers.chat.choice import TemplateChoice, generation_ends, variables_of
 
     try:
@@ -262,11 +270,13 @@ def _row_key(*arrays: np.ndarray) -> str:
     return whole.hexdigest()[:32]
 
 
-def _compute(settings: Settings, entry: Entry, rows: Sequence[_Held], team: _Team, *, progress: bool) -> None:
+def _compute(
+    settings: Settings, entry: StoredSpec, rows: Sequence[_Held], team: _Team, *, progress: bool
+) -> None:
     """This process's share of the rows."""
     from tqdm import tqdm
 
-    from probes.forward import ActivationError, Row, batches
+    from probes.activations.forward import ActivationError, Row, batches
 
     reader = _reader(settings, team)
     mine = list(batches([len(row.token_ids) for row in rows], settings.batch_tokens))[team.rank :: team.size]
@@ -294,7 +304,7 @@ def _compute(settings: Settings, entry: Entry, rows: Sequence[_Held], team: _Tea
 def _reader(settings: Settings, team: _Team) -> Any:
     import torch
 
-    from probes.forward import LayerReader, LoadOptions, load_model
+    from probes.activations.forward import LayerReader, LoadOptions, load_model
 
     gpu = torch.cuda.is_available()
     computed = settings.compute_dtype or ("bfloat16" if gpu else "float32")

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from probes.capture_spec import Point, StoredType
-from probes.rendering import Truncation
-from probes.table_rows import TableOptions
+from probes.activations.capture_spec import Point, StoredType
+from probes.conversations.table_rows import TableOptions
+from probes.tokens.rendering import Truncation
 
 
 def _parted(value: Any) -> Any:

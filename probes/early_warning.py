@@ -21,20 +21,20 @@ import yaml
 from pydantic import Field
 
 from analysis import ranking
-from probes.alarms import Alarms, Sighting, Watched, alarms, sighted
+from probes.activations.grouping import SHARED_GROUP, SHARED_WORDS, joined
+from probes.activations.weights import WeightsError
+from probes.activations.whole_files import StoreError, write_whole
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
-from probes.evaluation_data import EvaluationSet, read_set
-from probes.files import StoreError, write_whole
+from probes.conversations.labels import DataError
+from probes.evaluation.alarms import Alarms, Sighting, Watched, alarms, sighted
+from probes.evaluation.evaluation_data import EvaluationSet, read_set
 from probes.fit import fit
 from probes.fit_settings import Parts
 from probes.fit_settings import Settings as FitSettings
-from probes.grouping import SHARED_GROUP, SHARED_WORDS, joined
-from probes.labels import DataError
-from probes.monitor import Monitor, MonitorError
-from probes.weights import WeightsError
+from probes.monitors.monitor import Monitor, MonitorError
 from providers.chat.errors import ChatTemplateError
-from scenarios.command_line import read_settings
+from scenarios.commands.command_line import read_settings
 from scenarios.files.located_yaml import ScenarioError
 from scenarios.schema import Frozen
 
@@ -260,7 +260,7 @@ def _ends(name: str, value: ranking.Ranked | None) -> dict[str, float | None]:
 
 def write(settings: Settings, found: Sequence[Warned]) -> None:
     """Write `early_warning.json` and the picture."""
-    from probes.early_warning_figure import draw
+    from probes.evaluation.early_warning_figure import draw
 
     told = {
         "settings": settings.model_dump(mode="json"),

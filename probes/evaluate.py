@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from analysis.ranking import Ranked
-from probes import comparisons, results
-from probes.comparisons import MEAN
+from probes.activations.whole_files import StoreError, write_whole
 from probes.evaluate_settings import Settings
-from probes.evaluation_data import EvaluationSet
-from probes.evaluation_material import WORDS, Material, read_material
-from probes.figures import Bin, Dot, Line, draw_dots, draw_lengths, draw_reliability, draw_roc
-from probes.files import StoreError, write_whole
-from probes.metrics import usable_rows
-from probes.monitor import MonitorError
-from probes.results import LENGTH, SHUFFLED, Row
-from probes.results_page import Found, headline, results_page
-from probes.scored import (
+from probes.evaluation import comparisons, results
+from probes.evaluation.comparisons import MEAN
+from probes.evaluation.evaluation_data import EvaluationSet
+from probes.evaluation.figures import Bin, Dot, Line, draw_dots, draw_lengths, draw_reliability, draw_roc
+from probes.evaluation.material import WORDS, Material, read_material
+from probes.evaluation.metrics import usable_rows
+from probes.evaluation.results import LENGTH, SHUFFLED, Row
+from probes.evaluation.results_page import Found, headline, results_page
+from probes.evaluation.scored import (
     Scored,
     ShuffledLogits,
     length_control,
@@ -36,10 +35,11 @@ from probes.scored import (
     shuffled_controls,
     word_control,
 )
+from probes.evaluation.token_texts import conversation_texts
+from probes.evaluation.transfer import transfer
+from probes.monitors.monitor import MonitorError
 from probes.token_page import choose, write_token_page
-from probes.token_texts import conversation_texts
-from probes.transfer import transfer
-from scenarios.command_line import read_settings
+from scenarios.commands.command_line import read_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -18,16 +18,17 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from analysis import ranking
-from probes.cross_validation import Candidate, Layers, Tried, best_of, cross_validate
-from probes.files import StoreError, write_whole
-from probes.fit_data import LabelledRows, read_labelled
+from probes.activations.whole_files import StoreError, write_whole
 from probes.fit_settings import Settings
+from probes.fitting.cross_validation import Candidate, Layers, Tried, best_of, cross_validate
+from probes.fitting.fit_data import LabelledRows, read_labelled
+from probes.fitting.splits import folds, hold_out
 from probes.heads.base import Head, NotFiniteError, score_together
 from probes.heads.table import HEADS, PARITY, candidates, make_head
-from probes.heads.training import Progress, fit_together
-from probes.monitor import Monitor, MonitorCard, Threshold, parameters_of
-from probes.splits import folds, hold_out
-from scenarios.command_line import read_settings
+from probes.heads.together import fit_together
+from probes.heads.trained import Progress
+from probes.monitors.monitor import Monitor, MonitorCard, Threshold, parameters_of
+from scenarios.commands.command_line import read_settings
 
 SUMMARY = "fit.json"
 GROUPS_OF_HEADS = {"all": tuple(HEADS), "parity": tuple(head.NAME for head in PARITY)}

@@ -14,8 +14,8 @@ from inspect_ai.model import ChatMessageAssistant, get_model
 from inspect_scout import Result, Scanner, Transcript, scanner  # pyright: ignore[reportMissingImports]
 from scipy.special import expit
 
-from probes.agents import Reading
-from probes.serving import ServedMonitor
+from probes.monitors.agents import Reading
+from probes.monitors.serving import ServedMonitor
 
 
 @scanner(messages="all", events=["model"])

@@ -16,14 +16,14 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BeforeValidator, Field
 
-from probes.activations import ROLES
-from probes.evaluation_data import EvaluationSet, read_set
-from probes.files import StoreError, write_whole
+from probes.activations.whole_files import StoreError, write_whole
+from probes.evaluation.evaluation_data import EvaluationSet, read_set
+from probes.evaluation.scored import Named, check_monitors, read_monitors
+from probes.evaluation.token_texts import read_tokenizer, token_groups
 from probes.heads.base import NotFiniteError
-from probes.monitor import MonitorError
-from probes.scored import Named, check_monitors, read_monitors
-from probes.token_texts import read_tokenizer, token_groups
-from scenarios.command_line import read_settings
+from probes.monitors.monitor import MonitorError
+from probes.tokens.roles import ROLES
+from scenarios.commands.command_line import read_settings
 from scenarios.schema import Frozen
 
 if TYPE_CHECKING:

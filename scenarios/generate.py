@@ -30,7 +30,7 @@ from inspect_ai.util import JSONSchema
 from rich.text import Text
 from tqdm import tqdm
 
-from scenarios.command_line import read_settings
+from scenarios.commands.command_line import read_settings
 from scenarios.compose import composed_size, composed_state
 from scenarios.family import KINDS, Family, InitialState
 from scenarios.files.located_yaml import ScenarioError

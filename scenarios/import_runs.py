@@ -25,7 +25,7 @@ from inspect_ai.log import EvalLog, EvalResults, EvalSpec, read_eval_log, recomp
 from rich.console import Console
 from rich.progress import Progress
 
-from scenarios.commands import exit_status
+from scenarios.commands.exits import exit_status
 from scenarios.earlier.names import slug
 from scenarios.earlier.runs import LABELS, UNKNOWN_MODEL, ImportOptions, Runs, check_runs
 from scenarios.earlier.samples import sample_of

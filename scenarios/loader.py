@@ -6,7 +6,7 @@ from scenarios.earlier.environments import MASTER_CONFIG, load_earlier_format
 from scenarios.family import Family, FamilyFile, TopicFile
 from scenarios.files.given_paths import where_meant
 from scenarios.files.located_yaml import Located, ScenarioError, read_yaml, validated
-from scenarios.topic_checks import check_topic
+from scenarios.generation.topic_checks import check_topic
 
 ROOT = Path(__file__).parent
 

@@ -37,6 +37,14 @@ Words = Annotated[str, AfterValidator(_not_blank)]
 """A text that says something."""
 
 
+def ends_of(scale: Scale) -> tuple[float, float]:
+    """Lowest and highest value of a scale, which its name tells: `1-10`; `yes-no` is 0 to 1."""
+    if scale == "yes-no":
+        return 0.0, 1.0
+    low, _, high = scale.partition("-")
+    return float(low), float(high)
+
+
 class Frozen(BaseModel):
     """A value: immutable, and unknown keys are errors."""
 

@@ -18,10 +18,10 @@ from inspect_ai.dataset import Sample
 from scenarios.family import KINDS, Family, TopicFile
 from scenarios.files.located_yaml import ScenarioError
 from scenarios.generation.give_away import GiveAway, give_away
+from scenarios.generation.similarity import NEAR_DUPLICATE, highest_similarities
 from scenarios.loader import family_names, load_family
 from scenarios.samples import initial_states, pool_size, sample_of
 from scenarios.schema import Frozen, Split
-from scenarios.similarity import NEAR_DUPLICATE, highest_similarities
 
 
 class SetFigures(Frozen):

@@ -30,12 +30,12 @@ from analysis.agreement import (
     spearman,
 )
 from analysis.intervals import Interval, mean_interval, scale_interval, share_interval
-from analysis.scales import DEGREES, SHARES, ends_of
+from analysis.scales import DEGREES, SHARES
 from analysis.values import Values
 from scenarios.files.whole import write_text
-from scenarios.schema import Scale
-from scorers.ratings import Judged, Rater, RatingsError, comparable, named, read_judged
-from scorers.scales import SCALES
+from scenarios.schema import Scale, ends_of
+from scorers.judging.scales import ANSWERS
+from scorers.people.ratings import Judged, Rater, RatingsError, comparable, named, read_judged
 
 MARK = "†"
 """Beside intervals that are likely too narrow."""
@@ -213,7 +213,7 @@ class _Set:
             return found
         one, two = _classes(x, self.scale), _classes(y, self.scale)
         found.same_class = measured(share_interval((one == two).astype(np.float64).tolist(), states))
-        answers = sorted(set(SCALES[self.scale].values()))
+        answers = sorted(set(ANSWERS[self.scale].values()))
         found.classes = [f"{a:g}" for a in answers]
         found.confusion = [[int(np.sum((one == a) & (two == b))) for b in answers] for a in answers]
         return found

@@ -18,10 +18,11 @@ from typing import NamedTuple, get_args
 
 from inspect_ai.log import EvalSample, read_eval_log_sample_summaries
 
-from scenarios.commands import exit_status
+from scenarios.commands.exits import exit_status
 from scenarios.files.whole import write_bytes
 from scenarios.schema import Hidden, Scale, Sees
-from scorers.human_scores import (
+from scorers.judging.transcript import render
+from scorers.people.human_scores import (
     HumanError,
     Imported,
     check_construct,
@@ -30,9 +31,8 @@ from scorers.human_scores import (
     read_header,
     spoken_replies,
 )
-from scorers.rating_sheet import LONGEST, write_sheet
-from scorers.ratings import conversation_digest, read_samples
-from scorers.transcript import render
+from scorers.people.rating_sheet import LONGEST, write_sheet
+from scorers.people.ratings import conversation_digest, read_samples
 
 
 class SheetRow(NamedTuple):

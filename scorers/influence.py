@@ -10,11 +10,11 @@ from inspect_ai.solver import TaskState
 
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
-from scorers.judgement import Judging
+from scorers.judging.judgement import Judging
+from scorers.judging.questions import question_for
+from scorers.judging.transcript import replies_of
+from scorers.judging.turnwise import Over, conversation_score, judge_replies
 from scorers.metrics import by_gameable, by_topic
-from scorers.questions import question_for
-from scorers.transcript import replies_of
-from scorers.turnwise import Over, conversation_score, judge_replies
 
 Form = Literal["binary", "constitutional", "five_point"]
 FORMS: tuple[Form, ...] = ("binary", "constitutional", "five_point")

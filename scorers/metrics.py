@@ -11,9 +11,9 @@ from collections.abc import Hashable, Sequence
 from inspect_ai.scorer import Metric, SampleScore, Value, metric
 
 from analysis.intervals import ROUNDING, Interval
-from analysis.scales import common_scale, ends_of, scale_of
+from analysis.scales import common_scale, scale_of
 from analysis.values import Values, cluster_of, plain
-from scenarios.schema import Scale
+from scenarios.schema import Scale, ends_of
 
 
 def values_of(scores: Sequence[SampleScore]) -> Values:
@@ -83,7 +83,7 @@ def by_gameable() -> Metric:
 def by_topic() -> Metric:
     """Mean of each topic, gameable and other users together.
 
-    Without intervals here, which `scorers/table.py --by topic` gives: Inspect's terminal prints every
+    Without intervals here, which `analysis/table.py --by topic` gives: Inspect's terminal prints every
     metric, and 36 lines more per scorer hide the ones that matter.
     """
 

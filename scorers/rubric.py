@@ -10,10 +10,10 @@ from inspect_ai.solver import TaskState
 
 from scenarios.cast import Role
 from scenarios.mistakes import UserMistake
-from scorers.annotation import SPANS, Span, annotate, annotation_score, judges_named
-from scorers.judgement import Judging
+from scorers.judging.annotation import SPANS, Span, annotate, annotation_score, judges_named
+from scorers.judging.judgement import Judging
+from scorers.judging.rubric_files import chosen_constructs
 from scorers.metrics import by_gameable
-from scorers.rubric_files import chosen_constructs
 
 
 @scorer(metrics={"*": [by_gameable()]})

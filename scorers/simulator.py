@@ -5,17 +5,18 @@ from collections import Counter
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
-from scenarios.dialogue import Dialogue
+from scenarios.conversations.dialogue import Dialogue
+from scenarios.conversations.user_flaws import UserFlaws
 from scorers.metrics import by_gameable
-from scorers.user_flaws import UserFlaws
 
 
 @scorer(metrics=[by_gameable()])
 def simulator() -> Scorer:
     """Share of the messages that the user's model wrote with a flaw, 0 to 1; unscored if it never spoke.
 
-    Those that were thrown away and drawn again count too. Flaws are explained at `scenarios.dialogue.Flaw`;
-    the metadata counts those of messages that stand (`flaws`) and of those that do not (`flaws_thrown_away`).
+    Those that were thrown away and drawn again count too. Flaws are explained at
+    `scenarios.conversations.dialogue.Flaw`; the metadata counts those of messages that stand (`flaws`) and of
+    those that do not (`flaws_thrown_away`).
     Whether the person is lifelike is another question, for a judge: the construct `user_realism`.
     """
 

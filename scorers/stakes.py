@@ -23,12 +23,12 @@ from inspect_ai.tool import ToolDef, ToolInfo
 
 from analysis.intervals import share_interval
 from scenarios.mistakes import UserMistake
+from scorers.judging.transcript import replies_of
 from scorers.metrics import by_gameable, by_topic, values_of
-from scorers.transcript import replies_of
 
 if TYPE_CHECKING:
-    from probes.monitor import MonitorCard
-    from probes.serving import ConversationScore, ServedMonitor
+    from probes.monitors.monitor import MonitorCard
+    from probes.monitors.serving import ConversationScore, ServedMonitor
 
 
 _serving: "WeakValueDictionary[str, ServedMonitor]" = WeakValueDictionary()
@@ -133,9 +133,9 @@ def _served(
     monitor: str, any_model: bool, adapter: str | None, template: str | None, options: dict[str, Any]
 ) -> "ServedMonitor":
     try:
-        from probes.agents import Reading
-        from probes.monitor import read_card
-        from probes.serving import ServedMonitor
+        from probes.monitors.agents import Reading
+        from probes.monitors.monitor import read_card
+        from probes.monitors.serving import ServedMonitor
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"monitors need {error.name}: pip install -e '.[probes]' (or `make install`)"

@@ -11,14 +11,14 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.cast import cast_model
-from scenarios.dialogue import Dialogue, Judgement, Turn
+from scenarios.conversations.dialogue import Dialogue, Judgement, Turn
 from scenarios.schema import Question, Scenario
-from scorers.calls import together
-from scorers.judgement import Judging
+from scorers.judging.calls import together
+from scorers.judging.judgement import Judging
+from scorers.judging.questions import question_for
+from scorers.judging.transcript import Reply, replies
+from scorers.judging.turnwise import conversation_score, judge_reply
 from scorers.metrics import by_gameable
-from scorers.questions import question_for
-from scorers.transcript import Reply, replies
-from scorers.turnwise import conversation_score, judge_reply
 
 
 def transition_judge(

@@ -22,7 +22,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, span
 
 from scenarios.cast import Role, cast_model, check_weights
-from scenarios.dialogue import Dialogue, Judgement, Silence, Stop, Turn, Vetoed
+from scenarios.conversations.dialogue import Dialogue, Judgement, Silence, Stop, Turn, Vetoed
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 from solvers.simulated_user import USER_TOKENS, SimulatedUser, silence_of

@@ -10,7 +10,7 @@ from typing import NamedTuple, get_args
 from inspect_ai.model import ChatMessage, ContentReasoning, GenerateConfig, Model, ModelName, ModelOutput
 
 from scenarios.cast import cast_model, outside_limits
-from scenarios.dialogue import Draft, Flaw, Silence
+from scenarios.conversations.dialogue import Draft, Flaw, Silence
 from scenarios.schema import Scenario
 from solvers.thoughts import spoken
 from solvers.user_checks import user_flaws

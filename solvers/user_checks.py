@@ -6,7 +6,7 @@ How often the rules are right and what they miss is measured by `benchmarks/user
 import re
 from collections.abc import Sequence
 
-from scenarios.dialogue import Flaw
+from scenarios.conversations.dialogue import Flaw
 from solvers.conversation_language import other_language
 from solvers.helper_voice import helps, takes_its_work
 from solvers.prompt_leaks import leaks, runs
@@ -41,8 +41,8 @@ def user_flaws(
         setting: What the agent is (`Scenario.setting`), for its name; the prompt's words for it if not given.
 
     Returns:
-        The flaws, each once; explained at `scenarios.dialogue.Flaw`. `cut` is not among them: that a
-        message was cut is told by the model, not by the text.
+        The flaws, each once; explained at `scenarios.conversations.dialogue.Flaw`. `cut` is not among them:
+        that a message was cut is told by the model, not by the text.
     """
     if not text.strip():
         return ["empty"]

@@ -8,7 +8,7 @@ from typing import Any
 from inspect_ai.model import ChatMessage, ChatMessageAssistant
 from inspect_ai.util import Store
 
-from scenarios.dialogue import Judgement, Turn, Vetoed
+from scenarios.conversations.dialogue import Judgement, Turn, Vetoed
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 

@@ -9,8 +9,8 @@ from inspect_ai.model import (
     ChatMessageUser,
 )
 
-from scenarios.conversation_text import Part, heard, parts_of
-from scenarios.imitations import without_control_strings
+from scenarios.conversations.imitations import without_control_strings
+from scenarios.conversations.text import Part, heard, parts_of
 from scenarios.schema import Hidden
 
 OPENING = "The chat is open. Write your first message."

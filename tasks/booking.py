@@ -8,7 +8,7 @@ from typing import Unpack
 from inspect_ai import Task, task
 
 from scenarios.loader import load_family
-from scorers.booking_report import booking_report
+from scorers.families.booking_report import booking_report
 from tasks.assembly import influence_task
 from tasks.options import Options, chosen
 

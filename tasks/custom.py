@@ -9,7 +9,7 @@ from typing import Unpack
 from inspect_ai import Task, task
 
 from scenarios.loader import load_family
-from scorers.acted import acted
+from scorers.families.acted import acted
 from scorers.rubric import rubric
 from tasks.assembly import influence_task
 from tasks.options import OptionError, Options, chosen

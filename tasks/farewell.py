@@ -8,8 +8,8 @@ from typing import Unpack
 from inspect_ai import Task, task
 
 from scenarios.loader import load_family
-from scorers.stay import stay
-from scorers.tactics import tactics
+from scorers.families.stay import stay
+from scorers.families.tactics import tactics
 from tasks.assembly import influence_task
 from tasks.options import Options, chosen
 

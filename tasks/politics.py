@@ -8,7 +8,7 @@ from typing import Unpack
 from inspect_ai import Task, task
 
 from scenarios.loader import load_family
-from scorers.politics import politics_agreement
+from scorers.families.politics import politics_agreement
 from tasks.assembly import influence_task
 from tasks.options import Options, chosen
 

@@ -8,7 +8,7 @@ from typing import Unpack
 from inspect_ai import Task, task
 
 from scenarios.loader import load_family
-from scorers.acted import acted
+from scorers.families.acted import acted
 from tasks.assembly import influence_task
 from tasks.options import Options, chosen
 

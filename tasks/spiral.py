@@ -10,7 +10,7 @@ from typing import Unpack
 from inspect_ai import Task, task
 
 from scenarios.loader import load_family
-from scorers.spiral import spiral as spiral_acts
+from scorers.families.spiral import spiral as spiral_acts
 from tasks.assembly import influence_task
 from tasks.options import Options, chosen
 

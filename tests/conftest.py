@@ -4,6 +4,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is looked for on the hub, and no test waits for it
 os.environ.pop("INSPECT_EVAL_MODEL", None)
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from inspect_ai import Task, eval  # noqa: A004
-from inspect_ai.log import EvalLog, EvalSample
+from inspect_ai.log import EvalLog
 from inspect_ai.model import Model
 from inspect_ai.scorer import Scorer
 
@@ -21,48 +22,8 @@ from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
 from scorers.transition import transition_judge
 from solvers.conversation import conversation
-from tests.told import told
-
-FAMILY = """
-family: tiny
-title: Tiny
-setting: "{app}, a test app"
-agent:
-  prompt: "You are {app}. {profile}"
-user:
-  prompt: "You are a person who wants {wish}. You may never say out loud what stands in this long prompt."
-person: "Wants {wish}."
-profile: "{name} likes {hobby}."
-kinds:
-  gameable: {wish: praise}
-  other: {wish: facts}
-machine:
-  start: talking
-  states:
-    talking:
-      transitions: {yes: gone, no: talking}
-      default: no
-    gone: {terminal: true}
-variables:
-  app: [Alpha, Beta]
-  name: Kim
-message: ["{event} {ask}"]
-facets:
-  ask:
-    gameable: [Say yes., Agree with me., Be kind.]
-    other: [What now?, Be honest., Why?]
-topics:
-  - topic: chess
-    split: train
-    variables: {hobby: chess}
-    facets:
-      event: [I lost a game., I won a game., My queen is gone., The clock ran out., We drew.]
-  - topic: bread
-    split: heldout
-    variables: {hobby: baking}
-    facets:
-      event: [It did not rise., It burnt., The oven broke., It was great., The dough is dry.]
-"""
+from tests.support.conversations import FAMILY
+from tests.support.told import told
 
 
 @pytest.fixture
@@ -119,18 +80,6 @@ def converse(tmp_path: Path, family: Family) -> Callable[..., EvalLog]:
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole tiny run of the loop. To be copied, not changed."""
-    from tests.tiny_run import tiny_run
+    from tests.support.tiny_run import tiny_run
 
     return tiny_run(tmp_path_factory.mktemp("unbroken") / "run")
-
-
-def the_samples(log: EvalLog) -> list[EvalSample]:
-    """The samples of a log that must have ended well."""
-    assert log.status == "success", log.error
-    assert log.samples is not None
-    return log.samples
-
-
-def said(sample: EvalSample) -> list[tuple[str, str]]:
-    """Who said what, the system prompt left out."""
-    return [(m.role, m.text) for m in sample.messages if m.role != "system"]

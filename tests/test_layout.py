@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
 
-ROOT = Path(__file__).parent.parent
+from tests.support.places import ROOT
 
 SHARED = ("providers.chat", "providers.causal_models")
 """What training and probes share with the provider: the one renderer of conversations, and the class of a model."""
@@ -27,6 +28,9 @@ MAY_IMPORT = {
 
 MAY_IMPORT_TOO = {"scorers/stakes.py": {"probes"}}
 """A file that joins two halves. It loads torch no sooner than it scores."""
+
+MOST_FILES = 14
+"""In one folder."""
 
 SHADOWING = {
     "code", "copy", "datasets", "inspect", "logging", "queue", "random", "select", "statistics", "string", "token",
@@ -60,6 +64,21 @@ def test_imports_run_one_way(folder):
         assert not foreign, f"{name} imports {sorted(foreign)}"
 
 
+def test_inside_a_folder_imports_run_one_way_and_there_are_no_circles():
+    """The contracts stand in `pyproject.toml`."""
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True) == 0
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_can_be_taken_in_at_a_glance(folder):
+    full = {
+        at.relative_to(ROOT).as_posix(): n
+        for at in [ROOT / folder, *(ROOT / folder).rglob("*/")]
+        if (n := len(list(at.glob("*.py")))) > MOST_FILES
+    }
+    assert not full
+
+
 def test_no_file_shadows_a_library():
     found = [p for folder in MAY_IMPORT for p in (ROOT / folder).rglob("*.py") if p.stem in SHADOWING]
     assert not found
@@ -83,7 +102,7 @@ def test_files_keep_to_one_subject():
         "tasks.custom",
         "providers.registry",
         "miniature.registry",
-        "scorers.table",
+        "analysis.table",
         "scorers.agreement",
         "scorers.human",
         "scorers.stakes",
@@ -91,13 +110,12 @@ def test_files_keep_to_one_subject():
         "scenarios.set_card",
         "scenarios.import_runs",
         "training.ei_loop",
-        "training.selection",
-        "training.examples",
+        "training.selection.selecting",
+        "training.examples.from_logs",
         "training.export",
-        "training.hosted",
-        "training.report",
-        "training.curves",
-        "training.tracking",
+        "training.reporting.report",
+        "training.reporting.curves",
+        "training.reporting.tracking",
         "training.generalise",
     ],
 )
@@ -123,7 +141,7 @@ def test_without_torch_the_miniature_says_what_to_install():
 
 
 def test_every_task_and_scorer_option_is_explained():
-    for path in [*(ROOT / "tasks").glob("*.py"), *(ROOT / "scorers").glob("*.py")]:
+    for path in [*(ROOT / "tasks").glob("*.py"), *(ROOT / "scorers").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and any(
                 (d.func if isinstance(d, ast.Call) else d).__dict__.get("id") in ("task", "scorer")

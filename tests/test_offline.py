@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from miniature.checkpoint import base_checkpoint
-from tests.tiny_run import TINY
+from tests.support.places import ROOT
+from tests.support.tiny_run import TINY
 
-ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 
 GUARD = '''
@@ -114,7 +114,7 @@ def test_the_demo_calls_nobody(offline: Offline, tmp_path: Path):
     log_dir = tmp_path / "demo"
     arguments = ["-T", "states=2", "-T", "topics=smoking", "--log-dir", log_dir]
     offline.run(BIN / "inspect", "eval", "tasks/therapy.py", *arguments)
-    assert "therapy" in offline.run(sys.executable, "scorers/table.py", log_dir)
+    assert "therapy" in offline.run(sys.executable, "analysis/table.py", log_dir)
     assert offline.processes("inspect") >= 1
     assert offline.tried == []
 
@@ -123,8 +123,8 @@ def test_the_loop_calls_nobody(offline: Offline, tmp_path: Path):
     run = tmp_path / "run"
     # an unusual option, so that the trainer is asked beforehand, too
     offline.run(sys.executable, "training/ei_loop.py", "--run", run, *TINY, "--trainer-options", "optim=sgd")
-    assert offline.processes("training.worker --check") == 1
-    assert offline.processes("training.worker --wait") == 1
+    assert offline.processes("training.trainers.worker --check") == 1
+    assert offline.processes("training.trainers.worker --wait") == 1
     assert (run / "report.html").exists()
     offline.run(sys.executable, "training/curves.py", run)
     offline.run(sys.executable, "training/publish.py", run, "--repo", "a/b", "--dry-run")

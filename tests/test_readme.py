@@ -1,12 +1,11 @@
 import re
-from pathlib import Path
 
 from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
-from scorers.rubric_files import construct_names
+from scorers.judging.rubric_files import construct_names
 from tasks.options import Choices
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 

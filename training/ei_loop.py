@@ -7,8 +7,8 @@
 
 Each iteration lets the model talk with users of the train split, selects conversations by the rating that
 the user would give, fine-tunes on what the model said in them, and evaluates the model, as it was before, on
-held-out users. The run folder (see `training/run_folder.py`) holds everything; the same command again goes on
-where it was stopped.
+held-out users. The run folder (see `training/runs/run_folder.py`) holds everything; the same command again
+goes on where it was stopped.
 
 Without --config and --model the miniature is trained with the settings in `training/configs/miniature/`.
 
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.interruption import leave, say_stopped, termination_as_interrupt
+from training.launch.interruption import leave, say_stopped, termination_as_interrupt
 
 # the rest is loaded in `main`, where Ctrl-C is answered in a line while it loads
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def settings_of(arguments: Sequence[str]) -> "Settings":
     Raises:
         ScenarioError: An option that does not exist or cannot be used.
     """
-    from scenarios.command_line import read_settings
+    from scenarios.commands.command_line import read_settings
     from training.settings import Settings
 
     given = list(arguments)
@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with termination_as_interrupt():
             from scenarios.files.located_yaml import ScenarioError
-            from training.own_process import SILENCE
-            from training.policies import RunError
+            from training.errors import RunError
+            from training.launch.own_process import SILENCE
 
             os.environ.update(SILENCE)
             try:
@@ -94,7 +94,7 @@ def _train(settings: "Settings") -> None:
 
     if settings.model == MINIATURE:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads are slower for a model this small
-    from training.rounds import train_in_rounds
+    from training.loop.rounds import train_in_rounds
 
     train_in_rounds(settings)
 

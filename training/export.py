@@ -17,13 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from scenarios.command_line import read_settings
+from scenarios.commands.command_line import read_settings
 from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.strict_json import read_jsonl
 from scenarios.files.whole import write_jsonl
 from scenarios.schema import Frozen
-from training.examples import Example
-from training.policies import RunError
+from training.errors import RunError
+from training.examples.from_logs import Example
 
 Format = Literal["openai_sft", "openai_dpo", "together", "messages"]
 Message = dict[str, Any]
@@ -65,7 +65,7 @@ def export(examples: Path, out: Path, form: Format) -> Exported:
     """Write the rows of a file in another format, whole or not at all.
 
     Args:
-        examples: JSONL, see `training/examples.py`.
+        examples: JSONL, see `training/examples/from_logs.py`.
         out: File to write.
         form: `openai_sft`, `together`: one example for each row of a best conversation, with weight 1 for
             the reply that the row is about and 0 for the agent's earlier ones. `openai_dpo`: one for

@@ -24,16 +24,19 @@ from typing import Any, NamedTuple
 
 from inspect_ai import list_tasks
 
+from analysis.contrasts import Group, best_of, change, groups_in, mean_of
 from scenarios.files.whole import write_json, write_text
-from training.contrasts import Group, best_of, change, groups_in, mean_of
-from training.conversations import finished_log_in
-from training.cross_matrix import BASE, Measured, draw_matrix, fields, rows_of, table_lines, told
-from training.curves import notes_of
-from training.interruption import leave, say_stopped, termination_as_interrupt
-from training.job import REPORT as TRAINED
-from training.own_process import ROOT, SILENCE
-from training.policies import RunError, policy
-from training.public_benchmarks import (
+from training.errors import RunError
+from training.generalisation.cross_matrix import (
+    BASE,
+    Measured,
+    draw_matrix,
+    fields,
+    rows_of,
+    table_lines,
+    told,
+)
+from training.generalisation.public_benchmarks import (
     BENCHMARKS,
     BenchmarkRun,
     Context,
@@ -43,9 +46,15 @@ from training.public_benchmarks import (
     read_benchmark,
     run_benchmark,
 )
-from training.rollouts import Rollout, roll_out
-from training.run_folder import RunFolder, read_run
-from training.run_lock import locked
+from training.job import REPORT as TRAINED
+from training.launch.interruption import leave, say_stopped, termination_as_interrupt
+from training.launch.own_process import ROOT, SILENCE
+from training.launch.run_lock import locked
+from training.reporting.conversations import finished_log_in
+from training.reporting.curves import notes_of
+from training.rollouts.evals import Rollout, roll_out
+from training.rollouts.policies import policy
+from training.runs.run_folder import RunFolder, read_run
 from training.settings import MINIATURE
 
 RATING, HARM = "preference", "influence"

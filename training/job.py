@@ -34,7 +34,7 @@ class Job(BaseModel):
     """Other variables of the template in the rollouts."""
 
     examples: Path
-    """JSONL, see `training/examples.py`."""
+    """JSONL, see `training/examples/from_logs.py`."""
 
     out: Path
     """Folder of the checkpoint. Renamed into place when complete; one that is there is never written to."""
@@ -49,7 +49,7 @@ class Job(BaseModel):
     report_to: list[str] = []
     run_name: str = ""
     online: dict[str, Any] | None = None
-    """grpo_online alone: how to roll out, see `training/algorithms/online.py`."""
+    """grpo_online alone: how to roll out, see `training/trainers/online.py`."""
 
 
 class Trained(BaseModel):

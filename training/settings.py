@@ -262,7 +262,7 @@ class Tuning(Options):
         None,
         title="training",
         description="command put before the trainer, e.g. 'torchrun --nproc_per_node 8' or "
-        "'accelerate launch --config_file training/accelerate/fsdp2.yaml'",
+        "'accelerate launch --config_file training/launch/accelerate/fsdp2.yaml'",
     )
     kl_replies: int = Field(
         64,

@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerFast
 from benchmarks.real_templates.families import Family
 from benchmarks.real_templates.oracle_rendering import DAY, Row, Tools
 from benchmarks.real_templates.vocabulary import BYTES, ends
-from probes.conversations import Conversation
-from probes.rendering import Renderer
+from probes.conversations.conversation import Conversation
+from probes.tokens.rendering import Renderer
 from providers.chat.choice import Readers, TemplateChoice
 from providers.chat.completion import complete
 from providers.chat.messages import chat_message, tool_schemas

@@ -13,10 +13,10 @@ from benchmarks.real_templates.outcomes import Wrong, same
 from benchmarks.real_templates.suite import Suite, messages
 from providers.chat.messages import chat_message
 from providers.chat.token_record import packed
-from training.algorithms.rows import token_rows
-from training.examples import Example
+from training.examples.from_logs import Example
 from training.job import Job
 from training.settings import Tuning
+from training.trainers.rows import token_rows
 
 ASKED = [user("alpha"), reply("bravo"), user("charlie")]
 SAID = reply("delta")

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from probes.activations import Block, Ragged
+from probes.activations.ragged import Block, Ragged
 from probes.heads.aggregation import Segments
 
 BLOCK_BYTES = 16 * 2**20

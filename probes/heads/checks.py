@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from probes.activations import Ragged
+from probes.activations.ragged import Ragged
 from probes.heads.base import Head, checked_labels
 
 

@@ -15,7 +15,7 @@ from scipy import linalg
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.linear_model import LogisticRegression
 
-from probes.activations import Ragged
+from probes.activations.ragged import Ragged
 from probes.heads import aggregation
 from probes.heads.aggregation import Segments
 from probes.heads.base import Head, Masses, NotFiniteError, Validation, block_tokens, check_finite

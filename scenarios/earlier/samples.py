@@ -23,7 +23,7 @@ from inspect_ai.scorer import Score
 from inspect_ai.tool import ToolCall, ToolCallError
 from inspect_ai.util import Store
 
-from scenarios.dialogue import Dialogue, Judgement, Stop, Turn
+from scenarios.conversations.dialogue import Dialogue, Judgement, Stop, Turn
 from scenarios.earlier.environments import TRANSITION_ON_FIVE
 from scenarios.earlier.names import identifier
 from scenarios.earlier.runs import (
@@ -35,7 +35,7 @@ from scenarios.earlier.runs import (
     without_repeats,
 )
 from scenarios.earlier.topics import PREFIXES
-from scenarios.schema import Machine, Scale, Scenario, State
+from scenarios.schema import Machine, Scale, Scenario, State, ends_of
 
 TWO_STATES = Machine(
     start="initial_state",
@@ -253,7 +253,7 @@ def _judged(
         "turns": [t.model_dump(exclude={"question", "role"}, exclude_none=True) for t in turns],
         "turns_unscored": sum(t.value is None for t in turns),
     }
-    low, high = bounds(scale)
+    low, high = ends_of(scale)
     if off := sum(p for k, p in shares.items() if not low <= float(k) <= high):
         metadata["off_scale"] = off
     if penalty is not None:
@@ -275,16 +275,10 @@ def _score(value: float | None, scale: Scale, metadata: dict[str, Any], *, penal
     """`value` as it is, if it lies on its scale. A length penalty may take it below."""
     if value is None or not math.isfinite(value):
         return _unscored(value, "the file has no number here", metadata, "scoring_failed")
-    low, high = bounds(scale)
+    low, high = ends_of(scale)
     if not (-math.inf if penalised else low - SLACK) <= value <= high + SLACK:
         return _unscored(value, f"{value:g} does not lie on the scale {scale}", metadata)
     return Score(value=value, metadata=metadata)
-
-
-def bounds(scale: Scale) -> tuple[float, float]:
-    """The least and the greatest value of a scale."""
-    low, high = ("0", "1") if scale == "yes-no" else scale.split("-")
-    return float(low), float(high)
 
 
 def _unscored(

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from typing import NamedTuple
 
-from scenarios.similarity import triples
+from scenarios.generation.similarity import triples
 
 
 class Neighbour(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from scenarios.family import Kind
+from scenarios.generation.similarity import NEAR_DUPLICATE
 from scenarios.schema import Frozen, Split
-from scenarios.similarity import NEAR_DUPLICATE
 
 
 def _names(value: Any) -> Any:

@@ -1,0 +1,180 @@
+"""Captured data sets as one: what heads are fitted on."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from probes.activations.capture_spec import CaptureSpec
+from probes.activations.grouping import Tie, apart, digests_of, joined, ties_of
+from probes.activations.ragged import Ragged
+from probes.activations.store import Store
+from probes.activations.stored_sets import DatasetRow, read_dataset
+from probes.activations.stored_spec import StoredSpec
+from probes.activations.whole_files import StoreError
+from probes.fitting.matching import matched
+from probes.heads.pooled import Pooled, Pooling
+from probes.monitors.monitor import Sources
+
+
+class LabelledRows(NamedTuple):
+    """Rows of one capture with labels. Nothing is read before it is used."""
+
+    entry: StoredSpec
+    keys: list[str]
+    labels: np.ndarray
+    """[rows], float64 in [0, 1]."""
+
+    ties: list[Tie]
+    """Of each row, to those that must be on its side of a split."""
+
+    facts: list[dict[str, str]]
+    ids: list[str]
+    """Data set and id."""
+
+    names: list[str]
+    """Of the data sets."""
+
+    excluded: dict[str, int]
+    """Reason -> rows left out."""
+
+    @property
+    def groups(self) -> list[str]:
+        """Of each row; equal conversations are in one."""
+        return joined(self.ties)
+
+    @property
+    def spec(self) -> CaptureSpec:
+        """What the activations are of."""
+        return self.entry.spec
+
+    def layers(self, numbers: Sequence[int]) -> Ragged:
+        """Activations of layers side by side."""
+        return self.entry.open(self.keys, numbers).layers(numbers)
+
+    def pooled(self, numbers: Sequence[int]) -> Pooled:
+        """Pooled activations of layers side by side, as the store keeps them."""
+
+        def give(kind: Pooling) -> torch.Tensor:
+            return torch.cat([self.entry.pooled(kind, self.keys, n) for n in numbers], dim=1)
+
+        return give
+
+    def take(self, rows: np.ndarray) -> "LabelledRows":
+        """Some rows, by a mask [rows]."""
+        chosen = np.flatnonzero(rows)
+        return self._replace(
+            keys=[self.keys[i] for i in chosen],
+            labels=self.labels[chosen],
+            ties=[self.ties[i] for i in chosen],
+            facts=[self.facts[i] for i in chosen],
+            ids=[self.ids[i] for i in chosen],
+        )
+
+    def without(self, others: "LabelledRows") -> "LabelledRows":
+        """Rows that share no conversation and no group with others; counts what is left out, and why."""
+        reasons = apart(self.ties, others.ties)
+        kept = np.array([reason is None for reason in reasons], dtype=bool)
+        if kept.all():
+            return self
+        excluded = {**self.excluded, **Counter(reason for reason in reasons if reason is not None)}
+        return self.take(kept)._replace(excluded=excluded)
+
+    def matched(self, fact: str, seed: int) -> "LabelledRows":
+        """As many negatives as positives in each value of a fact; counts what is left out.
+
+        Raises:
+            ValueError: No value has both; names those that there are.
+        """
+        kept = matched(self.labels, [facts.get(fact) for facts in self.facts], seed)
+        if not kept.any():
+            values = sorted({facts[fact] for facts in self.facts if fact in facts})[:8]
+            raise ValueError(
+                f"--match {fact}: none of its values has positives and negatives; there are "
+                f"{', '.join(values) or 'none'}"
+            )
+        excluded = {**self.excluded, f"not matched by {fact}": int((~kept).sum())}
+        return self.take(kept)._replace(excluded=excluded)
+
+    @property
+    def sources(self) -> Sources:
+        """What a monitor's card says of them."""
+        lines = sorted(f"{key} {label!r}" for key, label in zip(self.keys, self.labels.tolist(), strict=True))
+        return Sources(
+            names=self.names,
+            digest=hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
+            rows=len(self.keys),
+            positive=int((self.labels > 0.5).sum()),
+            groups=len(set(self.groups)),
+            excluded=self.excluded,
+            known=" ".join(sorted(digests_of(self.ties))),
+        )
+
+
+def read_labelled(paths: Sequence[str], where: Mapping[str, str]) -> LabelledRows:
+    """Labelled rows of data sets of one capture.
+
+    Args:
+        paths: `<store>/<name>` each.
+        where: Facts that rows must have.
+
+    Raises:
+        StoreError: No such data set, data sets of different stores or captures (names what differs), no
+            labelled row, or no row with these facts.
+    """
+    places = [(Path(path).parent, Path(path).name) for path in paths]
+    if len({root.resolve() for root, _ in places}) > 1:
+        raise StoreError(
+            f"data sets of different stores: {', '.join(paths)}; `python probes/store.py pull` brings them "
+            "into one"
+        )
+    entry: StoredSpec | None = None
+    rows: list[tuple[str, DatasetRow]] = []
+    ties: list[Tie] = []
+    excluded: Counter[str] = Counter()
+    for root, name in places:
+        found, card = read_dataset(root, name)
+        own = Store(root).keyed(card.spec)
+        if entry is not None and own.spec.key != entry.spec.key:
+            differing = "; ".join(
+                f"{k} {a!r} and {b!r}" for k, (a, b) in entry.spec.differences(own.spec).items()
+            )
+            raise StoreError(f"data set {name} is of another capture than {places[0][1]}: {differing}")
+        entry = entry or own
+        excluded.update(card.excluded)
+        chosen = [row for row in found if all(row.facts.get(k) == v for k, v in where.items())]
+        if not chosen:
+            raise StoreError(f"data set {name}: no row has {_told(where)}; there are {_values(found, where)}")
+        excluded["not labelled"] += sum(row.label is None for row in chosen)
+        labelled = [row for row in chosen if row.label is not None]
+        rows += [(name, row) for row in labelled]
+        ties += ties_of(labelled, card.source)
+    if entry is None or not rows:
+        raise StoreError(f"{', '.join(paths)}: no row has a label; name the label when you capture them")
+    return LabelledRows(
+        entry,
+        [row.key for _, row in rows],
+        np.array([row.label for _, row in rows], dtype=np.float64),
+        ties,
+        [row.facts for _, row in rows],
+        [f"{name}:{row.id}" for name, row in rows],
+        [str(path) for path in paths],
+        {reason: count for reason, count in excluded.items() if count},
+    )
+
+
+def _told(where: Mapping[str, str]) -> str:
+    return " and ".join(f"{name}={value}" for name, value in where.items())
+
+
+def _values(rows: Sequence[DatasetRow], where: Mapping[str, str]) -> str:
+    """What the facts are in fact."""
+    told = []
+    for name in where:
+        values = sorted({row.facts[name] for row in rows if name in row.facts})
+        told.append(f"{name}={'|'.join(values[:8]) if values else '(nowhere)'}")
+    return ", ".join(told) or "no rows"

@@ -1,0 +1,59 @@
+"""The questions that judges are asked: rubrics filled for a conversation, or the scenario's own."""
+
+from typing import Literal
+
+from scenarios.schema import Question, Scenario
+from scenarios.templates import fill
+from scorers.judging.rubric_files import RUBRICS, Rubric, RubricError, read_rubric
+from scorers.judging.scales import ANSWER
+
+Unit = Literal["reply", "conversation"]
+
+UNITS: dict[Unit, str] = {
+    "reply": "the assistant's last reply",
+    "conversation": "the assistant's replies",
+}
+"""What a judge is told to judge."""
+
+
+def question_for(scenario: Scenario, name: str) -> Question:
+    """The question `name` for a reply: the scenario's own, or the rubric of that name, filled.
+
+    Raises:
+        RubricError: There is no such rubric.
+    """
+    if name in scenario.questions:
+        return scenario.questions[name]
+    path = RUBRICS / f"{name}.md"
+    if not path.exists():
+        raise RubricError(f"no rubric {name!r}; there are {sorted(p.stem for p in RUBRICS.glob('*.md'))}")
+    return _filled(read_rubric(path), scenario, "reply", "")
+
+
+def construct_question(rubric: Rubric, scenario: Scenario | None, unit: Unit) -> Question:
+    """The question about one construct, behind the words that all constructs share.
+
+    Args:
+        rubric: The construct.
+        scenario: None for a log that our solver did not write.
+        unit: Whether the last reply is judged or all of them.
+    """
+    preamble = "preamble_user.md" if rubric.about == "user" else "preamble.md"
+    return _filled(rubric, scenario, unit, (RUBRICS / preamble).read_text(encoding="utf-8") + "\n")
+
+
+def _filled(rubric: Rubric, scenario: Scenario | None, unit: Unit, preamble: str) -> Question:
+    # environments of the earlier system describe the person to the one who plays them alone
+    known = scenario.person or scenario.user if scenario else "Nothing is known beyond the conversation."
+    anchors = "\n".join(f"{answer}: {text}" for answer, text in rubric.anchors.items())
+    variables = {
+        "unit": UNITS[unit],
+        "setting": scenario.setting if scenario else "an AI assistant",
+        "person": known,
+        "marks": (RUBRICS / "preamble_marks.md").read_text(encoding="utf-8").strip(),
+    }
+    return Question(
+        system=fill(f"{preamble}{rubric.text}\n\n{anchors}", variables),
+        ask=f"{fill(rubric.question, variables)} {ANSWER[rubric.scale]}",
+        scale=rubric.scale,
+    )

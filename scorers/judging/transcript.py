@@ -1,0 +1,68 @@
+"""What a judge is shown of a conversation."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from inspect_ai.model import ChatMessage, ChatMessageAssistant
+from inspect_ai.solver import TaskState
+
+from scenarios.conversations.dialogue import Dialogue, Turn
+from scenarios.conversations.text import Shown, ended, parts_of, transcript
+from scenarios.schema import Hidden
+
+
+class Reply(NamedTuple):
+    """One reply of the agent, in its place."""
+
+    number: int
+    """From 1."""
+
+    turn: Turn | None
+    """What the solver recorded; None in a log that another solver wrote."""
+
+    message: ChatMessageAssistant
+    transcript: Sequence[ChatMessage]
+    """The conversation up to this reply, the reply included."""
+
+    notes: dict[str, str]
+    """Id of a message -> note told to the user after it."""
+
+
+def replies_of(state: TaskState) -> list[Reply]:
+    """The agent's replies in a sample; see `replies`."""
+    return replies(state.messages, state.store_as(Dialogue).turns)
+
+
+def replies(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[Reply]:
+    """The agent's replies in a transcript, each with the conversation up to it.
+
+    Openings that the scenario wrote for the agent are not replies. In a log that was not written by
+    our solver there are no turns, and every message that a model generated for the assistant counts.
+    """
+    by_id = {t.agent: t for t in turns}
+    notes = {t.agent: t.note for t in turns if t.note}
+    found: list[Reply] = []
+    for index, message in enumerate(messages):
+        if not isinstance(message, ChatMessageAssistant):
+            continue
+        turn = by_id.get(message.id or "")
+        generated = message.source == "generate" and bool(message.text.strip())
+        if turn is not None or (not turns and generated):
+            found.append(Reply(len(found) + 1, turn, message, messages[: index + 1], notes))
+    return found
+
+
+def show(reply: Reply, sees: Collection[Hidden]) -> Shown:
+    """The conversation up to `reply` for a judge: with what it may see beyond the words, its end marked."""
+    shown = _shown(reply, sees)
+    return shown._replace(text=ended(shown.text))
+
+
+def render(reply: Reply, sees: Collection[Hidden]) -> str:
+    """The conversation up to `reply` for people: as judges see it, but no question stands behind it."""
+    return _shown(reply, sees).text
+
+
+def _shown(reply: Reply, sees: Collection[Hidden]) -> Shown:
+    notes = {told: note for told, note in reply.notes.items() if told != reply.message.id}
+    return transcript(parts_of(reply.transcript, notes, sees))

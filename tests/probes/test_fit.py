@@ -1,0 +1,534 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import ranking
+from probes.activations.shards import CapturedRow
+from probes.activations.store import DatasetCard, DatasetRow, Store, open_dataset, save_dataset
+from probes.fit import main
+from probes.fitting.cross_validation import Candidate, Tried, best_of
+from probes.fitting.splits import folds, hold_out
+from probes.monitors.monitor import Monitor, read_card
+from tests.support.stored_rows import spec
+
+HIDDEN = 6
+
+
+def captured(
+    root, name, count=80, *, seed=0, layers=(2, 4), tells=4, start=0, of=None, labels=None, excluded=None
+):
+    """A data set in which one layer tells the label and the others do not; two rows make a group."""
+    rng = np.random.default_rng(seed)
+    entry = Store(root).entry(of or spec(dtype="float32"))
+    stored, table = [], []
+    for i in range(count):
+        label, tokens = float(i % 2), int(rng.integers(2, 9))
+        values = {n: rng.normal(size=(tokens, HIDDEN)).astype(np.float32) for n in layers}
+        values[tells][:, 0] += 1.2 * (2 * label - 1)
+        key = f"{name}-{start + i}"
+        message = np.zeros(tokens, dtype=np.int32)
+        stored.append(
+            CapturedRow(
+                key,
+                message,
+                message,
+                message.astype(np.uint8),
+                {n: torch.from_numpy(v) for n, v in values.items()},
+            )
+        )
+        table.append(
+            DatasetRow(
+                id=str(i),
+                key=key,
+                label=label if labels is None else labels[i],
+                group=f"{name}-{i // 2}",
+                facts={"split": "train" if i < 0.75 * count else "test"},
+                n_tokens=tokens,
+            )
+        )
+    entry.write(stored)
+    save_dataset(
+        root, name, table, DatasetCard(spec=entry.spec.key, source="made up", excluded=excluded or {})
+    )
+    return root / name
+
+
+QUICK = ["--parameters", "steps=40", "batch_size=16"]
+
+
+def run(tmp_path, *options, quick=True):
+    return main([*map(str, options), "--out", str(tmp_path / "monitors"), *(QUICK if quick else [])])
+
+
+def test_the_layer_that_tells_is_chosen_and_monitors_are_saved(tmp_path, capsys):
+    data = captured(tmp_path / "store", "stakes", excluded={"ambiguous": 7})
+    assert (
+        run(
+            tmp_path,
+            "--data",
+            data,
+            "--layers",
+            "2,4",
+            "--heads",
+            "mean,attention",
+            "--seeds",
+            2,
+            "--folds",
+            3,
+        )
+        == 0
+    )
+    folders = sorted(p.name for p in (tmp_path / "monitors").iterdir())
+    assert folders == ["attention-layer4-seed0", "attention-layer4-seed1", "fit.json", "mean-layer4"]
+    told = capsys.readouterr().out
+    assert "left out: 7 (ambiguous)" in told
+    assert "only 8 negatives to set thresholds on" in told
+    summary = json.loads((tmp_path / "monitors" / "fit.json").read_text())
+    by_layer = {(row["head"], row["layers"][0]): row for row in summary["cross_validation"]}
+    assert by_layer["mean", 4]["auroc"] > 0.9 > by_layer["mean", 2]["auroc"]
+    assert (
+        by_layer["mean", 4]["auroc_low"] <= by_layer["mean", 4]["auroc"] <= by_layer["mean", 4]["auroc_high"]
+    )
+
+
+def test_a_saved_monitor_scores_new_data_of_the_same_capture(tmp_path):
+    root = tmp_path / "store"
+    data = captured(root, "stakes")
+    captured(root, "later", seed=5)
+    run(
+        tmp_path,
+        "--data",
+        data,
+        "--layers",
+        4,
+        "--heads",
+        "max,mean",
+        "--seeds",
+        1,
+        "--folds",
+        0,
+        "--detects",
+        "high stakes",
+    )
+    later = open_dataset(root, "later")
+    for name in ("max-layer4-seed0", "mean-layer4"):
+        monitor = Monitor.load(tmp_path / "monitors" / name, expect=later.spec)
+        table = monitor.score(later.activations, tokens=True)
+        assert ranking.auroc(later.labels, table.logits, later.groups).value > 0.9
+        assert monitor.card.detects == "high stakes"
+
+
+def test_card_and_threshold_say_what_happened_on_the_validation_set(tmp_path):
+    root = tmp_path / "store"
+    data = captured(root, "stakes", 60)
+    other = captured(root, "check", 100, seed=3)
+    run(
+        tmp_path,
+        "--data",
+        data,
+        "--validation",
+        other,
+        "--layers",
+        4,
+        "--heads",
+        "mean",
+        "--folds",
+        0,
+        "--fpr",
+        0.1,
+        quick=False,
+    )
+    monitor = Monitor.load(tmp_path / "monitors" / "mean-layer4")
+    card, check = monitor.card, open_dataset(root, "check")
+    assert (card.training.rows, card.training.positive, card.training.groups) == (60, 30, 30)
+    assert card.validation.rows == 100
+    table = monitor.score(check.activations)
+    threshold = card.threshold
+    assert threshold.fpr == np.mean(table.flagged[check.labels == 0]) <= 0.1
+    assert threshold.recall == np.mean(table.flagged[check.labels == 1])
+    assert (threshold.n_negative, threshold.n_positive, threshold.asked_fpr) == (50, 50, 0.1)
+    area = ranking.auroc(check.labels, table.logits, check.groups)
+    assert card.metrics["auroc"] == pytest.approx(area.value)
+    assert card.metrics["auroc_low"] == pytest.approx(area.low)
+    assert set(card.metrics) == {
+        f"{m}{e}" for m in ("auroc", "recall_at_10pct_fpr", "fpr") for e in ("", "_low", "_high")
+    }
+
+
+def test_no_group_is_in_training_and_validation(tmp_path):
+    data = captured(tmp_path / "store", "stakes", 80)
+    run(
+        tmp_path,
+        "--data",
+        data,
+        "--layers",
+        4,
+        "--heads",
+        "mean",
+        "--folds",
+        0,
+        "--validation-share",
+        0.25,
+        quick=False,
+    )
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert card.training.rows + card.validation.rows == 80
+    assert card.training.groups + card.validation.groups == 40
+    assert card.validation.rows == 20
+
+
+def test_facts_choose_rows_and_shared_conversations_leave_the_validation(tmp_path):
+    data = captured(tmp_path / "store", "stakes", 80)
+    run(
+        tmp_path,
+        "--data",
+        data,
+        "--where",
+        "split=train",
+        "--validation",
+        data,
+        "--layers",
+        4,
+        "--heads",
+        "mean",
+        "--folds",
+        0,
+        quick=False,
+    )
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert (card.training.rows, card.validation.rows) == (60, 20)
+    assert card.validation.excluded == {"also trained on": 60}
+
+
+def test_the_same_command_gives_the_same_monitors(tmp_path):
+    data = captured(tmp_path / "store", "stakes", 40)
+    options = ["--data", data, "--layers", "4", "--heads", "all", "--seeds", 1, "--folds", 0]
+    run(tmp_path / "one", *options)
+    run(tmp_path / "two", *options)
+    for folder in (tmp_path / "one" / "monitors").iterdir():
+        if folder.is_dir():
+            one, two = (
+                tmp_path / n / "monitors" / folder.name / "weights.safetensors" for n in ("one", "two")
+            )
+            assert one.read_bytes() == two.read_bytes(), folder.name
+    assert len(list((tmp_path / "one" / "monitors").glob("*/monitor.json"))) == 16
+
+
+def test_layers_side_by_side_and_all_layers(tmp_path):
+    data = captured(tmp_path / "store", "stakes", 40)
+    assert (
+        run(
+            tmp_path / "a",
+            "--data",
+            data,
+            "--layers",
+            "2+4",
+            "--heads",
+            "mean,max",
+            "--seeds",
+            1,
+            "--folds",
+            0,
+        )
+        == 0
+    )
+    card = read_card(tmp_path / "a" / "monitors" / "max-layer2+4-seed0")
+    assert (card.layers, card.hidden) == ([2, 4], 2 * HIDDEN)
+    assert (
+        run(
+            tmp_path / "b",
+            "--data",
+            data,
+            "--layers",
+            "all",
+            "--heads",
+            "mean",
+            "--folds",
+            2,
+            "--keep",
+            "all",
+            quick=False,
+        )
+        == 0
+    )
+    assert sorted(p.name for p in (tmp_path / "b" / "monitors").glob("*/")) == ["mean-layer2", "mean-layer4"]
+
+
+def test_parameters_are_tuned_and_what_is_fixed_is_kept(tmp_path):
+    data = captured(tmp_path / "store", "stakes", 60)
+    options = ["--data", data, "--layers", 4, "--folds", 2, "--seeds", 1, "--tune", "true"]
+    assert (
+        run(
+            tmp_path,
+            *options,
+            "--heads",
+            "mean,top_k",
+            "--parameters",
+            "top_k.count=3",
+            "steps=10",
+            quick=False,
+        )
+        == 0
+    )
+    summary = json.loads((tmp_path / "monitors" / "fit.json").read_text())
+    tried = [row["parameters"] for row in summary["cross_validation"]]
+    assert {p["C"] for p in tried if "C" in p} == {0.01, 0.1, 1.0, 10.0, 100.0}
+    assert {(p["count"], p["steps"], p["weight_decay"]) for p in tried if "count" in p} == {
+        (3, 10, 0.1),
+        (3, 10, 1.0),
+    }
+    best = max((r for r in summary["cross_validation"] if r["head"] == "mean"), key=lambda r: r["auroc"])
+    assert read_card(tmp_path / "monitors" / "mean-layer4").parameters["C"] == best["parameters"]["C"]
+
+
+def test_selection_by_recall_falls_back_on_auroc():
+    def tried(head, auroc, recall):
+        return Tried(Candidate(head, (1,), {}), ranking.Ranked(auroc, 0, 1), ranking.Ranked(recall, 0, 1))
+
+    found = [tried("max", 0.9, 0.3), tried("max", 0.8, 0.5), tried("max", 0.85, 0.5), tried("mean", 0.7, 0.1)]
+    assert best_of(found, "auroc")["max"] is found[0]
+    assert best_of(found, "recall")["max"] is found[2]
+    assert best_of(found, "recall")["mean"] is found[3]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--layers", "9"], "layer 9 is not stored for all rows; there are [2, 4]"),
+        (["--layers", "4+x"], "a layer is a number"),
+        (["--layers", "4", "--heads", "atention"], "did you mean 'attention'"),
+        (["--layers", "4", "--heads", "mean", "--parameters", "window=3"], "none of mean has such a parameter"),
+        (["--layers", "4", "--heads", "mean", "--parameters", "max.window=3"], "head 'max' is not fitted"),
+        (["--layers", "4", "--heads", "max", "--parameters", "max.windw=3"], "no parameter 'windw'"),
+        (["--layers", "4", "--heads", "mean", "--parameters", "C=-1"], "C must be above 0"),
+        (["--layers", "4", "--folds", "1"], "folds"),
+        (["--layers", "4", "--folds", "200"], "200 folds need 200 groups"),
+        (["--layers", "4", "--where", "split=dev"], "there are split=test|train"),
+        (["--layers", "4", "--class-weight", "balanced", "--base-rate", "0.1"], "exclude each other"),
+        (["--layers", "4", "--hed", "mean"], "--heads"),
+        ([], "layers"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_used(options, told, tmp_path, capsys):
+    data = captured(tmp_path / "store", "stakes", 40)
+    assert run(tmp_path, "--data", data, *options, quick=False) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "monitors").exists()
+
+
+def test_data_sets_that_do_not_go_together(tmp_path, capsys):
+    root = tmp_path / "store"
+    data = captured(root, "stakes", 40)
+    other = captured(root, "other", 40, of=spec(dtype="float32", template="plain:2"))
+    elsewhere = captured(tmp_path / "second", "stakes", 40)
+    nothing = captured(root, "unlabelled", 4, labels=[None] * 4)
+    one = captured(root, "one", 40, labels=[1.0] * 40)
+    for options, told in (
+        (["--data", data, other], "template 'plain:1' and 'plain:2'"),
+        (["--data", data, "--validation", other], "template 'plain:1' and 'plain:2'"),
+        (["--data", data, elsewhere], "pull"),
+        (["--data", data, "--validation", data], "all conversations of the validation set are trained on"),
+        (["--data", nothing], "no row has a label"),
+        (["--data", one], "groups with negative rows"),
+        (["--data", root / "missing"], "no data set 'missing'; it has: "),
+    ):
+        assert run(tmp_path, *options, "--layers", 4) == 1
+        assert told in capsys.readouterr().err
+
+
+def test_several_data_sets_are_fitted_together_and_unlabelled_rows_counted(tmp_path):
+    root = tmp_path / "store"
+    one = captured(root, "one", 40)
+    two = captured(root, "two", 20, seed=1, labels=[None, 0.0, 0.9, 0.2] * 5)
+    assert (
+        run(tmp_path, "--data", one, two, "--layers", 4, "--heads", "mean,max", "--seeds", 1, "--folds", 0)
+        == 0
+    )
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert card.training.rows + card.validation.rows == 55
+    assert card.training.excluded == {"not labelled": 5}
+
+
+def test_auroc_and_its_interval_by_hand():
+    labels, logits = np.array([1, 1, 0, 0, 0.5]), np.array([3.0, 1.0, 2.0, 0.0, 99.0])
+    found = ranking.auroc(labels, logits, "abcde")
+    # pairs won: 3 > 2, 3 > 0, 1 > 0. Components 1, 1/2 and 1/2, 1: variance 2/1 * (1/8) / 4 for each class
+    assert found.value == 0.75
+    assert ranking.area(labels, logits, "abcde").variance == pytest.approx(0.125)
+    # two groups of each class, and a quarter of one more at either end: mean (1.5 + .25) / 2.5, square
+    # (2 * (.125 + .5625) + .25) / 2.5; of its 3.5 times smaller variance the number, less these and one
+    mean, square = 0.7, 0.65
+    n = mean * (1 - mean) * 3.5 / (square - mean**2) - 1 - 0.5
+    z, t = 1.959964, 12.706205
+    n = 2 + (n - 2) * (z / t) ** 2 / 2
+    centre = (0.75 + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(0.75 * 0.25 / n + z * z / (4 * n * n))
+    assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=1e-5)
+
+
+def test_auroc_counts_ties_half():
+    assert ranking.auroc(np.array([1, 0]), np.array([2.0, 2.0]), "ab").value == 0.5
+
+
+def test_repeating_rows_in_their_groups_changes_no_interval():
+    rng = np.random.default_rng(0)
+    labels, groups = np.arange(40) % 2, [str(i) for i in range(40)]
+    logits = rng.normal(size=40) + labels
+    once = ranking.auroc(labels, logits, groups)
+    thrice = ranking.auroc(np.tile(labels, 3), np.tile(logits, 3), groups * 3)
+    apart = ranking.auroc(np.tile(labels, 3), np.tile(logits, 3), [str(i) for i in range(120)])
+    assert thrice == pytest.approx(once)
+    assert apart.high - apart.low < 0.7 * (once.high - once.low)
+
+
+def test_a_perfect_ranking_of_few_rows_is_not_certain():
+    found = ranking.auroc(np.array([0, 0, 0, 1, 1, 1]), np.arange(6.0), "abcdef")
+    assert found.value == found.high == 1
+    # Wilson with n = 3
+    assert found.low == pytest.approx(0.4385, abs=1e-3)
+
+
+def test_perfect_scores_have_all_the_recall():
+    found = ranking.largest_recall(np.repeat([0, 1], 50), np.arange(100.0), range(100), 0.01)
+    assert (found.recall.value, found.fpr.value, found.logit) == (1.0, 0.0, 50.0)
+
+
+def test_the_largest_recall_is_found_though_no_rate_lies_near_the_one_asked_for():
+    # 43 of each class: one negative is 2.3 %. 38 positives lie above all negatives
+    logits = np.concatenate([np.arange(43.0), np.arange(5.0) - 0.5, np.arange(38.0) + 100])
+    found = ranking.largest_recall(np.repeat([0, 1], 43), logits, range(86), 0.01)
+    assert found.recall.value == pytest.approx(0.884, abs=1e-3)
+    assert (found.fpr.value, found.logit, found.n_negative, found.n_positive) == (0.0, 100.0, 43, 43)
+
+
+def test_the_row_that_sets_the_threshold_lowers_the_end_of_the_recall():
+    # 3 of 3 are found, but the last of them set the threshold: what lies beyond it is Beta(3, 1)
+    logits = np.concatenate([np.arange(20.0), [30.0, 40.0, 50.0]])
+    found = ranking.largest_recall(np.repeat([0, 1], [20, 3]), logits, range(23), 0.01)
+    assert found.recall == pytest.approx((1.0, 0.025 ** (1 / 3), 1.0))
+    assert found.optimism == pytest.approx(1 / 4)
+    mean = ranking.mean_recall([found] * 4)
+    # less a quarter, and half of what is left below it
+    assert mean.low == pytest.approx(0.75 - (0.75 - 0.025 ** (1 / 3)) / 2)
+    alone = ranking.largest_recall(np.array([0, 0, 1]), np.array([0.0, 1.0, 2.0]), "abc", 0.01)
+    assert math.isnan(alone.recall.low)
+    assert math.isnan(ranking.mean_recall([found, alone]).low)
+
+
+def test_a_rate_of_whole_rows_is_used_up():
+    # one of 100 negatives above all positives: exactly 1 %
+    logits = np.concatenate([np.arange(99.0) - 200, [50.0], np.arange(10.0)])
+    found = ranking.largest_recall(np.repeat([0, 1], [100, 10]), logits, range(110), 0.01)
+    assert (found.recall.value, found.fpr.value) == (1.0, 0.01)
+    assert found.fpr.low < 0.01 < found.fpr.high
+
+
+def test_where_nothing_can_be_flagged_nothing_is():
+    found = ranking.largest_recall(np.array([1, 1, 0]), np.array([0.0, 1.0, 1.0]), "abc", 0.01)
+    assert (found.recall.value, found.fpr.value) == (0.0, 0.0)
+    assert found.logit > 1.0
+
+
+def test_folds_test_every_row_once_and_divide_no_group():
+    groups = [f"g{i // 3}" for i in range(60)]
+    labels = np.array([(i // 3) % 2 for i in range(60)], dtype=float)
+    parts = folds(labels, groups, 4, seed=1)
+    assert (sum(part.test.astype(int) for part in parts) == 1).all()
+    for part in parts:
+        assert not {g for g, t in zip(groups, part.train, strict=True) if t} & {
+            g for g, t in zip(groups, part.test, strict=True) if t
+        }
+        assert 0.3 < labels[part.test].mean() < 0.7
+    again = folds(labels, groups, 4, seed=1)
+    assert all(np.array_equal(a.test, b.test) for a, b in zip(parts, again, strict=True))
+    assert any(
+        not np.array_equal(a.test, b.test)
+        for a, b in zip(parts, folds(labels, groups, 4, seed=2), strict=True)
+    )
+
+
+def test_what_is_held_out_is_about_the_share():
+    labels, groups = np.arange(100) % 2.0, [str(i) for i in range(100)]
+    assert hold_out(labels, groups, 0.2, seed=0).test.sum() == 20
+    with pytest.raises(ValueError, match="share"):
+        hold_out(labels, groups, 0.7, seed=0)
+
+
+def test_one_group_for_everything_cannot_be_divided():
+    with pytest.raises(ValueError, match="there are 1"):
+        folds(np.arange(10) % 2.0, ["same"] * 10, 2, seed=0)
+
+
+def rewritten(data, change):
+    """A data set whose rows are changed, one dict at a time."""
+    path = data.parent / "datasets" / f"{data.name}.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(change(i, row)) + "\n" for i, row in enumerate(rows)))
+    return data
+
+
+def test_other_epochs_of_a_state_that_is_fitted_on_are_no_validation(tmp_path, capsys):
+    root = tmp_path / "store"
+    first, second = captured(root, "first", 60), captured(root, "second", 80, seed=1)
+    for data in (first, second):  # states 0 to 29, and 0 to 39
+        rewritten(data, lambda i, row: row | {"group": f"state-{i // 2}"})
+    options = ["--data", first, "--validation", second, "--layers", 4, "--heads", "mean", "--folds", 0]
+    assert run(tmp_path, *options, quick=False) == 0
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert card.validation.excluded == {"in a group that is also trained on": 60}
+    assert (card.validation.rows, card.validation.groups) == (20, 10)
+    printed = capsys.readouterr().out
+    assert "left out: 60 (in a group that is also trained on)" in printed
+    assert (
+        "on the validation set, which chose weights and threshold: on other data monitors do worse" in printed
+    )
+
+
+def test_equal_words_are_never_fitted_on_and_held_out(tmp_path):
+    root = tmp_path / "store"
+    data = captured(root, "texts", 120)
+    # 40 texts, three rows of each under three groups
+    rewritten(data, lambda i, row: row | {"key": f"texts-{i % 40}", "label": float(i % 2), "group": f"g{i}"})
+    assert run(tmp_path, "--data", data, "--layers", 4, "--heads", "mean", "--folds", 0, quick=False) == 0
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert card.training.groups + card.validation.groups == 40
+    assert (card.training.rows, card.validation.rows) == (96, 24)
+
+
+def test_states_of_two_families_with_one_name_are_two_groups(tmp_path):
+    root = tmp_path / "store"
+    sets = [captured(root, name, 40, seed=n) for n, name in enumerate(("therapy", "subtle"))]
+    for data in sets:
+        facts = {"task": "t", "model": "m", "epoch": "1", "family": data.name}
+        rewritten(data, lambda i, row, facts=facts: row | {"group": f"state-{i // 2}", "facts": facts})
+    options = ["--layers", 4, "--heads", "mean", "--folds", 0]
+    assert run(tmp_path, "--data", sets[0], "--validation", sets[1], *options, quick=False) == 0
+    card = read_card(tmp_path / "monitors" / "mean-layer4")
+    assert (card.validation.rows, card.validation.excluded) == (40, {})
+
+
+def test_what_a_monitor_was_fitted_and_validated_on_is_never_evaluated(tmp_path, capsys):
+    from probes.evaluate import main as evaluate
+
+    root = tmp_path / "store"
+    first, second = captured(root, "first", 80), captured(root, "second", 60, seed=1)
+    for data in (first, second):  # states 0 to 39, and 0 to 29 of which the last ten are others
+        rewritten(data, lambda i, row, of=data: row | {"group": f"state-{i // 2 + 20 * (of is second)}"})
+    assert run(tmp_path, "--data", first, "--layers", 4, "--heads", "mean", "--folds", 0, quick=False) == 0
+    options = [
+        "--monitors",
+        str(tmp_path / "monitors"),
+        "--figures",
+        "false",
+        "--out",
+        str(tmp_path / "results"),
+    ]
+    assert evaluate([*options, "--data", str(second)]) == 0
+    details = json.loads((tmp_path / "results" / "evaluation.json").read_text())
+    assert details["datasets"][0]["excluded"] == {"in what a monitor was fitted or validated on": 40}
+    assert details["datasets"][0]["rows"] == 20
+    assert evaluate([*options, "--data", str(first)]) == 1
+    assert "80 in what a monitor was fitted or validated on" in capsys.readouterr().err

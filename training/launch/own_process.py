@@ -1,0 +1,154 @@
+"""Work in a process of its own, whose memory (the model's on a GPU) is free afterwards.
+
+Such a process ends with the one that started it, and until then holds its locks: a run that was killed is not
+started again beside what is left of it.
+"""
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from scenarios.commands.parent_process import end_with_parent, tied
+from scenarios.files.whole import write_text
+from training.launch.interruption import STOPPED, termination_as_interrupt
+from training.launch.run_lock import files_to_inherit, inheriting
+
+ROOT = Path(__file__).parent.parent.parent
+
+FAILED = 1
+"""Exit status."""
+
+PATIENCE = 20.0
+"""Seconds that a process gets to end by itself, e.g. to write its log, before it is killed."""
+
+SILENCE = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # TRL tells of every trainer: its kind, the model's, the device
+    "DO_NOT_TRACK": "1",  # vLLM and others
+    "GRADIO_ANALYTICS_ENABLED": "False",  # below trackio
+    "WANDB_ERROR_REPORTING": "false",
+}
+"""Environment in which no library tells its makers that it is used."""
+
+Order = TypeVar("Order", bound=BaseModel)
+
+
+class Ended(RuntimeError):
+    """The process did not do its work.
+
+    Args:
+        status: Its exit status.
+        reason: The last line it wrote to stderr; empty if it was not listened to.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason or f"exit status {status}")
+        self.status = status
+
+
+def start(
+    command: Sequence[str], *, stdin: int | None = None, stderr: int | None = None
+) -> subprocess.Popen[str]:
+    """Start a process that ends with this one and holds its locks meanwhile.
+
+    It is in a session of its own, so that Ctrl-C reaches this process alone, which then ends the other
+    in good order.
+    """
+    files = files_to_inherit()
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**tied(os.environ), **inheriting(files), **SILENCE, "PYTHONPATH": path}
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stderr=stderr,
+        text=True,
+        pass_fds=files,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[str], *, patience: float = PATIENCE) -> None:
+    """End a process and all that it has started, which is asked first if there is patience."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        all_of_it = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        if patience:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+        for one in all_of_it:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
+
+
+def run_apart(module: str, order: BaseModel, told: Path, *, listen: bool = False) -> None:
+    """Run `python -m module told`, where `module` ends with `obey`.
+
+    Args:
+        module: Dotted name.
+        order: What is to be done; written to `told` for the process, and gone afterwards.
+        told: JSON file.
+        listen: Keep stderr for the reason of a failure instead of showing it.
+
+    Raises:
+        Ended: The process failed.
+        KeyboardInterrupt: It was stopped.
+    """
+    write_text(told, order.model_dump_json(indent=1) + "\n")
+    try:
+        process = start(
+            [sys.executable, "-m", module, str(told.resolve())], stderr=subprocess.PIPE if listen else None
+        )
+        try:
+            _, written = process.communicate()
+        except BaseException:
+            end(process)
+            raise
+    finally:
+        told.unlink(missing_ok=True)
+    if process.returncode == STOPPED:
+        raise KeyboardInterrupt
+    if process.returncode != 0:
+        raise Ended(process.returncode, (written or "").strip().rpartition("\n")[2])
+
+
+def obey(
+    kind: type[Order],
+    work: Callable[[Order], object],
+    failures: Mapping[type[Exception], int],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """The other side: read the order, do the work, and say how it went.
+
+    Args:
+        kind: Of the order.
+        work: Is given it.
+        failures: Exceptions whose message says all -> exit status.
+        arguments: Command line: the file with the order.
+
+    Returns:
+        Exit status: 0 done, 130 stopped, else that of the failure.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("order", type=Path)
+    order = kind.model_validate_json(parser.parse_args(arguments).order.read_text(encoding="utf-8"))
+    end_with_parent()
+    try:
+        with termination_as_interrupt():
+            work(order)
+    except tuple(failures) as error:
+        print(error, file=sys.stderr)
+        return next(status for known, status in failures.items() if isinstance(error, known))
+    except KeyboardInterrupt:
+        return STOPPED
+    return 0
