@@ -92,7 +92,7 @@ def family_table(found: Sequence[early_warning.Warned], out: Path, states: int) 
 def control_table(settings: early_warning.Settings) -> Iterator[str]:
     """Length, and words fitted on the same rollouts, in each iteration."""
     store = settings.folder / "activations"
-    train = read_labelled([f"{store}/rollouts_00"], {})
+    train = read_labelled([f"{store}/rollouts_00"])
     tokenizer = read_tokenizer(train.spec, None)
     words = fit_lexical(
         conversation_texts(tokenizer, train.entry.open(train.keys, [1])),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from probes.conversations.facts import Conditions
 from scenarios.schema import Frozen
 
 
@@ -28,8 +29,11 @@ class Settings(Frozen):
     data: list[str] = Field(
         min_length=1, title="data", description="captured data sets, <store>/<name>, fitted on together"
     )
-    where: dict[str, str] = Field(
-        {}, title="data", description="fact=value, only rows with these facts, e.g. split=train"
+    where: Conditions = Field(
+        [],
+        title="data",
+        description="only rows with these facts, e.g. iteration=0,1 topic!=smoking turns=2..5; "
+        "<name>:fact=value is about one data set",
     )
     match: str | None = Field(
         None,
@@ -39,7 +43,7 @@ class Settings(Frozen):
     validation: list[str] = Field(
         [], title="data", description="data sets that stop training and set thresholds; part of data if none"
     )
-    validation_where: dict[str, str] = Field({}, title="data", description="as where, of validation")
+    validation_where: Conditions = Field([], title="data", description="as where, of validation")
     validation_share: float = Field(
         0.2,
         gt=0,

@@ -1,5 +1,6 @@
 """Captured data sets, whole or in part, with what monitors are evaluated on and by."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from probes.activations.grouping import KNOWN, Tie, apart, joined, known_by, tie
 from probes.activations.mapped import Activations
 from probes.activations.ragged import Ragged
 from probes.activations.store import Store
-from probes.activations.stored_sets import DatasetRow, label_array, read_dataset
+from probes.activations.stored_sets import DatasetCard, DatasetRow, label_array, read_dataset
 from probes.activations.stored_spec import StoredSpec
 from probes.activations.whole_files import StoreError
+from probes.conversations.facts import Condition, check_conditions, fitting, read_conditions, read_part
 
 NO_LABEL = "not labelled"
 
@@ -124,48 +126,84 @@ class EvaluationSet(NamedTuple):
 
 
 def read_set(given: str) -> EvaluationSet:
-    """Labelled rows of `<store>/<name>`, or of `<store>/<name>:fact=value,fact=value`.
+    """Labelled rows of `<store>/<name>`, or of a part, `<store>/<name>:iteration=3..6,topic!=smoking`.
 
     Raises:
-        StoreError: No such data set or fact, or no labelled row.
-        ValueError: A part that is not fact=value.
+        StoreError: No such data set, no row that fits, or no labelled row.
+        FactError: A condition that cannot be read, or names a fact or value that is nowhere.
     """
-    folder, _, last = given.rpartition("/")
-    name, _, part = last.partition(":")
-    where = _facts(part, given)
-    root = Path(folder or ".")
-    found, card = read_dataset(root, name)
-    rows = [row for row in found if all(row.facts.get(k) == v for k, v in where.items())]
+    return read_sets([given])[0]
+
+
+def read_sets(given: Sequence[str], where: Sequence[str] = ()) -> list[EvaluationSet]:
+    """Several, all called differently.
+
+    Args:
+        given: As of `read_set`.
+        where: Further conditions, of all of them or of `<name>:`.
+
+    Raises:
+        StoreError, FactError: As `read_set`.
+        ValueError: Two of the same name.
+    """
+    places = [_place(one) for one in given]
+    if twice := [name for name, n in Counter(place.called for place in places).items() if n > 1]:
+        raise ValueError(f"data set {twice[0]} is given twice: results are told apart by name")
+    conditions = read_conditions(where)
+    tables = [read_dataset(place.root, place.name) for place in places]
+    facts = [[row.facts for row in rows] for rows, _ in tables]
+    check_conditions(conditions, {place.name: own for place, own in zip(places, facts, strict=True)})
+    for place, own in zip(places, facts, strict=True):
+        check_conditions(place.part, {place.name: own})
+    return [
+        _labelled_part(place, rows, card, [c for c in conditions if c.concerns(place.name)])
+        for place, (rows, card) in zip(places, tables, strict=True)
+    ]
+
+
+class _Place(NamedTuple):
+    """A data set as it is given."""
+
+    root: Path
+    name: str
+    part: list[Condition]
+    called: str
+    """Name and part."""
+
+
+def _place(given: str) -> _Place:
+    parts = re.fullmatch(r"(?:(.*?)/)?([\w][\w.-]*)(?::(.*))?", given)
+    if parts is None:
+        raise ValueError(f"data set {given}: expected <store>/<name> or <store>/<name>:fact=value")
+    root, name, part = parts.groups()
+    called = name if not part else f"{name}:{part}"
+    return _Place(Path(root or "."), name, read_part(part or "", f"data set {given}"), called)
+
+
+def _labelled_part(
+    place: _Place, found: Sequence[DatasetRow], card: DatasetCard, where: Sequence[Condition]
+) -> EvaluationSet:
+    conditions = [*place.part, *where]
+    # what is said of a part and of all data sets must both hold: they do not add up
+    facts = [row.facts for row in found]
+    fits = zip(fitting(facts, place.part), fitting(facts, where), strict=True)
+    rows = [row for row, fit in zip(found, fits, strict=True) if all(fit)]
     if not rows:
-        values = {k: sorted({row.facts[k] for row in found if k in row.facts})[:8] for k in where}
-        there = "; ".join(f"{k}: {', '.join(v) or 'no row has it'}" for k, v in values.items())
-        raise StoreError(f"data set {given}: no row" + (f"; there are {there}" if there else "s"))
+        told = " and ".join(map(str, conditions))
+        raise StoreError(f"data set {place.called}: no row" + (f" has {told}" if told else "s"))
     labelled = [row for row in rows if row.label is not None]
     if not labelled:
-        raise StoreError(f"data set {given}: no row has a label; name the label when you capture it")
-    excluded = Counter({NO_LABEL: len(rows) - len(labelled)})
+        raise StoreError(f"data set {place.called}: no row has a label; name the label when you capture it")
+    excluded = {NO_LABEL: len(rows) - len(labelled)}
     return EvaluationSet(
-        name if not where else f"{name}:{part}",
-        root / name,
-        Store(root).keyed(card.spec),
+        place.called,
+        place.root / place.name,
+        Store(place.root).keyed(card.spec),
         labelled,
         {reason: count for reason, count in excluded.items() if count},
         card.excluded,
         card.source,
     )
-
-
-def read_sets(given: Sequence[str]) -> list[EvaluationSet]:
-    """Several, all called differently.
-
-    Raises:
-        StoreError, ValueError: As `read_set`, or two of the same name.
-    """
-    sets = [read_set(one) for one in given]
-    names = Counter(one.name for one in sets)
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise ValueError(f"data set {twice[0]} is given twice: results are told apart by name")
-    return sets
 
 
 def length_bins(lengths: np.ndarray, edges: Sequence[int]) -> dict[str, np.ndarray]:
@@ -174,13 +212,3 @@ def length_bins(lengths: np.ndarray, edges: Sequence[int]) -> dict[str, np.ndarr
     starts = [1, *(edge + 1 for edge in edges)]
     names = [f"{start}-{end}" for start, end in zip(starts, edges, strict=False)] + [f"{starts[-1]}+"]
     return {name: of == number for number, name in enumerate(names) if (of == number).any()}
-
-
-def _facts(part: str, given: str) -> dict[str, str]:
-    where: dict[str, str] = {}
-    for one in part.split(",") if part else []:
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            raise ValueError(f"data set {given}: a part is chosen by fact=value, got {one!r}")
-        where[name] = value
-    return where

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from probes.activations.store import Store
 from probes.activations.stored_sets import DatasetRow, read_dataset
 from probes.activations.stored_spec import StoredSpec
 from probes.activations.whole_files import StoreError
+from probes.conversations.facts import check_conditions, fitting, read_conditions
 from probes.fitting.matching import matched
 from probes.heads.pooled import Pooled, Pooling
 from probes.monitors.monitor import Sources
@@ -115,17 +116,19 @@ class LabelledRows(NamedTuple):
         )
 
 
-def read_labelled(paths: Sequence[str], where: Mapping[str, str]) -> LabelledRows:
+def read_labelled(paths: Sequence[str], where: Sequence[str] = ()) -> LabelledRows:
     """Labelled rows of data sets of one capture.
 
     Args:
         paths: `<store>/<name>` each.
-        where: Facts that rows must have.
+        where: Conditions that rows must fit, see `probes/conversations/facts.py`.
 
     Raises:
         StoreError: No such data set, data sets of different stores or captures (names what differs), no
-            labelled row, or no row with these facts.
+            labelled row, or no row that fits.
+        FactError: A condition that cannot be read, or names a data set, fact or value that is nowhere.
     """
+    conditions = read_conditions(where)
     places = [(Path(path).parent, Path(path).name) for path in paths]
     if len({root.resolve() for root, _ in places}) > 1:
         raise StoreError(
@@ -136,8 +139,12 @@ def read_labelled(paths: Sequence[str], where: Mapping[str, str]) -> LabelledRow
     rows: list[tuple[str, DatasetRow]] = []
     ties: list[Tie] = []
     excluded: Counter[str] = Counter()
-    for root, name in places:
-        found, card = read_dataset(root, name)
+    tables = [read_dataset(root, name) for root, name in places]
+    check_conditions(
+        conditions,
+        {name: [row.facts for row in found] for (_, name), (found, _) in zip(places, tables, strict=True)},
+    )
+    for (root, name), (found, card) in zip(places, tables, strict=True):
         own = Store(root).keyed(card.spec)
         if entry is not None and own.spec.key != entry.spec.key:
             differing = "; ".join(
@@ -146,9 +153,12 @@ def read_labelled(paths: Sequence[str], where: Mapping[str, str]) -> LabelledRow
             raise StoreError(f"data set {name} is of another capture than {places[0][1]}: {differing}")
         entry = entry or own
         excluded.update(card.excluded)
-        chosen = [row for row in found if all(row.facts.get(k) == v for k, v in where.items())]
+        own_conditions = [condition for condition in conditions if condition.concerns(name)]
+        fits = fitting([row.facts for row in found], own_conditions)
+        chosen = [row for row, fit in zip(found, fits, strict=True) if fit]
         if not chosen:
-            raise StoreError(f"data set {name}: no row has {_told(where)}; there are {_values(found, where)}")
+            told = " and ".join(map(str, own_conditions))
+            raise StoreError(f"data set {name}: no row" + (f" has {told}" if told else "s"))
         excluded["not labelled"] += sum(row.label is None for row in chosen)
         labelled = [row for row in chosen if row.label is not None]
         rows += [(name, row) for row in labelled]
@@ -165,16 +175,3 @@ def read_labelled(paths: Sequence[str], where: Mapping[str, str]) -> LabelledRow
         [str(path) for path in paths],
         {reason: count for reason, count in excluded.items() if count},
     )
-
-
-def _told(where: Mapping[str, str]) -> str:
-    return " and ".join(f"{name}={value}" for name, value in where.items())
-
-
-def _values(rows: Sequence[DatasetRow], where: Mapping[str, str]) -> str:
-    """What the facts are in fact."""
-    told = []
-    for name in where:
-        values = sorted({row.facts[name] for row in rows if name in row.facts})
-        told.append(f"{name}={'|'.join(values[:8]) if values else '(nowhere)'}")
-    return ", ".join(told) or "no rows"

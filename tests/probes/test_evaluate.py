@@ -428,7 +428,7 @@ def test_figures_are_drawn_even_where_nothing_can_be_ranked(tmp_path):
         (["--data", "{tmp}/store/mst"], "has no data set 'mst'; it has: "),
         (["--data", "{tmp}/store/mt", "{tmp}/store/mt"], "data set mt is given twice"),
         (["--data", "{tmp}/store/mt:split"], "a part is chosen by fact=value, got 'split'"),
-        (["--data", "{tmp}/store/mt:split=dev"], "no row; there are split: test"),
+        (["--data", "{tmp}/store/mt:split=dev"], "no row has split=dev; there are split=test"),
         (["--data", "{tmp}/store/unlabelled"], "no row has a label"),
         (["--data", "{tmp}/store/foreign"], "data set foreign: monitor m was fitted on other activations: template"),
         (["--data", "{tmp}/store/broken"], "data set broken, 1: row 1 has activations that are NaN"),

@@ -306,7 +306,7 @@ def test_selection_by_recall_falls_back_on_auroc():
         (["--layers", "4", "--heads", "mean", "--parameters", "C=-1"], "C must be above 0"),
         (["--layers", "4", "--folds", "1"], "folds"),
         (["--layers", "4", "--folds", "200"], "200 folds need 200 groups"),
-        (["--layers", "4", "--where", "split=dev"], "there are split=test|train"),
+        (["--layers", "4", "--where", "split=dev"], "no row has split=dev; there are split=test|train"),
         (["--layers", "4", "--class-weight", "balanced", "--base-rate", "0.1"], "exclude each other"),
         (["--layers", "4", "--hed", "mean"], "--heads"),
         ([], "layers"),
