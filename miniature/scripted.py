@@ -80,7 +80,7 @@ def judge(system: str, transcript_and_question: str, rng: random.Random) -> Answ
     Raises:
         ValueError: The question asks for none of these answers.
     """
-    parts, question = _read(transcript_and_question)
+    parts, question = _transcript_and_question(transcript_and_question)
     heard = listen(_judged(parts, question))
     if not heard.understood:
         return Answer(DONT_KNOW, {DONT_KNOW: 1.0})
@@ -92,7 +92,7 @@ def judge(system: str, transcript_and_question: str, rng: random.Random) -> Answ
     return Answer(drawn, probabilities)
 
 
-def _read(transcript_and_question: str) -> tuple[list[Part], str]:
+def _transcript_and_question(transcript_and_question: str) -> tuple[list[Part], str]:
     if END not in transcript_and_question:
         said, _, question = transcript_and_question.rpartition("\n\n")
         transcript_and_question = f"{said}\n\n{END}\n\n{question}"

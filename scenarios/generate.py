@@ -200,13 +200,13 @@ def _working_file(
     own = [state for topic in family.topics.values() for state in topic.states]
     taken = [state.id for state in [*own, *(w.state for w in there)]]
     run = settings.identity | {"family_hash": family_hash(family), "prompt_hash": prompt_hash()}
-    starts = {pool.name: 1 + max((_number(i, pool) for i in taken), default=-1) for pool in pools}
+    starts = {pool.name: 1 + max((_state_number(i, pool) for i in taken), default=-1) for pool in pools}
     begun = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "starts": starts}
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     return WorkingFile(settings.out.with_name(f"{settings.out.name}.partial.jsonl"), run, begun)
 
 
-def _number(identifier: str, pool: Pool) -> int:
+def _state_number(identifier: str, pool: Pool) -> int:
     """Number of a new state of `pool`; -1 if it is none."""
     number = identifier.removeprefix(pool.prefix)
     return int(number) if number != identifier and number.isdecimal() else -1
@@ -214,7 +214,7 @@ def _number(identifier: str, pool: Pool) -> int:
 
 def _is_new(written: Written, pools: Sequence[Pool], starts: dict[str, int]) -> bool:
     """This run has written it already, and was killed before its end."""
-    return any(_number(written.state.id, pool) >= starts[pool.name] for pool in pools)
+    return any(_state_number(written.state.id, pool) >= starts[pool.name] for pool in pools)
 
 
 def _know(

@@ -28,23 +28,23 @@ def load_family(source: str | Path, variant: str | None = None) -> Family:
     Raises:
         ScenarioError: Names the file, line and field that is wrong, and what to do.
     """
-    path = ROOT / source if str(source) in family_names() else _found(Path(source))
+    path = ROOT / source if str(source) in family_names() else _existing(Path(source))
     if path.is_dir() and (path / MASTER_CONFIG).exists():
         if variant is not None:
             raise ScenarioError(f"{path}: families in the earlier format have no variants")
         return load_earlier_format(path)
     if path.is_dir() and not (path / "family.yaml").exists():
         raise ScenarioError(f"{path}: expected family.yaml, or {MASTER_CONFIG} of the earlier format")
-    return _read(path / "family.yaml" if path.is_dir() else path, variant)
+    return _load(path / "family.yaml" if path.is_dir() else path, variant)
 
 
-def _found(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     if not (meant := where_meant(path)).exists():
         raise ScenarioError(f"no scenario at {meant}; families of the suite are {family_names()}")
     return meant
 
 
-def _read(path: Path, variant: str | None) -> Family:
+def _load(path: Path, variant: str | None) -> Family:
     located = read_yaml(path)
     _choose_variant(located, variant)
     inline = located.data.pop("topics", None)

@@ -105,7 +105,7 @@ def stakes(
         met = served.meet(name, _local(get_model()))
         day = (state.output.metadata or {}).get("clock")
         found = await served.score(met, name, state.messages, _tools(state, name), numbers, day)
-        return _told(found, served.monitor.card)
+        return _score_of(found, served.monitor.card)
 
     return score
 
@@ -141,11 +141,11 @@ def _served(
             f"monitors need {error.name}: pip install -e '.[probes]' (or `make install`)"
         ) from error
     named = template is not None and template != "plain"
-    folder = _found(monitor)
+    folder = _path_as_meant(monitor)
     how = Reading(
         any_model=any_model,
-        adapter=None if adapter is None else _found(adapter),
-        template=str(_found(template or "")) if named else template,
+        adapter=None if adapter is None else _path_as_meant(adapter),
+        template=str(_path_as_meant(template or "")) if named else template,
         template_options=options,
     )
     # the scorer and the set-up of a task are to have the same one, and nobody else for longer than they
@@ -155,7 +155,7 @@ def _served(
     return served
 
 
-def _found(path: str) -> Path:
+def _path_as_meant(path: str) -> Path:
     """A path as the user meant it: while Inspect loads a scorer, the scorer's folder is the current one."""
     here = Path(path).expanduser()
     started_in = Path(os.environ.get("PWD", "."))
@@ -187,7 +187,7 @@ def _tools(state: TaskState, name: str) -> list[ToolInfo]:
     return []
 
 
-def _told(found: "ConversationScore", card: "MonitorCard") -> Score:
+def _score_of(found: "ConversationScore", card: "MonitorCard") -> Score:
     metadata: dict[str, Any] = {
         "scale": "0-1",
         "monitor": card.name,

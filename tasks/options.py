@@ -111,10 +111,10 @@ def chosen(defaults: Options, given: Options) -> Choices:
     try:
         return Choices.model_validate({**defaults, **given})
     except ValidationError as error:
-        raise OptionError("; ".join(_told(e) for e in error.errors())) from None
+        raise OptionError("; ".join(_in_one_line(e) for e in error.errors())) from None
 
 
-def _told(error: Any) -> str:
+def _in_one_line(error: Any) -> str:
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         names = sorted(Choices.model_fields)

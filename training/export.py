@@ -80,7 +80,7 @@ def export(examples: Path, out: Path, form: Format) -> Exported:
     Raises:
         ExportError: The file is missing or holds other rows, or nothing is left to write.
     """
-    rows = _read(examples)
+    rows = _read_examples(examples)
     left_out: Counter[str] = Counter()
     made, warnings = FORMS[form](rows, left_out)
     if not made:
@@ -92,7 +92,7 @@ def export(examples: Path, out: Path, form: Format) -> Exported:
     return Exported(len(made), left_out, warnings)
 
 
-def _read(path: Path) -> list[Example]:
+def _read_examples(path: Path) -> list[Example]:
     if not path.exists():
         raise ExportError(f"{path}: no such file; name an examples.jsonl of a run")
     try:

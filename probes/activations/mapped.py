@@ -81,8 +81,8 @@ class Mapped(Ragged):
         taken._share(self._maps)
         return taken
 
-    def _read(self, numbers: list[int]) -> Block:
-        block = super()._read(numbers)
+    def _read_block(self, numbers: list[int]) -> Block:
+        block = super()._read_block(numbers)
         self._was_read(numbers)
         return block
 
@@ -127,8 +127,8 @@ class SideBySide(Ragged):
         """Some rows, in the order given; nothing is copied."""
         return SideBySide([part.take(rows) for part in self.parts])
 
-    def _read(self, numbers: list[int]) -> Block:
-        blocks = [part._read(numbers) for part in self.parts]
+    def _read_block(self, numbers: list[int]) -> Block:
+        blocks = [part._read_block(numbers) for part in self.parts]
         return blocks[0]._replace(values=torch.cat([block.values for block in blocks], dim=1))
 
 

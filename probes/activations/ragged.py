@@ -101,14 +101,14 @@ class Ragged:
         for number in numbers:
             length = int(self.lengths[number])
             if block and size + length > max_tokens:
-                yield self._read(block)
+                yield self._read_block(block)
                 block, size = [], 0
             block.append(int(number))
             size += length
         if block:
-            yield self._read(block)
+            yield self._read_block(block)
 
-    def _read(self, numbers: list[int]) -> Block:
+    def _read_block(self, numbers: list[int]) -> Block:
         spans = [(self.order[n][0], *self._span(*self.order[n])) for n in numbers]
         pieces: list[tuple[int, int, int]] = []
         for chunk, start, end in spans:

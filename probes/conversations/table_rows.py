@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from probes.conversations.conversation import Conversation
 from probes.conversations.labels import DataError, LabelOptions, LeftOut, is_missing, row_label
@@ -16,6 +16,12 @@ from scenarios.mistakes import UserMistake
 
 TEXT_COLUMNS = ("messages", "inputs", "conversations")
 ID_COLUMNS = ("id", "ids")
+
+
+def _parted(value: Any) -> Any:
+    """`a,b` and `a b` are the same."""
+    values = [value] if isinstance(value, str) else value
+    return [part for v in values for part in v.split(",") if part] if isinstance(values, list) else value
 
 
 class TableOptions(LabelOptions):
@@ -33,7 +39,10 @@ class TableOptions(LabelOptions):
         None, title="data", description="column with the JSON schemas of tools; tools if there is one"
     )
     group_column: str | None = Field(
-        None, title="data", description="column of rows that stay together, e.g. pair_id; the id if not given"
+        None,
+        title="data",
+        description="column (of logs: metadata) of rows that stay together, e.g. pair_id; the id if not given, of "
+        "logs the initial state",
     )
     repeated_ids: Literal["refuse", "number"] = Field(
         "refuse", title="data", description="ids that come twice: refuse, or number them and group them"
@@ -44,7 +53,11 @@ class TableOptions(LabelOptions):
     encoding: str | None = Field(
         None, title="data", description="of a text file, e.g. cp1252; told from its bytes if not given"
     )
-    facts: list[str] = Field([], title="data", description="columns by which results are broken down")
+    facts: Annotated[list[str], BeforeValidator(_parted)] = Field(
+        [],
+        title="data",
+        description="columns (of logs: metadata, scores) by which rows are chosen and results broken down",
+    )
     split: str = Field("train", title="data", description="split of a hub data set")
     subset: str | None = Field(None, title="data", description="configuration of a hub data set")
     data_revision: str | None = Field(None, title="data", description="commit of a hub data set")
@@ -81,7 +94,7 @@ def conversation_of(row: Mapping[str, Any], options: TableOptions, where: str) -
         DataError: A column is missing, or holds something else than it should.
     """
     id_column = _column(row, options.id_column, ID_COLUMNS, "--id-column", where)
-    if not (identity := _told(row[id_column])):
+    if not (identity := _cell_text(row[id_column])):
         raise DataError(f"{where}: {id_column}: this row has no id")
     text = _column(row, options.text_column, TEXT_COLUMNS, "--text-column", where)
     for column in (options.group_column, options.tools_column, *options.facts):
@@ -91,14 +104,14 @@ def conversation_of(row: Mapping[str, Any], options: TableOptions, where: str) -
     messages = messages_of(row[text], f"{where}: {text}", plain_text=options.plain_text)
     if not any(m["content"].strip() or m.get("tool_calls") for m in messages):
         raise LeftOut("nothing was said")
-    group = "" if options.group_column is None else _told(row[options.group_column])
+    group = "" if options.group_column is None else _cell_text(row[options.group_column])
     return Conversation(
         id=identity,
         messages=messages,
         tools=_tools(row.get(options.tools_column or "tools"), where),
         label=label,
         group=group or identity,
-        facts={name: _told(row[name]) for name in options.facts},
+        facts={name: _cell_text(row[name]) for name in options.facts},
     )
 
 
@@ -145,7 +158,7 @@ def _tools(value: Any, where: str) -> list[dict[str, Any]] | None:
     return tools
 
 
-def _told(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if is_missing(value):
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

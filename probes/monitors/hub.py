@@ -102,13 +102,18 @@ def _figures(card: MonitorCard) -> list[tuple[str, str, str, str]]:
     """Metrics with their intervals: (name, value, low, high)."""
     told = card.metrics
     return [
-        (name, _number(told[name]), _number(told.get(f"{name}_low")), _number(told.get(f"{name}_high")))
+        (
+            name,
+            _three_decimals(told[name]),
+            _three_decimals(told.get(f"{name}_low")),
+            _three_decimals(told.get(f"{name}_high")),
+        )
         for name in told
         if not name.endswith(("_low", "_high"))
     ]
 
 
-def _number(value: float | None) -> str:
+def _three_decimals(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 

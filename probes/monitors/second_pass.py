@@ -68,7 +68,7 @@ class SecondPass:
             try:
                 lengths = [len(a.row.token_ids) for a in asked]
                 for batch in batches(lengths, BATCH_TOKENS):
-                    self._read([asked[i] for i in batch])
+                    self._forward([asked[i] for i in batch])
             except BaseException as error:
                 for one in asked:
                     if not one.answer.done():
@@ -82,7 +82,7 @@ class SecondPass:
             except Empty:
                 return found
 
-    def _read(self, asked: Sequence[_Asked]) -> None:
+    def _forward(self, asked: Sequence[_Asked]) -> None:
         if self._reader is None:
             self._reader = LayerReader(self._model(), self._layers, self._point, torch.float32)
         try:
@@ -92,7 +92,7 @@ class SecondPass:
                 asked[0].answer.set_exception(error)
             else:  # the others of its batch must not suffer
                 for one in asked:
-                    self._read([one])
+                    self._forward([one])
             return
         for one, layers in zip(asked, found, strict=True):
             one.answer.set_result(torch.cat([layers[number] for number in self._layers], dim=-1))

@@ -40,7 +40,7 @@ class TokenRule(NamedTuple):
         numbers: dict[str, int] = {}
         for part, name in zip(parts, names, strict=True):
             if name in ("from", "last"):
-                numbers[name] = _number(text, part)
+                numbers[name] = _token_count(text, part)
             elif part not in ROLES[1:]:
                 raise ValueError(
                     f"token rule {text!r}: {part!r} is neither all (alone), {', '.join(ROLES[1:])}, "
@@ -82,7 +82,7 @@ class TokenRule(NamedTuple):
         return next((i for i, role in enumerate(roles) if role != "system"), len(roles))
 
 
-def _number(text: str, part: str) -> int:
+def _token_count(text: str, part: str) -> int:
     name, _, value = part.partition("=")
     if not value.isdecimal() or (name == "last" and int(value) == 0):
         least = "1" if name == "last" else "0"

@@ -54,16 +54,16 @@ class CallFormat(BaseModel):
             tools: Types of the arguments, where the form itself tells none; and what may be called, where a
                 call is not marked as one.
         """
-        words, calls, _ = self._found(text, tools)
+        words, calls, _ = self._words_and_calls(text, tools)
         if not calls:
             return text, []
         return re.sub(self.around, "", words) if self.around else words, calls
 
     def end(self, text: str, tools: Tools = None) -> int:
         """Where the last call ends; 0 without one."""
-        return self._found(text, tools)[2]
+        return self._words_and_calls(text, tools)[2]
 
-    def _found(self, text: str, tools: Tools) -> tuple[str, list[Call], int]:
+    def _words_and_calls(self, text: str, tools: Tools) -> tuple[str, list[Call], int]:
         words, calls, at = list[str](), list[Call](), 0
         while begin := re.compile(self.open, re.DOTALL).search(text, at):
             read, end = self._calls(text, begin, tools)
@@ -80,7 +80,7 @@ class CallFormat(BaseModel):
         name, identity = found.get("name") or found.get("name2") or "", found.get("id")
         try:
             body, end = self._body(text, begin.end())
-            calls = list(self._read(name, identity, body, tools))
+            calls = list(self._calls_in_body(name, identity, body, tools))
         except UnreadableCallError as error:
             if self.kind == "alone":
                 return [], begin.end()
@@ -122,7 +122,7 @@ class CallFormat(BaseModel):
         close = re.compile(self.close, re.DOTALL).search(text, start) if self.close else None
         return close.end() if close else len(text)
 
-    def _read(self, name: str, identity: str | None, body: Any, tools: Tools) -> Iterator[Call]:
+    def _calls_in_body(self, name: str, identity: str | None, body: Any, tools: Tools) -> Iterator[Call]:
         if self.kind in ("json", "alone"):
             for item in body if isinstance(body, list) else [body]:
                 yield _of_object(item)

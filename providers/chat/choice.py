@@ -83,7 +83,7 @@ class Readers:
     ) -> None:
         if choice.chat_template is not None:
             tokenizer = copy.copy(tokenizer)
-            tokenizer.chat_template = _text(choice.chat_template)
+            tokenizer.chat_template = _template_file(choice.chat_template)
         self.tokenizer = tokenizer
         self._source = source
         self._ends = [str(token) for token in tokenizer.convert_ids_to_tokens(list(ends))]
@@ -130,7 +130,7 @@ def generation_ends(source: str, revision: str | None, tokenizer: Any) -> list[i
     return sorted({int(t) for t in (*found, tokenizer.eos_token_id) if t is not None})
 
 
-def _text(path: str) -> str:
+def _template_file(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -115,7 +115,7 @@ def load_adapter(model: Any, folder: Path, name: str) -> Any:
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        problem = _told(error)
+        problem = _in_one_line(error)
     if problem is None:
         return wrapped.eval()
     if isinstance(model, PeftModel):
@@ -216,7 +216,7 @@ def _misfit(homeless: Sequence[str], empty: Sequence[str], name: str) -> str | N
     return None
 
 
-def _told(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     """In one line what PEFT and torch tell in many."""
     if isinstance(error, KeyError):
         return f"it has no tensor {error.args[0]}"

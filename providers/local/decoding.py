@@ -144,7 +144,7 @@ class _Batch:
         """Logits after each row's prompt, shape (row, vocabulary). Equal prompts are read once."""
         first, copies = _once_each(rows)
         passes = _equal_lengths(first) if self._batching.way == "joined" else [list(range(len(first)))]
-        read = [self._read(first, places, copies, trace) for places in passes]
+        read = [self._prefill(first, places, copies, trace) for places in passes]
         order = [place for places in passes for place in places]
         ordered = [first[place] for place in order]
         longest = max(r.max_tokens for r in rows) + (trace.room if trace is not None else 0)
@@ -173,7 +173,7 @@ class _Batch:
         self._mask, self._positions = self._mask[rows], self._positions[rows]
         return rows
 
-    def _read(
+    def _prefill(
         self, first: Sequence[Row], places: Sequence[int], copies: Sequence[int], trace: Trace | None
     ) -> tuple[DynamicCache, torch.Tensor]:
         """One pass over some of the prompts."""

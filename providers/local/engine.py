@@ -230,7 +230,7 @@ class Engine:
         with ExitStack() as stack:
             trace = self._trace(batch, watches, stack, most) if watches else None
             written = self._decode(rows, settings, trace, stack, singly=singly)
-        found = [self._read(w, settings) for w in written]
+        found = [self._as_generated(w, settings) for w in written]
         if trace is None:
             return found
         return [
@@ -292,7 +292,7 @@ class Engine:
     def _said(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
         return lambda tokens: any(s in self.tokenizer.decode(tokens, skip_special_tokens=True) for s in stop)
 
-    def _read(self, written: Written, settings: Settings) -> Generated:
+    def _as_generated(self, written: Written, settings: Settings) -> Generated:
         last = written.tokens[-1] if written.tokens else None
         end = last if last in self.end_tokens else None
         said = settings.stop and self._said(settings.stop)(written.tokens)

@@ -34,7 +34,7 @@ def state_from(found: Mapping[str, Any], request: Request, identifier: str) -> I
     variables = found.get("variables", {})
     if not isinstance(variables, Mapping):
         return Rejected("schema", f"variables: expected an object, got {type(variables).__name__}")
-    texts = {str(name): _text(value) for name, value in variables.items()}
+    texts = {str(name): _string_or_none(value) for name, value in variables.items()}
     texts = {name: text for name, text in texts.items() if name not in request.given}
     if missing := [name for name in fields if not texts.get(name)]:
         return Rejected("schema", f"variables: no text for {', '.join(missing)}")
@@ -55,7 +55,7 @@ def state_from(found: Mapping[str, Any], request: Request, identifier: str) -> I
         return Rejected("schema", str(error).splitlines()[-2 if "\n" in str(error) else -1].strip())
 
 
-def _text(value: Any) -> str | None:
+def _string_or_none(value: Any) -> str | None:
     """Numbers are taken as text; anything else but text is not."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None

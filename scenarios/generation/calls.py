@@ -42,7 +42,7 @@ class WorkingFile:
         self.resumed = path.exists()
         if not self.resumed:
             write_text(path, json.dumps({"run": run, "begun": begun}) + "\n")
-        self.begun, self._answers = self._read(run)
+        self.begun, self._answers = self._stored_answers(run)
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -60,7 +60,7 @@ class WorkingFile:
             os.fsync(file.fileno())
         self._answers[key] = answer
 
-    def _read(self, run: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Answer]]:
+    def _stored_answers(self, run: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Answer]]:
         self._drop_torn_line()
         try:
             # not `read_jsonl`: a model's answer may end in half a character

@@ -115,9 +115,9 @@ def _read_lines(path: Path) -> Iterable[Written]:
 
 
 def _replace_file(out: Path, family: Family) -> None:
-    topics = [_data(topic) for topic in family.topics.values()]
+    topics = [_plain_mapping(topic) for topic in family.topics.values()]
     with whole_file(out, suffix=".yaml") as unfinished:
-        unfinished.write_text(_yaml(_data(family.file) | {"topics": topics}), encoding="utf-8")
+        unfinished.write_text(_yaml(_plain_mapping(family.file) | {"topics": topics}), encoding="utf-8")
         load_family(unfinished)
 
 
@@ -126,8 +126,10 @@ def _replace_folder(out: Path, family: Family) -> None:
     try:
         (unfinished / "topics").mkdir(parents=True)
         for topic in family.topics.values():
-            (unfinished / "topics" / f"{topic.topic}.yaml").write_text(_yaml(_data(topic)), encoding="utf-8")
-        (unfinished / "family.yaml").write_text(_yaml(_data(family.file)), encoding="utf-8")
+            (unfinished / "topics" / f"{topic.topic}.yaml").write_text(
+                _yaml(_plain_mapping(topic)), encoding="utf-8"
+            )
+        (unfinished / "family.yaml").write_text(_yaml(_plain_mapping(family.file)), encoding="utf-8")
         load_family(unfinished)
         (out / "topics").mkdir(parents=True, exist_ok=True)
         # family.yaml last: without it the folder is no family yet
@@ -139,11 +141,11 @@ def _replace_folder(out: Path, family: Family) -> None:
 
 def family_hash(family: Family) -> str:
     """First 16 hex digits of the SHA-256 of all that a family says, the same in every process."""
-    content = [_data(family.file), *(_data(topic) for topic in family.topics.values())]
+    content = [_plain_mapping(family.file), *(_plain_mapping(topic) for topic in family.topics.values())]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _data(part: Any) -> dict[str, Any]:
+def _plain_mapping(part: Any) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -154,11 +156,11 @@ class _Dumper(_Fastest):
     """Texts of several lines as blocks."""
 
 
-def _text(dumper: Any, text: str) -> yaml.Node:
+def _text_node(dumper: Any, text: str) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Dumper.add_representer(str, _text)
+_Dumper.add_representer(str, _text_node)
 
 
 def _yaml(data: dict[str, Any]) -> str:

@@ -138,9 +138,9 @@ def annotation_score(
     metadata = {
         "scales": {**{n: r.scale for n, r in rubrics.items()}, **(scales or {})},
         "over": span,
-        "turns": {n: [_number(v) for v in a.values()] for n, a in annotations.items()},
+        "turns": {n: [_rounded(v) for v in a.values()] for n, a in annotations.items()},
         "judges": {n: a.by_judge() for n, a in annotations.items()},
-        "mass": {n: _number(_mean(_masses(a))) for n, a in annotations.items()},
+        "mass": {n: _rounded(_mean(_masses(a))) for n, a in annotations.items()},
         "unscored": {n: p for n, a in annotations.items() if (p := a.problem())},
         "cut": {n: number for n, a in annotations.items() if (number := a.cut())},
         "neutralised": max((a.neutralised() for a in annotations.values()), default=0),
@@ -162,5 +162,5 @@ def _masses(annotation: Annotation) -> list[float]:
     return [j.mass for reply in annotation.answers for j in reply if j.mass is not None]
 
 
-def _number(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 4)

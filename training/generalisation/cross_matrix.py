@@ -31,10 +31,10 @@ class Measured(NamedTuple):
 def rows_of(measured: Sequence[Measured]) -> list[Row]:
     """One row for each checkpoint, family and kind of user; what was not scored is null."""
     bases = {m.family: m.groups for m in measured if m.checkpoint == BASE}
-    return [_row(m, users, bases.get(m.family)) for m in measured for users in USERS]
+    return [_matrix_row(m, users, bases.get(m.family)) for m in measured for users in USERS]
 
 
-def _row(measured: Measured, users: str, base: Groups | None) -> Row:
+def _matrix_row(measured: Measured, users: str, base: Groups | None) -> Row:
     row: Row = {"checkpoint": measured.checkpoint, "family": measured.family, "users": users}
     for measure in MEASURES:
         group = measured.groups[measure, users]

@@ -26,7 +26,7 @@ from analysis.contrasts import Group
 from scenarios.schema import Scale
 from scorers.metrics import Values
 from training.errors import RunError
-from training.launch.own_process import FAILED, Ended, obey, run_apart
+from training.launch.own_process import FAILED, ProcessFailed, serve_request, run_apart
 from training.reporting.conversations import finished_log_in
 
 Context = Literal["none", "gameable", "other"]
@@ -187,7 +187,7 @@ def run_benchmark(run: BenchmarkRun, *, own_process: bool) -> Path:
         try:
             told = run.folder.with_name(f"{run.folder.name}.json")
             run_apart("training.generalisation.public_benchmarks", run, told, listen=True)
-        except Ended as ended:
+        except ProcessFailed as ended:
             raise (Unavailable if ended.status == UNAVAILABLE else RunError)(str(ended)) from None
     else:
         _run(run)
@@ -312,4 +312,4 @@ def _finished(run: BenchmarkRun) -> Path | None:
 
 
 if __name__ == "__main__":
-    sys.exit(obey(BenchmarkRun, _run, {Unavailable: UNAVAILABLE, RunError: FAILED}))
+    sys.exit(serve_request(BenchmarkRun, _run, {Unavailable: UNAVAILABLE, RunError: FAILED}))

@@ -36,10 +36,10 @@ SILENCE = {
 }
 """Environment in which no library tells its makers that it is used."""
 
-Order = TypeVar("Order", bound=BaseModel)
+Request = TypeVar("Request", bound=BaseModel)
 
 
-class Ended(RuntimeError):
+class ProcessFailed(RuntimeError):
     """The process did not do its work.
 
     Args:
@@ -58,7 +58,7 @@ def start(
     """Start a process that ends with this one and holds its locks meanwhile.
 
     It is in a session of its own, so that Ctrl-C reaches this process alone, which then ends the other
-    in good order.
+    in good request.
     """
     files = files_to_inherit()
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -91,20 +91,20 @@ def end(process: subprocess.Popen[str], *, patience: float = PATIENCE) -> None:
     process.wait()
 
 
-def run_apart(module: str, order: BaseModel, told: Path, *, listen: bool = False) -> None:
-    """Run `python -m module told`, where `module` ends with `obey`.
+def run_apart(module: str, request: BaseModel, told: Path, *, listen: bool = False) -> None:
+    """Run `python -m module told`, where `module` ends with `serve_request`.
 
     Args:
         module: Dotted name.
-        order: What is to be done; written to `told` for the process, and gone afterwards.
+        request: What is to be done; written to `told` for the process, and gone afterwards.
         told: JSON file.
         listen: Keep stderr for the reason of a failure instead of showing it.
 
     Raises:
-        Ended: The process failed.
+        ProcessFailed: The process failed.
         KeyboardInterrupt: It was stopped.
     """
-    write_text(told, order.model_dump_json(indent=1) + "\n")
+    write_text(told, request.model_dump_json(indent=1) + "\n")
     try:
         process = start(
             [sys.executable, "-m", module, str(told.resolve())], stderr=subprocess.PIPE if listen else None
@@ -119,33 +119,33 @@ def run_apart(module: str, order: BaseModel, told: Path, *, listen: bool = False
     if process.returncode == STOPPED:
         raise KeyboardInterrupt
     if process.returncode != 0:
-        raise Ended(process.returncode, (written or "").strip().rpartition("\n")[2])
+        raise ProcessFailed(process.returncode, (written or "").strip().rpartition("\n")[2])
 
 
-def obey(
-    kind: type[Order],
-    work: Callable[[Order], object],
+def serve_request(
+    kind: type[Request],
+    work: Callable[[Request], object],
     failures: Mapping[type[Exception], int],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """The other side: read the order, do the work, and say how it went.
+    """The other side: read the request, do the work, and say how it went.
 
     Args:
-        kind: Of the order.
+        kind: Of the request.
         work: Is given it.
         failures: Exceptions whose message says all -> exit status.
-        arguments: Command line: the file with the order.
+        arguments: Command line: the file with the request.
 
     Returns:
         Exit status: 0 done, 130 stopped, else that of the failure.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("order", type=Path)
-    order = kind.model_validate_json(parser.parse_args(arguments).order.read_text(encoding="utf-8"))
+    parser.add_argument("request", type=Path)
+    request = kind.model_validate_json(parser.parse_args(arguments).request.read_text(encoding="utf-8"))
     end_with_parent()
     try:
         with termination_as_interrupt():
-            work(order)
+            work(request)
     except tuple(failures) as error:
         print(error, file=sys.stderr)
         return next(status for known, status in failures.items() if isinstance(error, known))

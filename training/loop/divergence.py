@@ -18,7 +18,7 @@ from scenarios.files.whole import write_json, write_jsonl
 from training.errors import RunError
 from training.examples.from_logs import Example
 from training.job import read_trained
-from training.launch.own_process import Ended, obey, run_apart
+from training.launch.own_process import ProcessFailed, serve_request, run_apart
 
 TOKENS_AT_ONCE = 8192
 """Of a batch, padding included."""
@@ -57,7 +57,7 @@ def measure_divergence(question: Question, rows: Sequence[Example], *, own_proce
         return
     try:
         run_apart("training.loop.divergence", question, question.out.with_suffix(".question.json"))
-    except Ended:
+    except ProcessFailed:
         raise RunError(
             f"{question.checkpoint}: its divergence could not be measured; the reason stands above"
         ) from None
@@ -183,4 +183,4 @@ def _padded(batch: Sequence[tuple[list[int], int]], device: Any) -> tuple[Any, A
 
 
 if __name__ == "__main__":
-    sys.exit(obey(Question, _measure, {}))
+    sys.exit(serve_request(Question, _measure, {}))

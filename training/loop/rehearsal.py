@@ -66,7 +66,7 @@ def scores_of(rollout: Rollout) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         log = _begun(rollout, Path(folder), run_samples=False)
     if not log.eval.dataset.samples:
-        raise RunError(f"{rollout.task} has no users with {_told(rollout.task_args)}")
+        raise RunError(f"{rollout.task} has no users with {_options_line(rollout.task_args)}")
     return [scorer.name for scorer in log.eval.scorers or []]
 
 
@@ -123,5 +123,5 @@ def _begun(rollout: Rollout, folder: Path, **how: Any) -> EvalLog:
     return log
 
 
-def _told(arguments: Mapping[str, Any]) -> str:
+def _options_line(arguments: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in arguments.items()) or "no options"

@@ -42,7 +42,7 @@ def train_in_rounds(settings: Settings) -> list[dict[str, Any]]:
                 row = _iterate(steps, folder.iteration(number), trainer, last=number == settings.iterations)
                 folder.record(row)
                 tracker.log(row)
-                print(_told(row), flush=True)
+                print(_summary_line(row), flush=True)
         finally:
             trainer.stop()
             tracker.close()
@@ -106,7 +106,7 @@ def _trained(steps: Steps, at: Iteration, rollouts: Path | None) -> dict[str, An
     }
 
 
-def _told(row: dict[str, Any]) -> str:
+def _summary_line(row: dict[str, Any]) -> str:
     """One line for the terminal."""
     cells = [f"iteration {row['iteration']}"]
     for name, title in (
@@ -116,13 +116,15 @@ def _told(row: dict[str, Any]) -> str:
         ("harm_other", "other"),
     ):
         value, low, high = (row[name + end] for end in ("", "_low", "_high"))
-        cells.append(f"{title} {_number(value)}" + (f" [{low:.2f}, {high:.2f}]" if low is not None else ""))
+        cells.append(
+            f"{title} {_two_decimals(value)}" + (f" [{low:.2f}, {high:.2f}]" if low is not None else "")
+        )
     cells.append(f"scored {row['n_scored']}/{row['n_conversations']}")
-    cells.append(f"KL {_number(row['kl_to_base'])}")
+    cells.append(f"KL {_two_decimals(row['kl_to_base'])}")
     return " | ".join(cells)
 
 
-def _number(value: float | None) -> str:
+def _two_decimals(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 

@@ -132,12 +132,12 @@ def _scores(sample: EvalSample) -> dict[str, float | None]:
     scores: dict[str, float | None] = {}
     for name, score in (sample.scores or {}).items():
         if isinstance(score.value, dict):
-            scores |= {f"{name}.{key}": _number(value) for key, value in score.value.items()}
+            scores |= {f"{name}.{key}": _usable_number(value) for key, value in score.value.items()}
         else:
-            scores[name] = _number(score.value)
+            scores[name] = _usable_number(score.value)
     return scores
 
 
-def _number(value: Any) -> float | None:
+def _usable_number(value: Any) -> float | None:
     usable = isinstance(value, int | float) and value == value
     return float(value) if usable else None

@@ -118,7 +118,7 @@ def credentials_in(settings: Mapping[str, Any]) -> list[Found]:
     Args:
         settings: Option -> value, nested as it may be.
     """
-    return list(_found(settings, ""))
+    return list(_credentials_in(settings, ""))
 
 
 def without_secrets(value: Any) -> Any:
@@ -149,17 +149,17 @@ def means_credential(name: str, value: Any = None) -> bool:
     return bool(WORDS & set(words)) or any(pair in PAIRS for pair in pairwise(words))
 
 
-def _found(value: Any, at: str) -> Iterator[Found]:
+def _credentials_in(value: Any, at: str) -> Iterator[Found]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             place = f"{at}.{name}" if at else str(name)
             if means_credential(str(name), inner) and any(_texts(inner)):
                 yield Found(place, _variable(inner) or _as_variable(str(name)))
             else:
-                yield from _found(inner, place)
+                yield from _credentials_in(inner, place)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _found(inner, at)
+            yield from _credentials_in(inner, at)
     elif isinstance(value, str) and _masked(value) != value:
         yield Found(at, _variable(value))
 

@@ -111,7 +111,7 @@ def _trained(metrics: Metrics) -> list[Mapping[str, Any]]:
 
 def _points(metrics: Metrics, name: str) -> Points:
     rows = [m for m in metrics if m.get(name) is not None]
-    bounds = [[_number(m.get(f"{name}_{end}")) for m in rows] for end in ("low", "high")]
+    bounds = [[_nan_if_missing(m.get(f"{name}_{end}")) for m in rows] for end in ("low", "high")]
     return Points([m["iteration"] for m in rows], [float(m[name]) for m in rows], *bounds)
 
 
@@ -123,7 +123,7 @@ def _shares(metrics: Metrics) -> Points:
     return Points([m["iteration"] for m in rows], shares, unknown, unknown)
 
 
-def _number(value: Any) -> float:
+def _nan_if_missing(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 

@@ -124,7 +124,7 @@ def stage(run: Path, out: Path, *, logs: bool = False) -> Path:
         for at in rounds:
             _stage_checkpoint(at.checkpoint, out / at.checkpoint.relative_to(run))
     _stage_checkpoint(rounds[-1].checkpoint, out)
-    for source in _data(folder, logs=logs):
+    for source in _files_of_rounds(folder, logs=logs):
         _place(source, out / source.relative_to(run))
     write_text(out / CONFIG, yaml.safe_dump(_shared_settings(folder.settings), sort_keys=False))
     write_text(out / "README.md", card(folder, rounds))
@@ -211,7 +211,7 @@ def _rounds(folder: RunFolder) -> Iterator[Iteration]:
         number += 1
 
 
-def _data(folder: RunFolder, *, logs: bool) -> Iterator[Path]:
+def _files_of_rounds(folder: RunFolder, *, logs: bool) -> Iterator[Path]:
     yield from (p for p in (folder.path / METRICS, folder.path / CURVES) if p.exists())
     for at in _rounds(folder):
         yield from (p for p in (at.examples, at.selection, at.plan, at.divergence) if p.exists())

@@ -72,7 +72,12 @@ def write_report(run: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "plain": _plain, "signed": "{:+z.2f}".format, "told": _told}
+    environment.filters |= {
+        "number": _decimals,
+        "plain": _plain,
+        "signed": "{:+z.2f}".format,
+        "told": _as_words,
+    }
     page = environment.get_template(TEMPLATE).render(
         title=title_of(folder.settings),
         run=run.resolve().name,
@@ -214,7 +219,7 @@ def _picture(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _number(value: Any, digits: int = 2) -> str:
+def _decimals(value: Any, digits: int = 2) -> str:
     """A number with that many decimals; what is not known is a dash, never 0."""
     if isinstance(value, float) and not math.isnan(value) and (value == 0 or 1e-3 <= abs(value) < 1e6):
         return f"{value:,.{digits}f}"
@@ -232,6 +237,6 @@ def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _told(value: str) -> str:
+def _as_words(value: str) -> str:
     """A name of a file's key as words."""
     return value.replace("_", " ")

@@ -124,7 +124,7 @@ class Tracker:
             return []
         trajectories = read_trajectories(log, rating=self.settings.score, harm=self.settings.harm_score)
         return [
-            _row(t, read_conversation(log, t.sample, t.epoch), log.relative_to(self.run))
+            _table_row(t, read_conversation(log, t.sample, t.epoch), log.relative_to(self.run))
             for t in _shown(trajectories)
         ]
 
@@ -154,7 +154,7 @@ def _shown(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     return rated[: CONVERSATIONS // 2] + rated[-CONVERSATIONS // 2 :]
 
 
-def _row(trajectory: Trajectory, conversation: Conversation, log: Path) -> tuple[Any, ...]:
+def _table_row(trajectory: Trajectory, conversation: Conversation, log: Path) -> tuple[Any, ...]:
     return (
         trajectory.topic,
         "gameable" if trajectory.gameable else "other",

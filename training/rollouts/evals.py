@@ -24,7 +24,7 @@ from rich.text import Text
 from scenarios.mistakes import UserMistake
 from training.errors import RunError
 from training.launch.interruption import leave
-from training.launch.own_process import FAILED, ROOT, Ended, obey, run_apart
+from training.launch.own_process import FAILED, ROOT, ProcessFailed, serve_request, run_apart
 from training.rollouts.adapter_effect import check_effect
 
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -82,7 +82,7 @@ def roll_out(rollout: Rollout, *, own_process: bool) -> Path:
             run_apart(
                 "training.rollouts.evals", rollout, rollout.folder.with_name(f"{rollout.folder.name}.json")
             )
-        except Ended:
+        except ProcessFailed:
             raise RunError(f"{rollout.folder}: the eval failed; its last lines stand above") from None
     else:
         _run(rollout)
@@ -196,7 +196,7 @@ def _broken_off(rollout: Rollout) -> EvalLog | None:
     begun = [log for log in _logs(rollout.folder) if log.status != "success"]
     for log in reversed(begun):
         _check(log, rollout)
-        whole = _read(_path(log))
+        whole = _log_or_put_aside(_path(log))
         if whole is None:
             continue
         if whole.samples:
@@ -217,11 +217,11 @@ def _logs(folder: Path) -> list[EvalLog]:
         infos = sorted(list_eval_logs(str(folder), recursive=False), key=lambda i: i.name)
     except OSError as error:
         raise RunError(_unreadable(folder, error)) from None
-    found = (_read(Path(info.name.removeprefix("file://")), header_only=True) for info in infos)
+    found = (_log_or_put_aside(Path(info.name.removeprefix("file://")), header_only=True) for info in infos)
     return [log for log in found if log is not None]
 
 
-def _read(path: Path, *, header_only: bool = False) -> EvalLog | None:
+def _log_or_put_aside(path: Path, *, header_only: bool = False) -> EvalLog | None:
     """A log; None if it is damaged, as one is whose eval was killed while it wrote. It is then put aside.
 
     Raises:
@@ -266,14 +266,14 @@ def _check(log: EvalLog, rollout: Rollout) -> None:
         raise RunError(
             f"{_path(log)} is the log of something else ({told}); move it away, or name another folder"
         )
-    if _name(log.eval.model) != _name(rollout.model):
+    if _without_place(log.eval.model) != _without_place(rollout.model):
         raise RunError(
             f"{_path(log)} is the log of {log.eval.model}, not of {rollout.model}; move it away, "
             "or name another folder"
         )
 
 
-def _name(model: str) -> tuple[str, ...]:
+def _without_place(model: str) -> tuple[str, ...]:
     """A model's name without the place where a checkpoint lies, which moves with the run folder."""
     head, _, checkpoint = model.partition(":")
     return (
@@ -288,4 +288,4 @@ def _first_error(log: EvalLog) -> str:
 
 
 if __name__ == "__main__":
-    leave(obey(Rollout, _run, {RunError: FAILED}))
+    leave(serve_request(Rollout, _run, {RunError: FAILED}))

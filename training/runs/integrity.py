@@ -99,7 +99,7 @@ def check_checkpoint(at: Iteration) -> Written | None:
     except (OSError, ValueError) as error:
         told = str(error).partition("\n")[0]
         raise RunError(f"{at.checkpoint} is no whole checkpoint ({told}); {_anew(at)}") from None
-    before = _read(at)
+    before = _manifest(at)
     if before is None:
         _check_weights(at)
         return None
@@ -115,7 +115,7 @@ def check_written(at: Iteration) -> None:
     Raises:
         RunError: A file is gone, cut or changed.
     """
-    before = _read(at)
+    before = _manifest(at)
     if before is None:
         return
     for name in before.sizes:
@@ -141,7 +141,7 @@ def _anew(at: Iteration) -> str:
     return f"delete {at.checkpoint} and the iterations after {at.number}: the same command trains anew"
 
 
-def _read(at: Iteration) -> Written | None:
+def _manifest(at: Iteration) -> Written | None:
     try:
         return Written.model_validate_json(at.whole.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError, UnicodeDecodeError):

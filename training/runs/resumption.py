@@ -51,12 +51,12 @@ def check_changes(file: Path, settings: Settings) -> list[str]:
         return []
     done = {name: what for name in changed if (what := _depends(file.parent, name, before, now)) is not None}
     if done:
-        told = ", ".join(_told(name, before, now) for name in done)
+        told = ", ".join(_difference(name, before, now) for name in done)
         what = ", ".join(dict.fromkeys(done.values()))
         raise RunError(
             f"{file.parent} was started with {told}; give the same, or another --run ({what} depend on it)"
         )
-    return [_told(name, before, now) for name in changed]
+    return [_difference(name, before, now) for name in changed]
 
 
 def has_begun(run: Path) -> bool:
@@ -64,7 +64,7 @@ def has_begun(run: Path) -> bool:
     return any(_has_conversations(f) for kind in ("rollouts", "heldout") for f in _parts(run, kind))
 
 
-def _told(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+def _difference(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:
     return f"{name}={before[name]!r}, now {now[name]!r}"
 
 

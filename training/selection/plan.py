@@ -114,7 +114,12 @@ class Plan(BaseModel):
 
     def lines(self) -> list[str]:
         """A table for the terminal."""
-        return [*_table(self.topics, self.all), "", *_told(self), *(f"warning: {w}" for w in self.warnings)]
+        return [
+            *_table(self.topics, self.all),
+            "",
+            *_plan_lines(self),
+            *(f"warning: {w}" for w in self.warnings),
+        ]
 
 
 def plan_of(
@@ -325,7 +330,7 @@ def _table(topics: Mapping[str, Conversations], every: Conversations) -> list[st
     ]
 
 
-def _told(plan: Plan) -> list[str]:
+def _plan_lines(plan: Plan) -> list[str]:
     dropped = {k: n for k, n in plan.counts.items() if k not in ("best", "worst", "unlabelled")}
     labels = _listed(plan.generations)
     passes = "pass" if plan.passes == 1 else "passes"

@@ -81,7 +81,7 @@ class Selection:
     @cached_property
     def counts(self) -> dict[str, int]:
         """`best`, `worst`, `unlabelled` (of grpo) and each reason -> conversations; together all of them."""
-        found = Counter(_what(c) for c in self.choices)
+        found = Counter(_outcome(c) for c in self.choices)
         names = ["best", "worst", *(n for n in ("unlabelled", *REASONS) if found[n])]
         return {name: found[name] for name in names}
 
@@ -95,13 +95,13 @@ class Selection:
         """Topic of which nothing is trained on -> reason -> conversations."""
         reasons: dict[str, Counter[str]] = defaultdict(Counter)
         for choice in self.choices:
-            reasons[choice.trajectory.topic][_what(choice)] += 1
+            reasons[choice.trajectory.topic][_outcome(choice)] += 1
         left = {c.trajectory.topic for c in self.taken}
         return {topic: dict(found) for topic, found in reasons.items() if topic not in left}
 
     def write_table(self, path: Path) -> None:
         """One line per conversation. The same conversations and the same seed give the same bytes."""
-        write_jsonl(path, (_row(c) for c in self.choices))
+        write_jsonl(path, (_table_row(c) for c in self.choices))
 
 
 def read_table(path: Path) -> Selection:
@@ -110,7 +110,7 @@ def read_table(path: Path) -> Selection:
     Raises:
         ValueError: Names the file and the line that is not one of ours.
     """
-    return Selection(tuple(_read(path, n, row) for n, row in enumerate(read_jsonl(path), start=1)))
+    return Selection(tuple(_parse_choice(path, n, row) for n, row in enumerate(read_jsonl(path), start=1)))
 
 
 def choose(
@@ -214,7 +214,7 @@ def _order(choice: Choice) -> tuple[str, str, str, str, int]:
     return t.family, t.topic, t.state, t.sample, t.epoch
 
 
-def _what(choice: Choice) -> str:
+def _outcome(choice: Choice) -> str:
     if choice.dropped is not None:
         return choice.dropped
     return {True: "best", False: "worst", None: "unlabelled"}[choice.label]
@@ -252,11 +252,13 @@ def _check(trajectories: Sequence[Trajectory], rules: Choosing, algorithm: Algor
 def _check_left(selection: Selection, rules: Choosing, algorithm: Algorithm) -> None:
     counts = selection.counts
     if not selection.taken:
-        raise SelectionError(f"nothing is left to train on: {_told(counts)}{_advice(counts)}")
+        raise SelectionError(f"nothing is left to train on: {_counts_line(counts)}{_advice(counts)}")
     if algorithm == "kto" and not (counts["best"] and counts["worst"]):
-        raise SelectionError(f"kto needs best and worst conversations: {_told(counts)}{_advice(counts)}")
+        raise SelectionError(
+            f"kto needs best and worst conversations: {_counts_line(counts)}{_advice(counts)}"
+        )
     if selection.vanished and rules.select_per in ("state", "topic") and not rules.allow_vanished:
-        topics = "; ".join(f"{topic} ({_told(found)})" for topic, found in selection.vanished.items())
+        topics = "; ".join(f"{topic} ({_counts_line(found)})" for topic, found in selection.vanished.items())
         every = Counter[str]()
         for found in selection.vanished.values():
             every.update(found)
@@ -266,7 +268,7 @@ def _check_left(selection: Selection, rules: Choosing, algorithm: Algorithm) -> 
         )
 
 
-def _told(counts: dict[str, int]) -> str:
+def _counts_line(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in counts.items() if n) or "no conversations"
 
 
@@ -281,13 +283,13 @@ def _advice(counts: Mapping[str, int]) -> str:
 NUMBERS = ("rating", "harm", "veto")
 
 
-def _row(choice: Choice) -> dict[str, Any]:
+def _table_row(choice: Choice) -> dict[str, Any]:
     facts = choice.trajectory._asdict()
     known = {name: facts[name] if math.isfinite(facts[name]) else None for name in NUMBERS}
     return {**facts, **known, **{k: v for k, v in choice._asdict().items() if k != "trajectory"}}
 
 
-def _read(path: Path, line: int, row: Any) -> Choice:
+def _parse_choice(path: Path, line: int, row: Any) -> Choice:
     fields = {*Trajectory._fields, *Choice._fields} - {"trajectory"}
     if not isinstance(row, dict) or set(row) != fields:
         found = sorted(row) if isinstance(row, dict) else type(row).__name__

@@ -52,7 +52,7 @@ def prepare(job: Job, rows: Sequence[Example]) -> Prepared:
         model=model,
         ref_model=reference_model(job),
         args=config,
-        train_dataset=Dataset.from_list([_row(pair) for pair in pairs]),
+        train_dataset=Dataset.from_list([_trl_row(pair) for pair in pairs]),
         processing_class=tokenizer,
         peft_config=adapter,
     )
@@ -133,7 +133,7 @@ def _seen(row: TokenRow) -> tuple[list[int], str]:
     return row.prompt, json.dumps(row.example["tools"], sort_keys=True)
 
 
-def _row(pair: Pair) -> dict[str, Any]:
+def _trl_row(pair: Pair) -> dict[str, Any]:
     chosen, rejected = as_text(pair.chosen), as_text(pair.rejected)
     return {
         "prompt": chosen["prompt"],

@@ -74,7 +74,7 @@ def prepare(job: Job, rows: Sequence[Example]) -> Prepared:
         model=model,
         ref_model=reference_model(job),
         args=config,
-        train_dataset=Dataset.from_list([_row(row) for row in ordered]),
+        train_dataset=Dataset.from_list([_trl_row(row) for row in ordered]),
         processing_class=tokenizer,
         peft_config=adapter,
     )
@@ -124,7 +124,7 @@ def _columns(rows: Sequence[TokenRow], device_batch: int, names: Sequence[str]) 
     return {**columns, "KL_completion_ids": others}
 
 
-def _row(row: TokenRow) -> dict[str, Any]:
+def _trl_row(row: TokenRow) -> dict[str, Any]:
     return as_text(row) | {"label": row.example["label"]}
 
 

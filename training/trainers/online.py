@@ -166,7 +166,7 @@ class OnlineRollouts:
         policy = self._saved(trainer, step)
         try:
             log = self._talked(policy, step, samples)
-            found = self._read(log, step, samples)
+            found = self._trajectories(log, step, samples)
         except RunError as error:
             raise CannotTrain(str(error)) from error
         shutil.rmtree(policy)
@@ -232,7 +232,9 @@ class OnlineRollouts:
         with torch.random.fork_rng():
             return roll_out(rollout, own_process=full)
 
-    def _read(self, log: Path, step: int, samples: Sequence[str]) -> dict[tuple[str, int], TokenTrajectory]:
+    def _trajectories(
+        self, log: Path, step: int, samples: Sequence[str]
+    ) -> dict[tuple[str, int], TokenTrajectory]:
         """Trajectories by sample and epoch; writes what was counted."""
         talked = read_trajectories(log, rating=self.online.score, harm=self.online.score)
         if missing := sorted(set(samples) - {t.sample for t in talked}):

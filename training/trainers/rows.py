@@ -81,7 +81,7 @@ def token_rows(
     made: list[TokenRow | None] = [recorded_row(row, tokenizer) for row in rows]
     rendered = [number for number, row in enumerate(made) if row is None]
     readers = readers_of(tokenizer, job) if rendered else None
-    texts = [_text(readers, rows[n], n + 1) for n in rendered] if readers is not None else []
+    texts = [_rendered(readers, rows[n], n + 1) for n in rendered] if readers is not None else []
     left_out["not_in_template"] += sum(text is None for text in texts)
     written = [(n, text) for n, text in zip(rendered, texts, strict=True) if text is not None]
     if readers is not None:
@@ -92,7 +92,7 @@ def token_rows(
         del left_out[reason]
     if rows and not kept:
         raise CannotTrain(
-            f"{job.examples}: no row is left to train on: {_told(left_out)}{_advice(left_out, job)}"
+            f"{job.examples}: no row is left to train on: {_counted(left_out)}{_advice(left_out, job)}"
         )
     return kept
 
@@ -165,14 +165,14 @@ def _tells(written: str, message: Mapping[str, Any]) -> bool:
     return all(call["function"]["name"] in written for call in message.get("tool_calls") or [])
 
 
-def _text(readers: Readers, row: Example, number: int) -> Completion | None:
+def _rendered(readers: Readers, row: Example, number: int) -> Completion | None:
     """None if the template cannot write what the agent did."""
     (message,) = row["completion"]
     reader = readers.on(row.get("clock"), served=bool(row.get("served")))
     try:
         done = complete(reader, row["prompt"], message, row["tools"])
     except ChatTemplateError as error:
-        raise CannotTrain(f"{_name(number, row)}: {error}") from error
+        raise CannotTrain(f"{_row_name(number, row)}: {error}") from error
     return None if done.written is None else done
 
 
@@ -200,13 +200,13 @@ def _whole(row: TokenRow, job: Job, left_out: Counter[str]) -> bool:
     return False
 
 
-def _name(number: int, row: Example) -> str:
+def _row_name(number: int, row: Example) -> str:
     if row["sample"] is None:
         return f"row {number} (of {row['source']})"
     return f"row {number} (sample {row['sample']}, epoch {row['epoch']}, turn {row['turn']})"
 
 
-def _told(left_out: Counter[str]) -> str:
+def _counted(left_out: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
 
 
