@@ -26,7 +26,7 @@ from analysis.contrasts import Group
 from scenarios.schema import Scale
 from scorers.metrics import Values
 from training.errors import RunError
-from training.launch.own_process import FAILED, ProcessFailed, serve_request, run_apart
+from training.launch.own_process import FAILED, ProcessFailed, run_apart, serve_request
 from training.reporting.conversations import finished_log_in
 
 Context = Literal["none", "gameable", "other"]

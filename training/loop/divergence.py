@@ -18,7 +18,7 @@ from scenarios.files.whole import write_json, write_jsonl
 from training.errors import RunError
 from training.examples.from_logs import Example
 from training.job import read_trained
-from training.launch.own_process import ProcessFailed, serve_request, run_apart
+from training.launch.own_process import ProcessFailed, run_apart, serve_request
 
 TOKENS_AT_ONCE = 8192
 """Of a batch, padding included."""

@@ -24,7 +24,7 @@ from rich.text import Text
 from scenarios.mistakes import UserMistake
 from training.errors import RunError
 from training.launch.interruption import leave
-from training.launch.own_process import FAILED, ROOT, ProcessFailed, serve_request, run_apart
+from training.launch.own_process import FAILED, ROOT, ProcessFailed, run_apart, serve_request
 from training.rollouts.adapter_effect import check_effect
 
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
