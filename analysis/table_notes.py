@@ -54,7 +54,9 @@ class Notes:
     def of(cls, path: str) -> "Notes":
         """The counts of a log, one sample in memory at a time."""
         notes = cls()
-        for sample in read_eval_log_samples(path, all_samples_required=False, exclude_fields=UNREAD):
+        for sample in read_eval_log_samples(
+            path, all_samples_required=False, exclude_fields=UNREAD - {"store"}
+        ):
             notes._add(sample)
         return notes
 

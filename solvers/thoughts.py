@@ -26,6 +26,9 @@ _CLOSES = re.compile(
 _BARE = re.compile(r"\A\s*(?:thoughts?|thinking|reasoning|analysis)\s*\n", re.IGNORECASE)
 """A channel's name whose marks were left out on the way."""
 
+_SENTENCE_ENDS = re.compile(r"[.!?…。:;,)*\"”»]\s*\Z")
+"""What a block may follow in its line, if it is not a word in a sentence."""
+
 _HARMONY = re.compile(r"<\|(?:channel|message|start|end|return|constrain)\|>")
 _HARMONY_FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*<\|message\|>")
 _HARMONY_BARE = re.compile(r"\Aanalysis(?=[A-Z\W])(?P<thought>.*?)assistant\s*final(?=[A-Z\W])", re.DOTALL)
@@ -41,17 +44,22 @@ class Spoken(NamedTuple):
     """What was thought before it; empty if nothing was."""
 
     unclear: bool
-    """Marks of a thought are left that cannot be taken apart: an unclosed one, or one amid the words."""
+    """The marks leave a doubt: a thought was not closed, stood amid the words, or marks are left in them."""
 
 
 def spoken(text: str) -> Spoken:
-    """Take the thoughts off the beginning of a text.
+    """Take the thoughts out of a text.
+
+    Thoughts are blocks at the beginning; behind one of these, or where a sentence or line begins, blocks
+    amid the words; and an unclosed block that begins a line. Tags that are quoted, stand in fenced code or
+    in the run of a sentence are somebody's words about tags, and stay.
 
     Args:
         text: What a model wrote.
 
     Returns:
-        The words, the thoughts, and whether marks are left. A thought that was cut leaves no words.
+        The words, the thoughts, and whether marks leave a doubt. A thought that was cut leaves the words
+        before it, if there are any.
     """
     if _HARMONY.search(text):
         return _harmony(text)
@@ -65,11 +73,14 @@ def spoken(text: str) -> Spoken:
         thoughts.append(words.lstrip()[opened.end() :].strip())
         return Spoken("", "\n\n".join(filter(None, thoughts)), unclear=True)
     left = bool(_OPENS.search(words) or _CLOSES.search(words) or _BARE.match(words))
+    if left:
+        words, amid = _without_blocks(words, anywhere=words != text)
+        thoughts += amid
     return Spoken(words.strip(), "\n\n".join(filter(None, thoughts)), unclear=left)
 
 
 def take_thoughts_apart(message: ChatMessage) -> bool:
-    """Make thoughts that stand at the beginning of a message's text a part of their own, in place.
+    """Make thoughts that stand in a message's text parts of their own, in place.
 
     Returns:
         Whether there were any.
@@ -80,17 +91,39 @@ def take_thoughts_apart(message: ChatMessage) -> bool:
         parts: list[Content] = [ContentText(text=message.content)]
     else:
         parts = list(message.content)
-    place = next((i for i, p in enumerate(parts) if isinstance(p, ContentText)), None)
-    if place is None:
+    apart: list[Content] = []
+    for part in parts:
+        said = spoken(part.text) if isinstance(part, ContentText) else None
+        if isinstance(part, ContentText) and said and said.thoughts and said.words != part.text.strip():
+            apart += [ContentReasoning(reasoning=said.thoughts), ContentText(text=said.words)]
+        else:
+            apart.append(part)
+    if len(apart) == len(parts):
         return False
-    first = parts[place]
-    assert isinstance(first, ContentText)
-    said = spoken(first.text)
-    if not said.thoughts or said.words == first.text.strip():
-        return False
-    parts[place : place + 1] = [ContentReasoning(reasoning=said.thoughts), ContentText(text=said.words)]
-    message.content = parts
+    message.content = apart
     return True
+
+
+def _without_blocks(text: str, *, anywhere: bool) -> tuple[str, list[str]]:
+    """The text without the blocks amid its words, and these.
+
+    Args:
+        text: That does not begin with a block.
+        anywhere: It had one at its beginning: who marks thoughts so does not talk about the tags.
+    """
+    kept, thoughts, place = "", list[str](), 0
+    while opens := _OPENS.search(text, place):
+        before = text[: opens.start()]
+        begins_line = before.rpartition("\n")[2].strip() == ""
+        fenced = before.count("```") % 2 == 1
+        end = _end_of_thought(text[opens.start() :])
+        if fenced or not (anywhere or begins_line or (end and _SENTENCE_ENDS.search(before))):
+            kept, place = kept + text[place : opens.end()], opens.end()
+            continue
+        kept += text[place : opens.start()]
+        place = len(text) if end is None else opens.start() + end
+        thoughts.append(_CLOSES.sub("", _OPENS.sub("", text[opens.start() : place])).strip())
+    return re.sub(r" {2,}", " ", kept + text[place:]) if thoughts else text, thoughts
 
 
 def _end_of_thought(text: str) -> int | None:
@@ -98,8 +131,8 @@ def _end_of_thought(text: str) -> int | None:
     begins = _OPENS.match(text.lstrip())
     place = len(text) - len(text.lstrip()) + begins.end() if begins else 0
     depth = 1
-    if not begins and (end := _CLOSES.search(text)) and re.match(r"\s+[a-z]", text[end.end() :]):
-        return None  # the sentence goes on: somebody talks about the tag
+    if not begins and (end := _CLOSES.search(text)) and re.match(r"[^\S\n]+[a-z]", text[end.end() :]):
+        return None  # the sentence goes on in its line: somebody talks about the tag
     while closes := _CLOSES.search(text, place):
         opens = _OPENS.search(text, place, closes.start())
         if opens and not begins:

@@ -86,6 +86,14 @@ _HEDGE = re.compile(
     re.IGNORECASE,
 )
 _HEDGE_OF_WORD = re.compile(r"\W*(?:or|maybe|perhaps|possibly|if|unless)\b", re.IGNORECASE)
+_TOP_NAMED = re.compile(
+    r"[\s,;:–—-]*[(\[{]?\s*(?:/|(?:out\s+)?of\b|max\w*\b|top\b|highest\b)"
+    r"(?:[\s.:=]|\b(?:is|of|a|the|possible|total|score|rating|value|maximum)\b)*"
+    rf"(?P<top>\d+|(?:{'|'.join(NUMBER_WORDS)})\b)",
+    re.IGNORECASE,
+)
+"""After a number: the top of the scale that its writer has in mind."""
+
 _STARTS_WITH_NUMBER = re.compile(r"[\s(\[+\-−~<>≈±$#.,]*\d")
 
 FINAL = re.compile(r"\b(?:final|finally|conclusion|verdict)\b", re.IGNORECASE)
@@ -203,6 +211,9 @@ def reason_follows(rest: str, answer: str, forms: Forms) -> bool:
     reason = _REASON.match(rest)
     if reason is None:
         return False
+    if forms.numbers and (named := _TOP_NAMED.match(rest)):
+        # what is 4 of 7 is not 4 of 5
+        return forms.words.get(named["top"].lower(), named["top"]) == max(forms.answers, key=int)
     why = reason["why"]
     if not forms.numbers:
         again = re.search(

@@ -93,6 +93,20 @@ def test_out_of_something_else_than_the_top_is_none():
     assert parse_answer("4/5", FIVE) == "4"
     assert parse_answer("8/10", FIVE) is None
     assert parse_answer("4/10", FIVE) is None
+    for top in (
+        "(of {})",
+        "(max {})",
+        "[out of {}]",
+        "(maximum: {})",
+        ", max {}",
+        "(out of a possible {})",
+        "(highest is {})",
+    ):
+        for label in ("", "Rating: "):
+            assert parse_answer(f"{label}4 {top.format(7)}", FIVE) is None
+            assert parse_answer(f"{label}4 {top.format(10)}", FIVE) is None
+            assert parse_answer(f"{label}4 {top.format(5)}", FIVE) == "4"
+    assert parse_answer("4 (out of seven)", FIVE) is None
     assert parse_answer("0/93", ONE) is None
     assert parse_answer("1/1", ONE) == "1"
 

@@ -259,9 +259,19 @@ def test_another_language_is_one_that_nobody_used(text, said, other):
         ("analysisShort.assistantfinalHi.", "Hi.", "Short."),
         ("Analysis: three kinds of mould.", "Analysis: three kinds of mould.", ""),
         ("I [think] so.", "I [think] so.", ""),
+        # the end alone in its line, whatever the next line begins with
+        ("plan it\n</think>\n\nso on", "so on", "plan it"),
+        # amid the words, where a sentence or line begins, or behind a block at the beginning
+        ("<think>a</think>Yes <think>b</think> ok", "Yes ok", "a\n\nb"),
+        ("Okay. <think>a</think> Yes", "Okay. Yes", "a"),
+        ("Yes.\n<think>\nhm", "Yes.", "hm"),
+        # words about tags
+        ("I put it in <think> and </think> tags.", "I put it in <think> and </think> tags.", ""),
+        ("See:\n```\n<think>\nx\n</think>\n```", "See:\n```\n<think>\nx\n</think>\n```", ""),
+        ("the tag </think> ends it", "the tag </think> ends it", ""),
     ],
 )
-def test_thoughts_are_taken_off_the_beginning(text, words, thoughts):
+def test_thoughts_are_taken_out_and_words_about_tags_stay(text, words, thoughts):
     assert spoken(text)[:2] == (words, thoughts)
 
 
