@@ -1,6 +1,5 @@
 """Conversations from Inspect logs: every sample in every epoch, as the agent's transcript ended."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,13 +18,11 @@ from inspect_ai.model import ChatMessageTool
 from inspect_ai.tool import ToolInfo
 
 from probes.conversations.conversation import Conversation
-from probes.conversations.labels import DataError, LabelOptions, LeftOut, score_label
+from probes.conversations.labels import DataError, LabelOptions, LeftOut
+from probes.conversations.log_columns import columns_of, facts_of, group_of, label_of
+from probes.conversations.table_rows import TableOptions
 from providers.chat.errors import NotTextError
 from providers.chat.messages import chat_message, is_served, tool_schemas
-
-ITERATION = re.compile(r"iteration[_-]?(\d+)")
-FACTS = ("family", "topic", "gameable", "split")
-"""Of a sample's metadata."""
 
 
 class LogFile(NamedTuple):
@@ -52,7 +49,7 @@ def find_logs(source: Path) -> list[LogFile]:
     return [LogFile(path, name, _header(path)) for path, name in names.items()]
 
 
-def log_conversations(log: LogFile, options: LabelOptions, left_out: Counter[str]) -> Iterator[Conversation]:
+def log_conversations(log: LogFile, options: TableOptions, left_out: Counter[str]) -> Iterator[Conversation]:
     """The conversations of a log, one sample in memory at a time.
 
     Events are read of the first whole sample alone if it was offered no tools, and otherwise of every sample:
@@ -61,7 +58,7 @@ def log_conversations(log: LogFile, options: LabelOptions, left_out: Counter[str
 
     Args:
         log: See `find_logs`.
-        options: Which score is the label.
+        options: What is label, group and fact, see `probes/conversations/log_columns.py`.
         left_out: Counts what is not captured, by reason.
 
     Raises:
@@ -137,7 +134,7 @@ def _uses_tools(sample: EvalSample) -> bool:
 
 
 def _conversation(
-    log: LogFile, sample: EvalSample, tools: Sequence[ToolInfo], options: LabelOptions, where: str
+    log: LogFile, sample: EvalSample, tools: Sequence[ToolInfo], options: TableOptions, where: str
 ) -> Conversation:
     model = log.header.eval.model
     try:
@@ -147,14 +144,14 @@ def _conversation(
     if not any(m["content"].strip() or m.get("tool_calls") for m in messages):
         raise LeftOut("nothing was said")
     identity = f"{log.name}:{sample.id}:{sample.epoch}"
-    scores = {name: score.value for name, score in (sample.scores or {}).items()}
+    columns = columns_of(log.path, log.header.eval, sample)
     return Conversation(
         id=identity,
         messages=messages,
         tools=tool_schemas(tools),
-        label=score_label(scores, options, where),
-        group=str(sample.metadata.get("initial_state", sample.id)),
-        facts=_facts(log, sample),
+        label=label_of(columns, options, where),
+        group=group_of(columns, sample, options.group_column, where),
+        facts=facts_of(columns, options.facts),
         day=day_of(sample),
         served=is_served(model),
     )
@@ -166,18 +163,3 @@ def day_of(sample: EvalSample) -> str | None:
     if isinstance(told, str):
         return told
     return str(sample.started_at)[:10] if sample.started_at else None
-
-
-def _facts(log: LogFile, sample: EvalSample) -> dict[str, str]:
-    spec = log.header.eval
-    facts = {"task": spec.task.rpartition("/")[2], "model": spec.model, "epoch": str(sample.epoch)}
-    for name in FACTS:
-        if (value := sample.metadata.get(name)) is not None:
-            facts[name] = str(value).lower() if isinstance(value, bool) else str(value)
-    imported = (spec.metadata or {}).get("imported")
-    iterations = ITERATION.findall(str(Path(log.path).absolute().parent))
-    if isinstance(imported, dict) and imported.get("iteration") is not None:
-        facts["iteration"] = str(imported["iteration"])
-    elif iterations:
-        facts["iteration"] = str(int(iterations[-1]))
-    return facts

@@ -2,7 +2,7 @@
 
 A condition is `[DATA SET:]FACT=VALUES` or `[DATA SET:]FACT!=VALUES`. Values are separated by commas; `2..5`,
 `2..` and `..5` are ranges of numbers, both ends included. Conditions on one fact with `=` add up (any of
-their values will do), as do those with `!=` (none of their values may be there); different facts must all fit.
+their values will do), as do those with `!=` (none of their values may be there); all facts must fit.
 """
 
 import difflib

@@ -32,7 +32,9 @@ def _bounds(value: Any) -> Any:
 class LabelOptions(Frozen):
     """How conversations are labelled. Without any of these they stay unlabelled."""
 
-    label_column: str | None = Field(None, title="labels", description="column that holds the label")
+    label_column: str | None = Field(
+        None, title="labels", description="column that holds the label; of logs, metadata or a score"
+    )
     positive: list[str] = Field(
         ["1", "true"], title="labels", description="values of the label column that mean 1"
     )
@@ -43,7 +45,9 @@ class LabelOptions(Frozen):
         ["ambiguous"], title="labels", description="values of the label column that are left out, and counted"
     )
     scale_column: str | None = Field(
-        None, title="labels", description="column with a rating, which becomes a label between 0 and 1"
+        None,
+        title="labels",
+        description="column (of logs: a score) with a rating, which becomes a label from 0 to 1",
     )
     scale: Annotated[tuple[float, float] | None, BeforeValidator(_bounds)] = Field(
         None, title="labels", description="lowest and highest rating, e.g. 1-10"
@@ -61,6 +65,8 @@ class LabelOptions(Frozen):
     def _fits_together(self) -> Self:
         if (self.scale_column is None) != (self.scale is None):
             raise ValueError("scale_column and scale go together: --scale-column COLUMN --scale 1-10")
+        if self.label_score is not None and (self.label_column or self.scale_column):
+            raise ValueError("label_score excludes label_column and scale_column; name the label once")
         if self.scale is not None and not self.scale[0] < self.scale[1]:
             raise ValueError(f"scale: {self.scale[0]:g} is not below {self.scale[1]:g}")
         given = [*self.positive, *self.negative, *self.ambiguous]

@@ -2,13 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from inspect_ai.log import read_eval_log_sample_summaries
 
 from probes.conversations.conversation import Conversation
 from probes.conversations.eval_logs import LogFile, find_logs, log_conversations
 from probes.conversations.labels import DataError, LeftOut
+from probes.conversations.log_columns import LogColumns
 from probes.conversations.table_rows import TableOptions, conversation_of, hub_rows
 from scenarios.files.tables import is_table, read_table
 from scenarios.mistakes import UserMistake
@@ -61,6 +64,7 @@ def _located(
     source: str, options: TableOptions, left_out: Counter[str]
 ) -> Iterator[tuple[str, Conversation]]:
     if logs := logs_of(source):
+        _check_columns(source, logs, options)
         for log in logs:
             for conversation in log_conversations(log, options, left_out):
                 yield log.path, conversation
@@ -80,6 +84,14 @@ def _located(
             yield where, conversation_of(row, options, where)
         except LeftOut as reason:
             left_out[str(reason)] += 1
+
+
+def _check_columns(source: str, logs: Sequence[LogFile], options: TableOptions) -> None:
+    """Names that no log has, told before any conversation is read."""
+    named = (options.label_column, options.scale_column, options.group_column, *options.facts)
+    if wanted := [name for name in named if name is not None]:
+        summaries = [read_eval_log_sample_summaries(log.path) for log in logs]
+        LogColumns(summaries).check(wanted, source)
 
 
 def _table_rows(path: Path, options: TableOptions) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -41,8 +41,8 @@ class TableOptions(LabelOptions):
     group_column: str | None = Field(
         None,
         title="data",
-        description="column (of logs: metadata) of rows that stay together, e.g. pair_id; the id if not given, of "
-        "logs the initial state",
+        description="column (of logs: metadata) of rows that stay together, e.g. pair_id; the id if not "
+        "given, of logs the initial state",
     )
     repeated_ids: Literal["refuse", "number"] = Field(
         "refuse", title="data", description="ids that come twice: refuse, or number them and group them"

@@ -287,6 +287,7 @@ def test_every_sample_and_epoch_of_a_log_is_a_conversation(converse):
             "topic": sample.metadata["topic"],
             "gameable": str(gameable).lower(),
             "split": sample.metadata["split"],
+            "turns": str(sum(m.role == "assistant" for m in sample.messages)),
         }
 
 
@@ -313,6 +314,48 @@ def test_a_score_that_cannot_be_a_label_is_an_error(converse, score, told_so):
     log = converse(told("Hello."), scorers=[harm_of_topic()])
     with pytest.raises(DataError, match=told_so):
         read(log.location, label_score=score)
+
+
+@scorer(metrics=[mean()])
+def degree():
+    async def score(state, target):
+        del target
+        if state.epoch == 2:
+            return Score.unscored(reason="no_response")
+        return Score(value=4.0 if state.metadata["gameable"] else 2.0)
+
+    return score
+
+
+def test_metadata_and_scores_of_samples_are_facts_groups_and_labels(converse):
+    log = converse(told("Hello."), scorers=[degree(), harm_of_topic()], epochs=2)
+    found, left_out = read(
+        log.location,
+        facts="person,degree,harm_of_topic.harm",
+        group_column="topic",
+        scale_column="degree",
+        scale=(1, 5),
+    )
+    samples = {(s.id, str(s.epoch)): s for s in log.samples}
+    assert left_out == {"no rating": len(log.samples) // 2}
+    for conversation in found:
+        sample = samples[tuple(conversation.id.split(":")[1:])]
+        gameable = sample.metadata["gameable"]
+        assert conversation.label == (0.75 if gameable else 0.25)  # a label between 0 and 1: no threshold
+        assert conversation.group == sample.metadata["topic"]
+        assert conversation.facts["degree"] == ("4.0" if gameable else "2.0")
+        assert conversation.facts["harm_of_topic.harm"] == ("0.9" if gameable else "0.1")
+        assert conversation.facts["person"] == sample.metadata["person"]
+    named, _ = read(log.location, label_column="topic", positive=[found[0].facts["topic"]], negative=["x"],
+                    ambiguous=list({c.facts["topic"] for c in found} - {found[0].facts["topic"]}))  # fmt: skip
+    assert {c.facts["topic"] for c in named if c.label == 1} == {found[0].facts["topic"]}
+
+
+@pytest.mark.parametrize("option", ["group_column", "label_column", "facts"])
+def test_a_name_that_no_sample_has_is_told_before_anything_is_read(converse, option):
+    log = converse(told("Hello."), scorers=[degree()])
+    with pytest.raises(DataError, match=r"no column 'degre'; there are .*; did you mean 'degree'\?"):
+        read(log.location, **{option: ["degre"] if option == "facts" else "degre"})
 
 
 @tool
