@@ -30,11 +30,11 @@ from miniature.corpus import SHARES
 from probes import early_warning
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
-from probes.evaluation.alarms import Sighting, Watched, sighted
 from probes.evaluation.controls import fit_lexical
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
 from probes.evaluation.token_texts import conversation_texts, read_tokenizer
 from probes.fitting.fit_data import read_labelled
+from probes.watching.alarms import Sighting, Watched, sighted
 from training.rollouts.evals import Rollout, roll_out
 
 ROOT = Path(__file__).parent.parent

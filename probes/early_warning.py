@@ -27,12 +27,12 @@ from probes.activations.whole_files import StoreError, write_whole
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
 from probes.conversations.labels import DataError
-from probes.evaluation.alarms import Alarms, Sighting, Watched, alarms, sighted
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
 from probes.fit import fit
 from probes.fit_settings import Parts
 from probes.fit_settings import Settings as FitSettings
 from probes.monitors.monitor import Monitor, MonitorError
+from probes.watching.alarms import Alarms, Sighting, Watched, alarms, sighted
 from providers.chat.errors import ChatTemplateError
 from scenarios.commands.command_line import read_settings
 from scenarios.files.located_yaml import ScenarioError
@@ -260,7 +260,7 @@ def _ends(name: str, value: ranking.Ranked | None) -> dict[str, float | None]:
 
 def write(settings: Settings, found: Sequence[Warned]) -> None:
     """Write `early_warning.json` and the picture."""
-    from probes.evaluation.early_warning_figure import draw
+    from probes.watching.early_warning_figure import draw
 
     told = {
         "settings": settings.model_dump(mode="json"),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from probes.early_warning import RESULTS, _row, main
-from probes.evaluation.alarms import Watched, alarms, sighted
-from probes.evaluation.early_warning_figure import draw
+from probes.watching.alarms import Watched, alarms, sighted
+from probes.watching.early_warning_figure import draw
 from tests.support.places import ROOT
 from training.ei_loop import main as train
 
