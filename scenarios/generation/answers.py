@@ -1,18 +1,18 @@
 """Reads states out of a model's answer: JSON, also in a code fence or in prose, or what is whole of it."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scenarios.family import InitialState, Line
+from scenarios.files.json_answers import json_values
 from scenarios.generation.checks import REFUSAL, Rejected
 from scenarios.generation.prompt import Request
 
 
 def states_in(text: str) -> list[Mapping[str, Any]]:
     """Every JSON object with an opening, in order. An object that was cut off is left out."""
-    return list(_states(_values(text)))
+    return list(_states(json_values(text)))
 
 
 def unreadable(text: str, stopped: str) -> Rejected:
@@ -72,19 +72,6 @@ def _line(value: Any) -> Line | None:
         return Line.model_validate(line | ({"tool": value["tool"]} if value.get("tool") else {}))
     except ValueError:
         return None
-
-
-def _values(text: str) -> Iterator[Any]:
-    """Whole JSON objects and lists in `text`, from left to right, the outermost that can be read."""
-    decoder = json.JSONDecoder(strict=False)
-    at = 0
-    while start := re.compile(r"[\[{]").search(text, at):
-        try:
-            value, at = decoder.raw_decode(text, start.start())
-        except ValueError:
-            at = start.end()
-            continue
-        yield value
 
 
 def _states(values: Any) -> Iterator[Mapping[str, Any]]:
