@@ -25,6 +25,7 @@ from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.figures import Bin, Dot, Line, draw_dots, draw_lengths, draw_reliability, draw_roc
 from probes.evaluation.material import WORDS, Material, read_material
 from probes.evaluation.metrics import usable_rows
+from probes.evaluation.pooled import pooled
 from probes.evaluation.results import LENGTH, SHUFFLED, Row
 from probes.evaluation.results_page import Found, headline, results_page
 from probes.evaluation.scored import (
@@ -34,9 +35,11 @@ from probes.evaluation.scored import (
     score_monitors,
     shuffled_controls,
     word_control,
+    write_score_rows,
 )
 from probes.evaluation.token_texts import conversation_texts
 from probes.evaluation.transfer import transfer
+from probes.evaluation.within import told_of, within_facts
 from probes.monitors.monitor import MonitorError
 from probes.token_page import choose, write_token_page
 from scenarios.commands.command_line import read_settings
@@ -61,6 +64,7 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
     sets, monitors = material.sets, material.monitors
     with tqdm(total=4, desc="monitors", disable=None if progress else True, leave=False) as bar:
         scored = score_monitors(monitors, sets, device=settings.device)
+        scored += pooled(material.pools, scored)
         bar.update()
         bar.set_description("controls")
         scored += _controls(settings, material)
@@ -70,7 +74,9 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         rows = results.whole_rows(scored, sets, settings.length_edges)
         rows += results.mean_rows(scored, sets)
         rows += results.shuffled_rows(shuffled, sets)
-        rows += results.part_rows(scored, sets, settings.by, settings.length_edges)
+        rows += results.part_rows(scored, sets, settings.parts, settings.length_edges)
+        monitored = {one.name for one in scored if one.control is None}
+        within = within_facts(scored, sets, settings.within, settings.seed)
         bar.update()
         bar.set_description("comparisons")
         reference = next(
@@ -85,9 +91,12 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         transfer(scored, sets),
         compared,
         _shown(settings, scored, rows),
-        material.notes + _classes(sets) + _below_chance(rows),
+        material.notes + _classes(sets) + _below_chance(rows) + told_of(within, monitored),
+        within,
     )
     _write(settings, found)
+    if settings.scores is not None:
+        write_score_rows(settings.scores, sets, scored)
     if settings.figures:
         _draw(settings.out, found, scored)
     if settings.token_rows and material.tokenizer is not None:
@@ -168,12 +177,11 @@ def _shown(settings: Settings, scored: Sequence[Scored], rows: Sequence[Row]) ->
     if not means:
         means = {row["monitor"]: row["auroc"] for row in rows if row["by"] is None and row["control"] is None}
     ranked = sorted(
-        (one for one in scored if one.of is not None), key=lambda one: -(means.get(one.name) or 0.0)
+        (one for one in scored if one.control is None), key=lambda one: -(means.get(one.name) or 0.0)
     )
     best: dict[str, str] = {}
     for one in ranked:
-        if one.of is not None:
-            best.setdefault(one.of.monitor.card.head, one.name)
+        best.setdefault(one.name if one.of is None else one.of.monitor.card.head, one.name)
     return list(best.values())[:MOST_SHOWN]
 
 
@@ -188,6 +196,7 @@ def _write(settings: Settings, found: Found) -> None:
                 "spec": data.spec.key,
                 "rows": len(data.rows),
                 "groups": len(set(data.groups)),
+                "where": settings.where,
                 "excluded": data.excluded,
                 "not_captured": data.left_out,
             }
@@ -195,6 +204,7 @@ def _write(settings: Settings, found: Found) -> None:
         ],
         "notes": found.notes,
         "over_seeds": found.seeds,
+        "within": [one.row() for one in found.within],
         "comparisons": [one.row() for one in found.compared],
         "thresholds": [one.row() for one in found.transferred],
     }
@@ -271,7 +281,7 @@ def _token_pages(
     found: Found,
     scored: Sequence[Scored],
 ) -> None:
-    best = next(one for one in scored if one.name == found.shown[0])
+    best = next(one for name in found.shown for one in scored if one.name == name and one.of is not None)
     assert best.of is not None
     for data, logits in zip(material.sets, best.logits, strict=True):
         rows = choose(data.labels, logits, best.threshold, settings.token_rows)

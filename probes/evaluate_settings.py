@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from probes.conversations.facts import Conditions
 from scenarios.schema import Frozen
 
 FITTED_CONTROLS = ("bag_of_words", "tfidf", "shuffled_labels")
@@ -31,7 +32,19 @@ class Settings(Frozen):
     data: list[str] = Field(
         min_length=1,
         title="what",
-        description="captured data sets, <store>/<name>, or a part of one, <store>/<name>:split=test",
+        description="captured data sets, <store>/<name>, or a part of one, "
+        "<store>/<name>:split=test,iteration=3..6",
+    )
+    where: Conditions = Field(
+        [],
+        title="what",
+        description="only rows of data with these facts, e.g. iteration=3..6 topic!=smoking; "
+        "<name>:fact=value is about one data set",
+    )
+    pool: dict[str, str] = Field(
+        {},
+        title="what",
+        description="name=monitor,monitor (or attention-*, or all): their mean, calibrated, beside them",
     )
     train: list[str] = Field(
         [],
@@ -54,6 +67,12 @@ class Settings(Frozen):
     by: Annotated[list[str], BeforeValidator(_parted)] = Field(
         [], title="breakdown", description="facts that results are broken down by, e.g. language,topic"
     )
+    within: Annotated[list[str], BeforeValidator(_parted)] = Field(
+        [],
+        title="breakdown",
+        description="facts, e.g. iteration: AUROC of conversations with the same value alone, and what the "
+        "fact by itself tells",
+    )
     length_edges: Annotated[list[int], BeforeValidator(_parted)] = Field(
         [50, 100, 200, 400, 800, 1600], title="breakdown", description="largest tokens of each length bin"
     )
@@ -67,6 +86,9 @@ class Settings(Frozen):
     )
 
     out: Path = Field(Path("results"), title="result", description="folder for tables and figures")
+    scores: Path | None = Field(
+        None, title="result", description=".jsonl file for a line per conversation with all scores"
+    )
     figures: bool = Field(True, title="result", description="draw figures")
     show: Annotated[list[str], BeforeValidator(_parted)] = Field(
         [], title="result", description="monitors in figures of curves, at most 4; the best heads if none"
@@ -93,6 +115,11 @@ class Settings(Frozen):
         if len(self.show) > 4:
             raise ValueError(f"show: at most 4 monitors can be told apart, got {len(self.show)}")
         return self
+
+    @property
+    def parts(self) -> list[str]:
+        """Facts that results are broken down by."""
+        return list(dict.fromkeys([*self.by, *self.within]))
 
     @property
     def wanted_controls(self) -> list[str]:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from analysis import ranking
 from probes.activations.whole_files import StoreError, write_whole
 from probes.fit_settings import Settings
+from probes.fitting.calibration import platt
 from probes.fitting.cross_validation import Candidate, Layers, Tried, best_of, cross_validate
 from probes.fitting.fit_data import LabelledRows, read_labelled
 from probes.fitting.splits import folds, hold_out
@@ -249,6 +250,7 @@ def _monitor(
             n_negative=flagged.n_negative,
             n_positive=flagged.n_positive,
         ),
+        calibration=platt(validation.labels, logits),
         metrics={
             name: None if math.isnan(value) else value
             for name, value in (

@@ -1,5 +1,6 @@
 """What an evaluation starts from: monitors, data sets and training rows, all checked before it computes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,6 +9,7 @@ from probes.activations.whole_files import StoreError
 from probes.evaluate_settings import Settings
 from probes.evaluation.comparisons import MEAN
 from probes.evaluation.evaluation_data import EvaluationSet, read_set, read_sets
+from probes.evaluation.pooled import members_of, notes_of
 from probes.evaluation.results import LENGTH, SHUFFLED
 from probes.evaluation.scored import Named, check_monitors, check_training, read_monitors
 from probes.evaluation.token_texts import read_tokenizer
@@ -29,6 +31,9 @@ class Material(NamedTuple):
     tokenizer: "PreTrainedTokenizerBase | None"
     """None if nothing needs words."""
 
+    pools: dict[str, list[Named]]
+    """Name -> monitors whose mean is evaluated too."""
+
     notes: list[str]
     """What a reader of the results must know."""
 
@@ -43,19 +48,23 @@ def read_material(settings: Settings) -> Material:
     """
     monitors = read_monitors(settings.monitors)
     names = [named.name for named in monitors]
-    sets = read_sets(settings.data)
+    sets = read_sets(settings.data, settings.where)
+    pools = members_of(settings.pool, monitors)
     if any(data.name == MEAN for data in sets):
         raise ValueError(f"a data set called {MEAN!r} cannot be told from the mean over data sets")
     wanted = settings.wanted_controls
     for name in settings.show:
         if name not in names:
             raise ValueError(f"--show {name}: no such monitor; there are {', '.join(names)}")
-    compared = [*names, *(control for control in wanted if control != SHUFFLED)]
+    compared = [*names, *pools, *(control for control in wanted if control != SHUFFLED)]
     if settings.reference is not None and settings.reference not in compared:
         raise ValueError(f"--reference {settings.reference}: there are {', '.join(compared)}")
-    if taken := set(names) & set(compared[len(names) :]):
-        raise ValueError(f"a monitor is called {min(taken)}, like a control; rename its folder")
-    _check_facts(settings.by, sets)
+    if taken := [name for name, count in Counter(compared).items() if count > 1]:
+        raise ValueError(
+            f"two monitors, pools or controls are called {taken[0]}; rename the folder, or the pool"
+        )
+    _check_facts("--by", settings.by, sets)
+    _check_facts("--within", settings.within, sets)
     train = _training(settings.train)
     if train is not None:
         sets = [data.without(train.ties) for data in sets]
@@ -63,7 +72,9 @@ def read_material(settings: Settings) -> Material:
     known = {digest for source in sources if source is not None for digest in source.known.split()}
     sets = [data.unknown_to(known) for data in sets]
     check_monitors(monitors, sets)
-    notes = _doubts(monitors, sets, settings.train)
+    notes = _doubts(monitors, sets, settings.train) + notes_of(pools)
+    if settings.where:
+        notes.append(f"Only conversations with {' and '.join(settings.where)}.")
     if train is not None:
         if SHUFFLED in wanted:
             check_training(monitors, train)
@@ -71,7 +82,7 @@ def read_material(settings: Settings) -> Material:
     tokenizer = None
     if settings.token_rows or set(WORDS) & set(wanted):
         tokenizer = read_tokenizer(sets[0].spec, settings.tokenizer)
-    return Material(monitors, sets, train, tokenizer, notes)
+    return Material(monitors, sets, train, tokenizer, pools, notes)
 
 
 def _training(given: Sequence[str]) -> LabelledRows | None:
@@ -101,14 +112,14 @@ def _training(given: Sequence[str]) -> LabelledRows | None:
     return LabelledRows(whole.entry, whole.keys, whole.labels, ties, facts, ids, paths, {})
 
 
-def _check_facts(facts: Sequence[str], sets: Sequence[EvaluationSet]) -> None:
+def _check_facts(option: str, facts: Sequence[str], sets: Sequence[EvaluationSet]) -> None:
     known = {fact for data in sets for row in data.rows for fact in row.facts}
     for fact in facts:
         if fact not in known:
             there = ", ".join(sorted(known)) or "none; name columns with --facts when you capture"
-            raise ValueError(f"--by {fact}: no data set has such a fact; there are {there}")
+            raise ValueError(f"{option} {fact}: no data set has such a fact; there are {there}")
     if LENGTH in facts:
-        raise ValueError(f"--by {LENGTH}: results are broken down by length in any case")
+        raise ValueError(f"{option} {LENGTH}: results are broken down by length in any case")
 
 
 def _doubts(monitors: Sequence[Named], sets: Sequence[EvaluationSet], train: Sequence[str]) -> list[str]:

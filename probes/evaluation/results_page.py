@@ -4,12 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from analysis.ranking import Compared as Difference
 from analysis.ranking import Ranked
 from probes.evaluation.comparisons import MEAN, Compared
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.metrics import ASKED_FPR
 from probes.evaluation.results import LENGTH, SHUFFLED, Row
 from probes.evaluation.transfer import SAVED, Transferred
+from probes.evaluation.within import Within
 
 NOTHING = "-"
 FEW_POSITIVES = 5
@@ -42,6 +44,8 @@ class Found(NamedTuple):
 
     notes: list[str]
     """What a reader must know."""
+
+    within: Sequence[Within] = ()
 
 
 def results_page(found: Found) -> str:
@@ -78,6 +82,7 @@ def headline(found: Found) -> str:
             f"## Recall at {100 * ASKED_FPR:g} % FPR, with 95 % intervals by group",
             "The interval is of the recall at the data set's own threshold, which it takes as given.",
             _wide([row for row in whole if row["control"] != SHUFFLED], columns, "recall_at_1pct_fpr"),
+            *_within(found.within),
             *_scarce(whole),
             *(_few_positives(found.sets) if MEAN in columns else []),
             *_saved(found),
@@ -152,6 +157,44 @@ def _wide(rows: Sequence[Row], columns: Sequence[str], figure: str) -> str:
         ["", *columns],
         [[name, *(cells.get(column, NOTHING) for column in columns)] for name, cells in lines.items()],
     )
+
+
+def _within(found: Sequence[Within]) -> list[str]:
+    """Of each fact a table: pairs of the same value alone, beside all pairs and the fact by itself."""
+    sections = []
+    for fact in dict.fromkeys(one.fact for one in found):
+        mine = [one for one in found if one.fact == fact]
+        lines = [
+            [
+                one.monitor,
+                one.dataset,
+                _cell(one.within),
+                _cell(one.plain),
+                _cell(one.difference, "+"),
+                _cell(one.alone),
+                f"{one.values_with_both} of {one.values}",
+                f"{one.pairs:.0%}",
+            ]
+            for one in mine
+        ]
+        head = ["", "data set", f"within {fact}", "plain", "difference", f"{fact} alone", "values", "pairs"]
+        lacking = {one.dataset: one.without_fact for one in mine if one.without_fact}
+        sections += [
+            f"## AUROC within {fact}",
+            f"Pairs of the same {fact} alone, beside all pairs, and beside what {fact} alone tells of the "
+            "label. Values: that have both classes. Pairs: the share of all that these are.",
+            table(head, lines),
+            *(
+                f"Without {fact}, and not counted here: {count} rows of {name}."
+                for name, count in lacking.items()
+            ),
+        ]
+    return sections
+
+
+def _cell(found: Ranked | Difference, sign: str = "") -> str:
+    value, low, high = (None if math.isnan(end) else end for end in found[:3])
+    return interval(value, low, high, sign=sign)
 
 
 def _scarce(rows: Sequence[Row]) -> list[str]:

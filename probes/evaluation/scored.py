@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import BaseEstimator
 
 from probes.activations.ragged import Ragged
-from probes.activations.whole_files import StoreError
+from probes.activations.whole_files import StoreError, write_whole
 from probes.evaluation.controls import Words, fit_lexical, shuffled_logits
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.fitting.fit_data import LabelledRows
@@ -52,15 +53,18 @@ class Scored(NamedTuple):
     """For each data set [rows], float64."""
 
     of: Named | None = None
-    """None: a control."""
+    """None: a control, or several monitors."""
 
     calibrated: bool = True
     """False for scores that are no logits."""
 
+    pooled: tuple[str, ...] = ()
+    """Monitors that it is the mean of."""
+
     @property
     def control(self) -> str | None:
         """Its name if it is one."""
-        return self.name if self.of is None else None
+        return self.name if self.of is None and not self.pooled else None
 
     @property
     def threshold(self) -> float | None:
@@ -221,6 +225,39 @@ def shuffled_controls(
             for place, named in enumerate(chosen)
         ]
     return found
+
+
+def write_score_rows(path: Path, sets: Sequence[EvaluationSet], scored: Sequence[Scored]) -> None:
+    """Write JSON lines: data set, id, label, group, facts and tokens of a conversation, and for every monitor
+    and control what it says of it: `score` (a logit; tokens, of the length), `probability` (of a logit) and
+    `flagged` (at a monitor's saved threshold).
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    lines: list[str] = []
+    for number, data in enumerate(sets):
+        for place, (row, group) in enumerate(zip(data.rows, data.groups, strict=True)):
+            line = {
+                "dataset": data.name,
+                "id": row.id,
+                "label": row.label,
+                "group": group,
+                "facts": row.facts,
+                "tokens": row.n_tokens,
+                "scores": {one.name: _said(one, float(one.logits[number][place])) for one in scored},
+            }
+            lines.append(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
+    write_whole(path, "".join(lines))
+
+
+def _said(one: Scored, logit: float) -> dict[str, float | bool]:
+    said: dict[str, float | bool] = {"score": logit}
+    if one.calibrated:
+        said["probability"] = float(expit(logit))
+    if one.threshold is not None:
+        said["flagged"] = logit >= one.threshold
+    return said
 
 
 class _HeadsTogether(BaseEstimator):

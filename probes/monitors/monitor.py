@@ -64,6 +64,19 @@ class Threshold(Frozen):
     n_positive: int = Field(ge=1)
 
 
+class Calibration(Frozen):
+    """Platt scaling: the log-odds that a logit stands for, as measured on rows that were not fitted on."""
+
+    slope: float = Field(ge=0, allow_inf_nan=False)
+    offset: float = Field(allow_inf_nan=False)
+    rows: int = Field(ge=1)
+    """That it was measured on."""
+
+    def of(self, logits: np.ndarray) -> np.ndarray:
+        """[rows], log-odds."""
+        return self.slope * logits + self.offset
+
+
 class Sources(Frozen):
     """Data sets that a monitor was fitted on, or validated on."""
 
@@ -108,6 +121,9 @@ class MonitorCard(Frozen):
     training: Sources
     validation: Sources | None = None
     threshold: Threshold | None = None
+    calibration: Calibration | None = None
+    """By which it is pooled with others. None in cards of earlier monitors."""
+
     metrics: dict[str, float | None] = {}
     """On the validation set; ends of intervals are called *_low and *_high."""
 
