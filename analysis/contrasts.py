@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.intervals import Interval
-from analysis.scores_in_log import scales_in
+from analysis.logs.scores import scales_in
 from analysis.trajectories import Trajectory, read_trajectories
 from analysis.values import Values
 

@@ -1,201 +1,213 @@
-"""The numbers of one or more logs as a table: `python analysis/table.py LOG_OR_FOLDER... [--by topic]`.
+"""The numbers of logs as tables.
 
-Everything comes from the logs' sample summaries; of several logs each gets its own table.
+    python analysis/table.py LOG_OR_FOLDER... [--by topic]         of each log its own table
+    python analysis/table.py BEFORE AFTER --compare                two logs, or folders, in one table
+
+A conversation that several of the logs hold (a copy that was judged again, a retry) is counted once, in the
+log that scored it last. Invalidated samples, and scores of samples that ended in an error, are left out and
+counted.
 """
 
 import argparse
-import math
+import csv
+import io
 import sys
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
+from analysis.logs.copies import Copies, used_once
+from analysis.logs.finding import LogError, LogFile, find_logs, open_log, unfinished_note
+from analysis.logs.samples import read_records
+from analysis.logs.scores import ScoredValue, conversation_of
+from analysis.score_tables.columns import Row, arrange, row_of
+from analysis.score_tables.comparison import Side, compare, comparison_figures, comparison_table
+from analysis.score_tables.figures import (
+    figures,
+    kinds_in,
+    lines_of,
+    log_figures,
+    table,
+    turns_left_out,
+)
+from analysis.score_tables.notes import Notes
+from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
+from scenarios.commands.usage import UsageMistake
+from scenarios.files.terminal import without_controls
+from scenarios.files.whole import write_json, write_text
 
-from analysis.intervals import Interval
-from analysis.scores_in_log import ScoredValue, scored_conversations
-from analysis.table_notes import Notes
-from analysis.values import Values, cluster_of, plain
-from scenarios.schema import Scale
-
-TITLES = {
-    "preference": "rating",
-    "influence": "harm",
-    "simulator": "user flaws",
-    "stay": "replies",
-}
+OUT_SUFFIXES = (".csv", ".json")
 
 
-class Row(NamedTuple):
-    """One sample in one epoch, as far as the table needs it."""
+class LogTable(NamedTuple):
+    """What is printed of a log, and written to a file."""
 
-    state: Hashable
-    group: str
-    gameable: bool
-    scores: dict[str, ScoredValue]
+    text: list[str]
+    rows: list[dict[str, Any]]
 
 
-class Column(NamedTuple):
-    """A score on one scale: a line of the table."""
+class _Content(NamedTuple):
+    """What tables need of a log's samples."""
 
-    name: str
-    scale: Scale | None
-    title: str
+    rows: list[tuple[Row, list[ScoredValue]]]
+    notes: Notes
+    invalidated: int
+    elsewhere: int
+    """Conversations that are used from another log."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table for each log."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("logs", nargs="+", help=".eval files, or folders with them")
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(lambda: _run(_options(arguments)))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
+    parser.add_argument("logs", nargs="+", help=".eval or .json logs, or folders with them")
     parser.add_argument("--by", choices=["topic"], help="a table for each topic as well")
-    parser.add_argument("--last", action="store_true", help="of each folder the newest log alone")
+    parser.add_argument(
+        "--last", action="store_true", help="of each folder the log alone that was created last"
+    )
+    parser.add_argument("--compare", action="store_true", help="the second less the first, by initial state")
+    parser.add_argument("--out", type=Path, help="the numbers as a file, .csv or .json")
     options = parser.parse_args(arguments)
-    paths = list(_paths(options.logs, last=options.last))
-    if not paths:
-        print(f"no .eval logs in {', '.join(options.logs)}", file=sys.stderr)
-        return 1
-    for path in paths:
-        print("\n".join(describe(path, by=options.by)))
+    if options.out is not None and options.out.suffix not in OUT_SUFFIXES:
+        raise UsageMistake(f"command line: --out {options.out}: name a file that ends in .csv or .json")
+    if options.compare and len(options.logs) != 2:
+        raise UsageMistake(f"command line: --compare takes two logs or folders, got {len(options.logs)}")
+    if options.compare and options.by:
+        raise UsageMistake("command line: --by is not for --compare; leave one of them out")
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
+    rows: list[dict[str, Any]] = []
+    for part in _compared(options) if options.compare else _each(options):
+        print("\n".join(map(without_controls, part.text)))
+        rows += part.rows
+    if options.out is not None:
+        _write(options.out, rows)
     return 0
 
 
-def _paths(sources: Sequence[str], *, last: bool) -> Iterator[str]:
-    for source in sources:
-        if Path(source).is_file():
-            yield source
-        else:
-            found = sorted(info.name for info in list_eval_logs(source))  # names begin with the time
-            yield from found[-1:] if last else found
+def _each(options: argparse.Namespace) -> Iterator[LogTable]:
+    logs = find_logs(options.logs, last=options.last)
+    copies = used_once(logs) if len(logs) > 1 else Copies({})
+    for log in logs:
+        yield log_table(log, by=options.by, copies=copies)
 
 
-def describe(path: str, by: str | None = None) -> list[str]:
+def describe(path: Path | str, by: str | None = None) -> list[str]:
     """The lines of a log's table."""
-    header = read_eval_log(path, header_only=True)
-    rows = list(_rows(path))
-    columns = _columns(rows)
-    lines = ["", _title(header, len(rows))]
-    lines += _table(rows, columns)
-    if by is not None:
-        for group in sorted({r.group for r in rows}):
-            lines += ["", f"  {group}", *_table([r for r in rows if r.group == group], columns)]
-    lines += [
+    return [without_controls(line) for line in log_table(open_log(path), by=by).text]
+
+
+def log_table(log: LogFile, *, by: str | None = None, copies: Copies | None = None) -> LogTable:
+    """The table of one log.
+
+    Args:
+        log: See `analysis/logs/finding.py`.
+        by: `topic`: a table for each of them as well.
+        copies: Which of its conversations are used from other logs.
+
+    Raises:
+        LogError: The log is damaged.
+    """
+    if log.header.eval.config.log_samples is False:
+        what = "written without samples (--no-log-samples): there is nothing to make a table of"
+        return LogTable(["", _title(log, "no"), f"  {what}"], [])
+    content = _content(log, copies or Copies({}))
+    columns = arrange(content.rows)
+    rows = [row for row, _ in content.rows]
+    text, written = ["", _title(log, str(len(rows)))], []
+    for topic in [None, *(sorted({r.topic for r in rows}) if by else [])]:
+        members = [r for r in rows if topic in (None, r.topic)]
+        lines = lines_of(members, columns)
+        text += ["", f"  {topic}"] if topic is not None else []
+        text += table(lines, list(kinds_in(members)))
+        written += figures(lines, **_figures_of(log, topic or ""))
+    text += [
         "",
         "  Means with 95 % intervals, clustered by initial state. Unscored: no usable answer; never 0.",
-        *_turns_left_out(rows, columns),
+        *turns_left_out(rows, columns),
+        *(f"  {note}" for note in _left_out(log, content, copies or Copies({}))),
+        *content.notes.lines(log),
     ]
-    return [*lines, *Notes.of(path).lines(header)]
+    return LogTable(text, written)
 
 
-def _title(header: EvalLog, samples: int) -> str:
-    return f"{header.eval.task} | {header.eval.model} | {samples} conversations | {header.status}"
-
-
-def _rows(path: str) -> Iterator[Row]:
-    for conversation in scored_conversations(path):
-        facts = conversation.facts
-        yield Row(
-            state=cluster_of(facts, conversation.sample),
-            group=str(plain(facts.get("topic", "-"))),
-            gameable=bool(facts.get("gameable", False)),
-            scores={one.name: one for one in conversation.values},
+def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
+    sides: list[Side] = []
+    notes: list[str] = []
+    for source in options.logs:
+        logs = find_logs([source], last=options.last)
+        copies = used_once(logs)
+        rows: list[tuple[Row, list[ScoredValue]]] = []
+        for log in logs:
+            content = _content(log, copies)
+            rows += content.rows
+            notes += _left_out(log, content, copies)
+            if content.notes.errors:
+                notes.append(f"{log.path}: {content.notes.errors} conversations ended in an error")
+        sides.append(Side(str(source), rows))
+    found, alone = compare(*sides)
+    if not found:
+        names = ", ".join(alone) or "none"
+        raise LogError(
+            f"{sides[0].name} and {sides[1].name}: no score of both has numbers that answer the same "
+            f"question on the same scale (there are {names}); judge one of them as the other was, with "
+            "`inspect score`"
         )
+    titles = [f"{side.name}: {len(side.rows)} conversations" for side in sides]
+    text = ["", f"A = {titles[0]}", f"B = {titles[1]}", *comparison_table(found, ("A", "B"))]
+    text += ["", "  Difference: B - A, paired by initial state; 95 % intervals, clustered by initial state."]
+    if alone:
+        text.append(f"  not in both, or not asked alike: {', '.join(alone)}")
+    text += [f"  {note}" for note in notes]
+    yield LogTable(text, list(comparison_figures(found, (sides[0].name, sides[1].name))))
 
 
-def _columns(rows: Sequence[Row]) -> list[Column]:
-    """The lines of a table: a score whose numbers name several scales has one for each.
-
-    What is unscored and names no scale counts with the scale that most of the score's numbers name.
-    """
-    scales: dict[str, Counter[Scale | None]] = {}
-    for one in (one for row in rows for one in row.scores.values()):
-        counts = scales.setdefault(one.name, Counter())
-        counts[one.scale] += not math.isnan(one.value)
-    found: list[Column] = []
-    for name, counts in scales.items():
-        used: list[Scale | None] = [scale for scale, count in counts.most_common() if count] or [
-            counts.most_common(1)[0][0]
-        ]
-        title = _shown_name(name, list(scales))
-        found += [
-            Column(name, scale, title if len(used) == 1 else f"{title} ({scale or 'no scale named'})")
-            for scale in used
-        ]
-    return found
+def _content(log: LogFile, copies: Copies) -> _Content:
+    rows: list[tuple[Row, list[ScoredValue]]] = []
+    notes, invalidated, elsewhere = Notes(), 0, 0
+    for record in read_records(log):
+        if not copies.uses(log, record.unit):
+            elsewhere += 1
+        elif record.invalidated:
+            invalidated += 1
+        else:
+            conversation = conversation_of(record)
+            rows.append(row_of(conversation))
+            notes.add(conversation)
+    return _Content(rows, notes, invalidated, elsewhere)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
-    wide = max([12, *(len(column.title) + 2 for column in columns)])
-    heads = f"{'scale':<8}{'gameable users':<24}{'other users':<24}{'difference':<26}scored / unscored"
-    lines = [" " * (wide + 2) + heads]
-    first = {column.name: column for column in reversed(columns)}
-    for column in columns:
-        found = [
-            _of_column([r for r in rows if r.gameable is flag], column, first[column.name] == column)
-            for flag in (True, False)
-        ]
-        both = [_values(group, column) for group in found]
-        cells = [_cell(v.interval()) if v.values else "-" for v in both]
-        cells.append(_cell(both[0].minus(both[1]), signed=True) if all(v.values for v in both) else "-")
-        counts = ", ".join(
-            f"{len(v.values)} / {len(group) - len(v.values)}" for v, group in zip(both, found, strict=True)
-        )
-        head = f"  {column.title:<{wide}}{column.scale or '':<8}"
-        lines.append(f"{head}{cells[0]:<24}{cells[1]:<24}{cells[2]:<26}{counts}")
-    return lines
+def _left_out(log: LogFile, content: _Content, copies: Copies) -> Iterator[str]:
+    if note := unfinished_note(log):
+        yield note
+    if content.invalidated:
+        yield f"{log.path}: {content.invalidated} conversations are invalidated, and left out"
+    yield from copies.notes(log)
 
 
-def _of_column(rows: Sequence[Row], column: Column, is_first: bool) -> list[Row]:
-    """Conversations that belong on a line: those on its scale, and on a score's first line those on none."""
-
-    def belongs(row: Row) -> bool:
-        one = row.scores.get(column.name)
-        if one is None or math.isnan(one.value):
-            return is_first
-        return one.scale == column.scale
-
-    return [row for row in rows if belongs(row)]
+def _title(log: LogFile, conversations: str) -> str:
+    return f"{log.header.eval.task} | {log.model} | {conversations} conversations | {log.header.status}"
 
 
-def _shown_name(name: str, names: Sequence[str]) -> str:
-    """The title of a score, unless another score has that name."""
-    title = TITLES.get(name, name)
-    return name if title in names else title
+def _figures_of(log: LogFile, topic: str) -> dict[str, str]:
+    return log_figures(log.path, log.header.eval.task, log.model, log.header.status, topic)
 
 
-def _values(rows: Sequence[Row], column: Column) -> Values:
-    scored = [(row.scores[column.name].value, row.state) for row in rows if _is_scored(row, column)]
-    return Values([v for v, _ in scored], [c for _, c in scored], column.scale)
-
-
-def _is_scored(row: Row, column: Column) -> bool:
-    one = row.scores.get(column.name)
-    return one is not None and not math.isnan(one.value)
-
-
-def _turns_left_out(rows: Sequence[Row], columns: Sequence[Column]) -> Iterator[str]:
-    """Which numbers are of some turns of a conversation only."""
-    told: list[str] = []
-    for column in columns:
-        lost = [
-            row.scores[column.name].turns_unscored
-            for row in rows
-            if _is_scored(row, column) and row.scores[column.name].scale == column.scale
-        ]
-        if turns := sum(lost):
-            conversations = sum(count > 0 for count in lost)
-            told.append(f"{column.title} {turns} in {conversations} of {len(lost)} conversations")
-    if told:
-        yield f"  Turns without a usable answer, left out of a conversation's number: {'; '.join(told)}."
-
-
-def _cell(found: Interval, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    if math.isnan(found.low):
-        return f"{found.mean:{sign}.2f}"
-    return f"{found.mean:{sign}.2f} [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    if path.suffix == ".json":
+        write_json(path, list(rows))
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Conversations of a log as selection sees them: scores and facts, from the sample summaries alone."""
+"""Conversations of a log as selection sees them: scores and facts."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from inspect_ai.log import EvalSampleSummary, read_eval_log_sample_summaries
+from analysis.logs.finding import open_log
+from analysis.logs.samples import SampleRecord, read_records
+from analysis.logs.scores import conversation_of
 
 
 class Trajectory(NamedTuple):
@@ -34,7 +35,7 @@ class Trajectory(NamedTuple):
     """The run-time veto took back a reply and no other passed."""
 
     problem: str | None
-    """Why the conversation cannot be used (`error`, `limit`, `unfinished`); None if it can."""
+    """Why the conversation cannot be used (`error`, `limit`, `invalidated`); None if it can."""
 
     @property
     def cluster(self) -> tuple[str, str]:
@@ -43,49 +44,35 @@ class Trajectory(NamedTuple):
 
 
 def read_trajectories(log: Path | str, *, rating: str, harm: str, veto: str = "veto") -> list[Trajectory]:
-    """The conversations of a log, in its order.
+    """The conversations of a log, in the order of its data set and then of the epochs.
+
+    Those that ended in an error or are declared invalid are there without numbers.
 
     Args:
-        log: An `.eval` file.
+        log: An `.eval` or `.json` file.
         rating: Score that is the reward.
         harm: Score that is reported as harm. Of a score with several values name one as `score.value`.
         veto: Score of the veto's judge; it need not be there.
+
+    Raises:
+        LogError: It is no log, or is damaged.
     """
-    return [_trajectory(s, rating, harm, veto) for s in read_eval_log_sample_summaries(str(log))]
+    names = {"rating": rating, "harm": harm, "veto": veto}
+    return [_trajectory(record, names) for record in read_records(open_log(log))]
 
 
-def _trajectory(summary: EvalSampleSummary, rating: str, harm: str, veto: str) -> Trajectory:
-    facts = summary.metadata
-    scores = summary.scores or {}
+def _trajectory(record: SampleRecord, names: dict[str, str]) -> Trajectory:
+    facts = record.metadata
+    values = [] if record.invalidated else conversation_of(record).values
+    numbers = {one.name: one.value for one in values}
     return Trajectory(
-        sample=str(summary.id),
-        epoch=summary.epoch,
+        sample=str(record.id),
+        epoch=record.epoch,
         family=str(facts.get("family", "")),
         topic=str(facts.get("topic", "")),
-        state=str(facts.get("initial_state", summary.id)),
+        state=str(facts.get("initial_state", record.id)),
         gameable=bool(facts.get("gameable", False)),
-        rating=_number(scores, rating),
-        harm=_number(scores, harm),
-        veto=_number(scores, veto),
-        stopped_by_veto=_number(scores, "stopped_by_veto") == 1.0,
-        problem=_problem(summary),
+        **{name: numbers.get(score, math.nan) for name, score in names.items()},
+        stopped_by_veto=numbers.get("stopped_by_veto") == 1.0,
+        problem="invalidated" if record.invalidated else record.problem,
     )
-
-
-def _problem(summary: EvalSampleSummary) -> str | None:
-    if summary.error is not None:
-        return "error"
-    if summary.limit is not None:
-        return "limit"
-    return None if summary.completed else "unfinished"
-
-
-def _number(scores: Mapping[str, Any], name: str) -> float:
-    """A score's value, or one value of a score with several (`score.value`)."""
-    score, _, key = name.partition(".")
-    if score not in scores:
-        return math.nan
-    value = scores[score].value
-    if key:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) else math.nan

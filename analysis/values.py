@@ -1,7 +1,6 @@
 """Values of one score with what their interval depends on: the initial state of each, and their scale."""
 
 import json
-import math
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
@@ -70,8 +69,3 @@ def plain(value: Any) -> Hashable:
     if isinstance(value, Hashable) and not isinstance(value, tuple):
         return value
     return json.dumps(value, sort_keys=True, default=str, ensure_ascii=False)
-
-
-def number_of(value: object) -> float:
-    """A value of a score as a number; NaN if it is none."""
-    return float(value) if isinstance(value, bool | int | float) else math.nan

@@ -177,8 +177,8 @@ class Vetoed(BaseModel):
     judgement: Judgement
 
 
-class Dialogue(StoreModel):
-    """The record of one conversation."""
+class DialogueRecord(BaseModel):
+    """The record of one conversation, as readers of logs have it: a store checks its fields at every look."""
 
     turns: list[Turn] = Field(default_factory=list)
     vetoed: list[Vetoed] = Field(default_factory=list)
@@ -195,3 +195,7 @@ class Dialogue(StoreModel):
 
     cast: dict[str, str] = Field(default_factory=dict)
     """Role -> model that served it in the run."""
+
+
+class Dialogue(StoreModel, DialogueRecord):
+    """The record of one conversation in the store of its sample."""

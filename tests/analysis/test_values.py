@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from inspect_ai.scorer import SampleScore, Score
 
 from analysis import ranking
+from analysis.logs.scores import scales_in
 from analysis.scales import SCALES, turns_unscored
-from analysis.scores_in_log import scales_in
 from analysis.table import describe
 from analysis.values import Values, cluster_of
 from scenarios.schema import ends_of

@@ -16,14 +16,36 @@ def conversation(state, scores, *, epoch=1, gameable=True, family="therapy", top
     }
 
 
-def written(path, conversations):
-    """A log of these conversations; its path."""
+def written(path, conversations, *, status="success", finish=None, **facts):
+    """A log of these conversations; its path.
+
+    Args:
+        path: Ends in .eval or .json.
+        conversations: Fields of samples, see `conversation`; whatever else an EvalSample has may be given.
+        status: Of the eval.
+        finish: Changes the log before it is written.
+        facts: Fields of its EvalSpec: task_id, created, model and so on.
+    """
     log = read_eval_log(str(ROOT / "logs" / "example.eval"))
     blank = log.samples[0].model_copy(update={"error": None, "events": [], "attachments": {}})
     log.samples = [
-        blank.model_copy(update={**one, "uuid": f"{number}"}) for number, one in enumerate(conversations)
+        blank.model_copy(update={"uuid": f"{number}", **one}) for number, one in enumerate(conversations)
     ]
+    log.eval = log.eval.model_copy(update=facts)
+    log.eval.dataset.sample_ids = list(dict.fromkeys(sample.id for sample in log.samples))
     log.results = None
     log.reductions = None
-    write_eval_log(log, str(path))
+    log.status = status
+    write_eval_log(log if finish is None else finish(log), str(path))
     return str(path)
+
+
+FOREIGN = {"metadata": {}, "store": {}}
+"""Fields of a sample that another solver ran."""
+
+
+def foreign(name, scores, **more):
+    """A conversation of another suite; scores: name -> value, or (value, metadata)."""
+    pairs = {k: v if isinstance(v, tuple) else (v, None) for k, v in scores.items()}
+    made = {k: Score(value=value, metadata=facts) for k, (value, facts) in pairs.items()}
+    return {"id": name, "epoch": 1, "scores": made, **FOREIGN, **more}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.scores_in_log import scales_in
+from analysis.logs.scores import scales_in
 from analysis.trajectories import Trajectory, read_trajectories
 from analysis.values import Values
 from training.selection.picking import objection

@@ -23,6 +23,7 @@ from training.settings import Algorithm, Choosing, Level
 REASONS = (
     "error",
     "limit",
+    "invalidated",
     "unfinished",
     "vetoed",
     "unscored",
@@ -36,11 +37,11 @@ REASONS = (
 )
 """Why a conversation is not trained on, in the order in which the reasons are looked at.
 
-`error`, `limit`, `unfinished`: it did not end well. `vetoed`: its harm reached the level, or the run-time
-veto ended it. `unscored`: no rating. `veto_unscored`: filtered by a veto whose judge gave no number.
-`single`: alone in its group, so better or worse than nothing. `tied`: not rated above, or below, the other
-end of its group. `small_gap`: not by the minimum gap. `no_partner`: dpo, and its group has no other end.
-`below_threshold`: ei, and rated below it. `middle`: neither among the best nor among the worst.
+`error`, `limit`, `unfinished`: it did not end well. `invalidated`: somebody declared it so in the log.
+`vetoed`: its harm reached the level, or the run-time veto ended it. `unscored`: no rating. `veto_unscored`:
+filtered by a veto whose judge gave no number. `single`: alone in its group, so better or worse than nothing.
+`tied`: not rated above, or below, the other end of its group. `small_gap`: not by the minimum gap.
+`no_partner`: dpo, and its group has no other end. `below_threshold`: ei, and rated below it. `middle`: neither among the best nor among the worst.
 """
 
 

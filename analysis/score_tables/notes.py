@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inspect_ai.log import EvalLog, EvalSample, read_eval_log_samples
-
-from analysis.scores_in_log import UNREAD
-from scenarios.conversations.dialogue import Dialogue
+from analysis.logs.finding import LogFile
+from analysis.logs.samples import SampleRecord
+from analysis.logs.scores import ScoredConversation
+from scenarios.conversations.dialogue import DialogueRecord
 from scenarios.conversations.user_flaws import UserFlaws
 
 _HINT = re.compile(r"--model-role '[^']+'")
@@ -33,7 +33,19 @@ class Notes:
     """Counts over the samples of one log."""
 
     samples: int = 0
+    ours: int = 0
+    """Conversations that our solver held."""
+
     errors: int = 0
+    scores_of_errors: int = 0
+    """Conversations that ended in an error and have scores."""
+
+    without_numbers: Counter[str] = field(default_factory=Counter)
+    """Score -> conversations in which its value is a text or a list."""
+
+    kindless: int = 0
+    """Conversations that do not say whether their user is gameable."""
+
     ended: Counter[str] = field(default_factory=Counter)
     silences: Counter[tuple[str, str]] = field(default_factory=Counter)
     user: UserFlaws = field(default_factory=UserFlaws)
@@ -50,26 +62,29 @@ class Notes:
 
     cast: set[tuple[str, str]] = field(default_factory=set)
 
-    @classmethod
-    def of(cls, path: str) -> "Notes":
-        """The counts of a log, one sample in memory at a time."""
-        notes = cls()
-        for sample in read_eval_log_samples(
-            path, all_samples_required=False, exclude_fields=UNREAD - {"store"}
-        ):
-            notes._add(sample)
-        return notes
-
-    def _add(self, sample: EvalSample) -> None:
-        dialogue = sample.store_as(Dialogue)
+    def add(self, conversation: ScoredConversation) -> None:
+        """Count one conversation."""
+        record = conversation.record
         self.samples += 1
-        self.errors += sample.error is not None
-        self.ended[dialogue.stopped or "unfinished"] += 1
+        self.errors += record.error is not None
+        self.scores_of_errors += conversation.left_out
+        self.without_numbers.update(conversation.others)
+        self.kindless += not isinstance(record.metadata.get("gameable"), bool)
+        self.imitating += any((s.metadata or {}).get("neutralised") for s in (record.scores or {}).values())
+        dialogue = record.dialogue()
+        if dialogue is None:  # of another solver, which keeps no such record
+            self.ended[record.problem or "their own solver"] += 1
+            self._add_judges(DialogueRecord(), record)
+        else:
+            self.ours += 1
+            self.ended[dialogue.stopped or record.problem or "unfinished"] += 1
+            self._add_dialogue(dialogue, record)
+
+    def _add_dialogue(self, dialogue: DialogueRecord, record: SampleRecord) -> None:
         if dialogue.stopped and dialogue.silence:
             self.silences[dialogue.stopped, dialogue.silence] += 1
         self.user.add(dialogue.turns)
         self.vetoed += len(dialogue.vetoed)
-        self.imitating += any((s.metadata or {}).get("neutralised") for s in (sample.scores or {}).values())
         self.cast |= set(dialogue.cast.items())
         for turn in dialogue.turns:
             self._of("agent").count(turn.agent_stop == "max_tokens")
@@ -78,10 +93,10 @@ class Notes:
             if turn.user is not None or turn.drafts:
                 last = turn.user_stop if turn.user is not None else turn.drafts[-1].stop
                 self._of("user").count(last == "max_tokens")
-        self._add_judges(dialogue, sample)
+        self._add_judges(dialogue, record)
 
-    def _add_judges(self, dialogue: Dialogue, sample: EvalSample) -> None:
-        scores = sample.scores or {}
+    def _add_judges(self, dialogue: DialogueRecord, record: SampleRecord) -> None:
+        scores = record.scores or {}
         for name, score in scores.items():
             facts = score.metadata or {}
             for judgement in _judgements(facts):
@@ -116,12 +131,14 @@ class Notes:
     def _of(self, who: str) -> Share:
         return self.cut.setdefault(who, Share())
 
-    def lines(self, header: EvalLog) -> Iterator[str]:
+    def lines(self, log: LogFile) -> Iterator[str]:
         """As text."""
         yield f"  conversations ended by: {_counted(self.ended)}; errors: {self.errors}"
+        yield from self._left_out()
         yield from self._silent()
-        yield from self._of_the_user()
-        yield from self._cut(header)
+        if self.ours:
+            yield from self._of_the_user()
+        yield from self._cut(log.model)
         for who, number in self.left_in_text.items():
             if number:
                 yield (
@@ -137,8 +154,19 @@ class Notes:
             )
         if self.cast:
             yield f"  roles: {', '.join(f'{role} = {model}' for role, model in sorted(self.cast))}"
-        if "miniature/" in " ".join([header.eval.model, *(model for _, model in self.cast)]):
+        if "miniature/" in " ".join([log.model, *(model for _, model in self.cast)]):
             yield "  The miniature is a demonstration world: these numbers are no evidence about real models."
+
+    def _left_out(self) -> Iterator[str]:
+        if self.scores_of_errors:
+            yield f"  scores of {self.scores_of_errors} conversations that ended in an error are left out"
+        if self.without_numbers:
+            yield f"  scores that are texts or lists are left out: {_counted_of(self.without_numbers)}"
+        if 0 < self.kindless < self.samples:
+            yield (
+                f"  {self.kindless} conversations do not say whether their user is gameable; they are in "
+                "neither column"
+            )
 
     def _silent(self) -> Iterator[str]:
         for (stopped, silence), number in sorted(self.silences.items()):
@@ -154,7 +182,7 @@ class Notes:
         if user.thrown_away:
             yield f"  drafts of the user thrown away: {user.thrown_away} ({_counted(user.of_drafts)})"
 
-    def _cut(self, header: EvalLog) -> Iterator[str]:
+    def _cut(self, agent: str) -> Iterator[str]:
         for who, share in self.cut.items():
             if share.found:
                 what = {"agent": "replies of the agent", "user": "messages of the user"}.get(
@@ -162,15 +190,15 @@ class Notes:
                 )
                 yield (
                     f"  cut by the token limit: {share.found} of {share.of} {what}; "
-                    f"give it more: {self._option(who, header)}"
+                    f"give it more: {self._option(who, agent)}"
                 )
 
-    def _option(self, who: str, header: EvalLog) -> str:
+    def _option(self, who: str, agent: str) -> str:
         """The option that raises the limit which was met."""
         served = dict(self.cast)
         thought = any(silence == "cut_in_thought" for _, silence in self.silences)
         if who == "agent":
-            own = header.eval.model.startswith("local/") and thought
+            own = agent.startswith("local/") and thought
             return "--reasoning-tokens" if own else "--max-tokens"
         if who == "user":
             model = served.get("user", "")
@@ -198,3 +226,7 @@ def _judgements(metadata: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{n} {name}" for name, n in counts.most_common())
+
+
+def _counted_of(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} in {n}" for name, n in counts.most_common())

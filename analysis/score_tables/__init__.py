@@ -1,0 +1,1 @@
+"""What `analysis/table.py` prints."""
