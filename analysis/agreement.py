@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
-from scipy.special import stdtrit
 
 from analysis.effective_number import LEVEL, Ends, wilson
 from analysis.intervals import Interval
+from analysis.quantiles import student_quantile
 
 Floats = npt.NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
@@ -110,7 +110,7 @@ def _on_fishers_z(value: float, left_out: Floats) -> Ends:
     # without the one cluster that has all the variety it is undefined; `_doubt` tells of such cases
     z = np.arctanh(np.clip(np.where(np.isnan(left_out), value, left_out), -_NEARLY_ONE, _NEARLY_ONE))
     error = math.sqrt((count - 1) / count * float(((z - z.mean()) ** 2).sum()))
-    half = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * error
+    half = student_quantile(count - 1, (1 + LEVEL) / 2) * error
     middle = math.atanh(value)
     return Ends(math.tanh(middle - half), math.tanh(middle + half))
 

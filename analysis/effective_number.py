@@ -6,7 +6,7 @@ All intervals of shares, of means on a scale with two ends, and of AUROCs are th
 import math
 from typing import NamedTuple
 
-from scipy.special import ndtri, stdtrit
+from analysis.quantiles import normal_quantile, student_quantile
 
 LEVEL = 0.95
 """Of all intervals."""
@@ -32,7 +32,7 @@ def wilson(share: float, number: float, level: float = LEVEL) -> Ends:
         number: Above 0.
         level: In (0, 1).
     """
-    z = float(ndtri((1 + level) / 2))
+    z = normal_quantile((1 + level) / 2)
     centre = (share + z * z / (2 * number)) / (1 + z * z / number)
     spread = math.sqrt(share * (1 - share) / number + z * z / (4 * number * number))
     half = z / (1 + z * z / number) * spread
@@ -84,6 +84,6 @@ def number_on_a_scale(
     spread = (clusters * (within + mean * mean) + weight) / whole - middle * middle
     number = middle * (1 - middle) * (whole + 1) / spread - 1 - 2 * weight
     if number > clusters:
-        z, t = float(ndtri((1 + level) / 2)), float(stdtrit(df, (1 + level) / 2))
+        z, t = normal_quantile((1 + level) / 2), student_quantile(df, (1 + level) / 2)
         number = clusters + (number - clusters) * (z / t) ** 2 * (clusters - 1) / clusters
     return max(number, 0.5)

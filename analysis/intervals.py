@@ -9,10 +9,10 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from analysis.clustered import Clustered, clustered, covariance, degrees_of_freedom
 from analysis.effective_number import LEVEL, NO_ENDS, Ends, number_of_yes_no, number_on_a_scale, wilson
+from analysis.quantiles import student_quantile
 
 UNIT = (0.0, 1.0)
 """Ends of a scale of shares."""
@@ -49,7 +49,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable]) -> Inte
     found = clustered(values, clusters)
     if found.clusters < 2:
         return _without_ends(found)
-    half = float(stdtrit(found.df, (1 + LEVEL) / 2)) * math.sqrt(found.variance)
+    half = student_quantile(found.df, (1 + LEVEL) / 2) * math.sqrt(found.variance)
     return Interval(found.mean, found.mean - half, found.mean + half, found.n, found.clusters)
 
 
@@ -100,7 +100,7 @@ def mean_difference(
     variance = max(0.0, one.variance + two.variance - 2 * covariance(one, two))
     spread = one.variance + two.variance
     df = degrees_of_freedom([(one, one.variance), (two, two.variance)]) if spread > 0 else count - 1
-    half = float(stdtrit(df, (1 + LEVEL) / 2)) * math.sqrt(variance)
+    half = student_quantile(df, (1 + LEVEL) / 2) * math.sqrt(variance)
     return Interval(difference, difference - half, difference + half, n, count)
 
 
