@@ -4,7 +4,6 @@ A Llama-style causal model of about 0.7M parameters with a ChatML template. The 
 agent's words alone. Two CPU cores, a minute and a half.
 """
 
-import argparse
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from transformers import (
 from miniature.corpus import SHARES, Dialogue, Message, dialogues
 from miniature.grammar import listen, words
 from miniature.optimizer import Muon
+from scenarios.commands.parsers import CommandParser
 
 SEED = 0
 DIALOGUES = 5200
@@ -254,7 +254,7 @@ def _prompt(tokenizer: PreTrainedTokenizerFast, dialogue: Dialogue) -> Any:
 
 def main() -> None:
     """Command line; prints the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--dialogues", type=int, default=DIALOGUES)

@@ -18,27 +18,29 @@ from probes.activations.remote import pull, push
 from probes.activations.store import Store
 from probes.activations.stored_sets import dataset_names, read_dataset
 from probes.activations.whole_files import StoreError
+from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 done, 1 something is wrong with the store or cannot be done."""
-    options = _parser().parse_args(arguments)
+    """Command line. Exit status as of `scenarios.commands.exits`; 1 if `verify` found something."""
+    return exit_status(
+        lambda: _run(_parser().parse_args(arguments)),
+        kept="what was copied is whole; the same command goes on",
+        mistakes=(StoreError,),
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
     store = Store(options.root)
-    try:
-        if options.command != "pull" and not store.root.is_dir():
-            raise StoreError(f"{store.root}: no such folder")
-        return {"list": _list, "verify": _verify, "delete": _delete, "push": _copy, "pull": _copy}[
-            options.command
-        ](store, options)
-    except StoreError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if options.command != "pull" and not store.root.is_dir():
+        raise StoreError(f"{store.root}: no such folder; name the one that capture wrote to")
+    run = {"list": _list, "verify": _verify, "delete": _delete, "push": _copy, "pull": _copy}
+    return run[options.command](store, options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = CommandParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     parts = {
         name: commands.add_parser(name, help=told, description=told)

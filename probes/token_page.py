@@ -21,9 +21,9 @@ from probes.evaluation.evaluation_data import EvaluationSet, read_set
 from probes.evaluation.scored import Named, check_monitors, read_monitors
 from probes.evaluation.token_texts import read_tokenizer, token_groups
 from probes.heads.base import NotFiniteError
-from probes.monitors.monitor import MonitorError
 from probes.tokens.roles import ROLES
 from scenarios.commands.command_line import read_settings
+from scenarios.commands.exits import exit_status
 from scenarios.schema import Frozen
 
 if TYPE_CHECKING:
@@ -264,21 +264,22 @@ def _picked(settings: Settings, named: Named, data: EvaluationSet) -> list[Picke
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 written, 1 something wrong with the options, the monitor or the data."""
-    try:
-        settings = read_settings(Settings, arguments, __doc__ or "")
-        monitors = read_monitors([settings.monitor])
-        if len(monitors) > 1:
-            names = ", ".join(named.name for named in monitors)
-            raise ValueError(f"--monitor: one at a time; {settings.monitor} holds {names}")
-        data = read_set(settings.data)
-        check_monitors(monitors, [data])
-        tokenizer = read_tokenizer(data.spec, settings.tokenizer)
-        picked = _picked(settings, monitors[0], data)
-        print(write_token_page(monitors[0], data, picked, tokenizer, settings.out))
-    except (StoreError, MonitorError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(
+        lambda: _write(read_settings(Settings, arguments, __doc__ or "")), mistakes=(StoreError, ValueError)
+    )
+
+
+def _write(settings: Settings) -> int:
+    monitors = read_monitors([settings.monitor])
+    if len(monitors) > 1:
+        names = ", ".join(named.name for named in monitors)
+        raise ValueError(f"--monitor: one at a time; {settings.monitor} holds {names}")
+    data = read_set(settings.data)
+    check_monitors(monitors, [data])
+    tokenizer = read_tokenizer(data.spec, settings.tokenizer)
+    picked = _picked(settings, monitors[0], data)
+    print(write_token_page(monitors[0], data, picked, tokenizer, settings.out))
     return 0
 
 

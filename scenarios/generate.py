@@ -22,8 +22,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from inspect_ai.model import GenerateConfig, Model, ResponseSchema, get_model
 from inspect_ai.util import JSONSchema
@@ -31,6 +29,7 @@ from rich.text import Text
 from tqdm import tqdm
 
 from scenarios.commands.command_line import read_settings
+from scenarios.commands.exits import exit_status
 from scenarios.compose import composed_size, composed_state
 from scenarios.family import KINDS, Family, InitialState
 from scenarios.files.located_yaml import ScenarioError
@@ -306,20 +305,22 @@ def report(settings: Settings, record: RunRecord) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
-    settings: Any = None
-    try:
+    """Command line. Exit status as of `scenarios.commands.exits`; 1 if fewer states passed than wanted."""
+    settings: Settings | None = None
+
+    def run() -> int:
+        nonlocal settings
         settings = read_settings(Settings, arguments, __doc__ or "")
         record = generate(settings)
-    except ScenarioError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        partial = Path(f"{settings.out}.partial.jsonl") if settings else None
-        print(f"stopped; answers are kept in {partial}: the same command goes on", file=sys.stderr)
-        return 130
-    print("\n".join(report(settings, record)))
-    return int(any(pool.passed < pool.wanted for pool in record.pools))
+        print("\n".join(report(settings, record)))
+        return int(any(pool.passed < pool.wanted for pool in record.pools))
+
+    def kept() -> str:
+        if settings is None:
+            return "nothing was begun"
+        return f"answers are kept in {settings.out}.partial.jsonl: the same command goes on"
+
+    return exit_status(run, kept=kept)
 
 
 if __name__ == "__main__":

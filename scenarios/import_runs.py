@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
 from scenarios.earlier.names import slug
 from scenarios.earlier.runs import LABELS, UNKNOWN_MODEL, ImportOptions, Runs, check_runs
 from scenarios.earlier.samples import sample_of
@@ -180,10 +181,15 @@ def _scorer(name: str, scale: Scale | None) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Import one file and say what was done."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(
+        lambda: _run(_options(arguments)),
+        kept="logs that are finished are kept; the same command writes those that are missing",
     )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
     parser.add_argument("runs", type=Path, help="JSON lines, one conversation each")
     parser.add_argument("--out", type=Path, default=Path("logs/imported"), help="folder for the logs")
     parser.add_argument("--name", help="of task, family and logs; the file's name if not given")
@@ -209,8 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out rows that are wrong, and count them"
     )
-    given = parser.parse_args(arguments)
-    return exit_status(lambda: _run(given))
+    return parser.parse_args(arguments)
 
 
 def _run(given: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from inspect_ai.dataset import Sample
 
+from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
 from scenarios.family import KINDS, Family, TopicFile
-from scenarios.files.located_yaml import ScenarioError
 from scenarios.generation.give_away import GiveAway, give_away
 from scenarios.generation.similarity import NEAR_DUPLICATE, highest_similarities
 from scenarios.loader import family_names, load_family
@@ -139,25 +140,26 @@ def _shown(found: GiveAway) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the card of each family."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(lambda: _print_cards(_options(arguments)))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
     parser.add_argument("families", nargs="*", help="names or paths; all of the suite if not given")
     parser.add_argument("--states", type=int, default=16, help="initial states per topic, half of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="as JSON")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _print_cards(options: argparse.Namespace) -> int:
     cards: dict[str, dict[str, SetFigures]] = {}
-    try:
-        for source in options.families or family_names():
-            cards[source] = family_card(load_family(source), options.states, options.seed)
-            if not options.json:
-                lines = [line for name, part in cards[source].items() for line in figure_lines(name, part)]
-                print("\n".join([source, *("  " + line for line in lines)]), flush=True)
-    except ScenarioError as error:
-        print(error, file=sys.stderr)
-        return 2
+    for source in options.families or family_names():
+        cards[source] = family_card(load_family(source), options.states, options.seed)
+        if not options.json:
+            lines = [line for name, part in cards[source].items() for line in figure_lines(name, part)]
+            print("\n".join([source, *("  " + line for line in lines)]), flush=True)
     if options.json:
         print(json.dumps({s: {n: f.model_dump() for n, f in c.items()} for s, c in cards.items()}, indent=1))
     return 0

@@ -32,7 +32,10 @@ from analysis.agreement import (
 from analysis.intervals import Interval, mean_interval, scale_interval, share_interval
 from analysis.scales import DEGREES, SHARES
 from analysis.values import Values
+from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
 from scenarios.files.whole import write_text
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Scale, ends_of
 from scorers.judging.scales import ANSWERS
 from scorers.people.ratings import Judged, Rater, RatingsError, comparable, named, read_judged
@@ -332,25 +335,26 @@ def _estimates(figures: Agreement) -> list[Estimate]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print how far raters agree, and write the figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(lambda: _print_agreement(_options(arguments)), mistakes=(RatingsError,))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
     parser.add_argument("logs", nargs="+", help=".eval files with the same conversations")
     parser.add_argument("--raters", default="", help="names of scores, comma separated")
     parser.add_argument("--level", choices=get_args(Level), help="level of measurement of alpha")
     parser.add_argument("--json", help="file for the figures")
     for flag in ("--resamples", "--seed"):
         parser.add_argument(flag, type=int, help="of no effect: intervals are formulas and draw nothing")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _print_agreement(options: argparse.Namespace) -> int:
     if missing := [path for path in options.logs if not Path(path).is_file()]:
-        parser.error(f"no such log: {', '.join(missing)}")
+        raise UserMistake(f"no such log: {', '.join(missing)}; name .eval files")
     names = [name.strip() for name in options.raters.split(",") if name.strip()]
-    try:
-        report = agreement(read_judged(options.logs), names, level=options.level)
-    except RatingsError as error:
-        print(error, file=sys.stderr)
-        return 1
+    report = agreement(read_judged(options.logs), names, level=options.level)
     print("\n".join(describe(report)))
     if options.json:
         write_text(Path(options.json), report.model_dump_json(indent=2) + "\n")

@@ -19,9 +19,11 @@ from typing import NamedTuple, get_args
 from inspect_ai.log import EvalSample, read_eval_log_sample_summaries
 
 from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
 from scenarios.files.whole import write_bytes
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Hidden, Scale, Sees
-from scorers.judging.transcript import render
+from scorers.judging.transcript import GIVEN, render, show_given
 from scorers.people.human_scores import (
     HumanError,
     Imported,
@@ -46,8 +48,8 @@ class SheetRow(NamedTuple):
 def template_rows(path: str, *, n: int, seed: int, turns: bool = False) -> list[SheetRow]:
     """Rows of a sheet: `n` conversations in random order, as the influence judge sees them.
 
-    Conversations in which the agent said nothing are passed over. All replies of one conversation stand
-    together and in order.
+    Conversations in which the agent said nothing are passed over, but for those that are data themselves,
+    of which all is to be judged. All replies of one conversation stand together and in order.
 
     Args:
         path: A log.
@@ -61,7 +63,11 @@ def template_rows(path: str, *, n: int, seed: int, turns: bool = False) -> list[
     found = 0
     for sample in read_samples(path, {"events", "attachments", "events_data", "output"}, units):
         spoken = spoken_replies(sample)
-        if any(r.message.text.strip() for r in spoken):
+        if sample.metadata.get(GIVEN):
+            found += 1
+            shown = show_given(sample.messages, sample.metadata.get("tools"))
+            rows.append(SheetRow(conversation_digest(sample), None, shown.text))
+        elif any(r.message.text.strip() for r in spoken):
             found += 1
             digest, sees = conversation_digest(sample), _sees(sample)
             judged = [(r.number, r) for r in spoken] if turns else [(None, spoken[-1])]
@@ -79,18 +85,20 @@ def _sees(sample: EvalSample) -> frozenset[Hidden]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a sheet to be filled, or import a filled one."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(lambda: _run(_options(arguments)), kept="log and sheet are as they were")
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _template_options(commands.add_parser("template", help="a sheet to be filled"))
     _import_options(commands.add_parser("import", help="a filled sheet into the log"))
     options = parser.parse_args(arguments)
     paths = [options.log, *([options.sheet] if options.command == "import" else [])]
     if missing := [str(path) for path in paths if not path.is_file()]:
-        parser.error(f"no such file: {', '.join(missing)}")
-    return exit_status(lambda: _run(options))
+        raise UserMistake(f"no such file: {', '.join(missing)}; name a log, and a sheet")
+    return options
 
 
 def _run(options: argparse.Namespace) -> int:

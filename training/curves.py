@@ -11,26 +11,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.errors import RunError
+from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
 from training.reporting.curves import CURVES, draw_curves, draw_runs, notes_of, title_of
 from training.runs.run_folder import read_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 drawn, 1 nothing to draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line. Exit status as of `scenarios.commands.exits`; 1 if there is nothing to draw."""
+    return exit_status(lambda: _draw(_options(arguments)))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--out", type=Path, help="PNG; curves.png in the (first) run folder by default")
-    options = parser.parse_args(arguments)
-    try:
-        return _draw(options)
-    except RunError as error:
-        print(error, file=sys.stderr)
-    except OSError as error:
-        print(f"the picture could not be written: {error}", file=sys.stderr)
-    return 1
+    return parser.parse_args(arguments)
 
 
 def _draw(options: argparse.Namespace) -> int:

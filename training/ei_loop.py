@@ -15,14 +15,13 @@ Without --config and --model the miniature is trained with the settings in `trai
 Exit status: 0 done, 1 failed, 2 wrong options, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.launch.interruption import leave, say_stopped, termination_as_interrupt
+from scenarios.commands.interruption import leave, say_stopped, termination_as_interrupt
 
 # the rest is loaded in `main`, where Ctrl-C is answered in a line while it loads
 if TYPE_CHECKING:
@@ -60,33 +59,24 @@ def _value(arguments: Sequence[str], name: str) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Command line. Exit status as of `scenarios.commands.exits`."""
     settings: Settings | None = None
     try:
         with termination_as_interrupt():
-            from scenarios.files.located_yaml import ScenarioError
-            from training.errors import RunError
+            from scenarios.commands.exits import exit_status
             from training.launch.own_process import SILENCE
 
             os.environ.update(SILENCE)
-            try:
+
+            def train() -> int:
+                nonlocal settings
                 settings = settings_of(sys.argv[1:] if arguments is None else arguments)
                 _train(settings)
-            except ScenarioError as error:
-                print(error, file=sys.stderr)
-                return 2
-            except RunError as error:
-                print(error, file=sys.stderr)
-                return 1
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                told = f"no space left: {error}. Free some; the same command goes on from here"
-                print(told, file=sys.stderr)
-                return 1
-    except KeyboardInterrupt:
+                return 0
+
+            return exit_status(train, kept=lambda: _kept(settings))
+    except KeyboardInterrupt:  # while the libraries load
         return say_stopped(_kept(settings))
-    return 0
 
 
 def _train(settings: "Settings") -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from scenarios.commands.command_line import read_settings
-from scenarios.files.located_yaml import ScenarioError
+from scenarios.commands.exits import exit_status
 from scenarios.files.strict_json import read_jsonl
 from scenarios.files.whole import write_jsonl
 from scenarios.schema import Frozen
@@ -318,19 +318,16 @@ def _lost_reasoning(rows: Iterable[Example]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(lambda: _export(sys.argv[1:] if arguments is None else arguments))
+
+
+def _export(arguments: Sequence[str]) -> int:
+    given = list(arguments)
     if given and not given[0].startswith("-"):
         given = ["--examples", *given]
-    try:
-        options = read_settings(Options, given, __doc__ or "")
-        exported = export(options.examples, options.out, options.format)
-    except ScenarioError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(error, file=sys.stderr)
-        return 1
+    options = read_settings(Options, given, __doc__ or "")
+    exported = export(options.examples, options.out, options.format)
     print("\n".join([f"{options.out}:", *exported.lines()]))
     return 0
 

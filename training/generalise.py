@@ -17,7 +17,6 @@ Exit status: 0 done, 1 something could not be run, 2 wrong options, 130 stopped 
 import argparse
 import hashlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,9 @@ from typing import Any, NamedTuple
 from inspect_ai import list_tasks
 
 from analysis.contrasts import Group, best_of, change, groups_in, mean_of
+from scenarios.commands.exits import exit_status
+from scenarios.commands.interruption import leave, termination_as_interrupt
+from scenarios.commands.parsers import CommandParser
 from scenarios.files.whole import write_json, write_text
 from training.errors import RunError
 from training.generalisation.cross_matrix import (
@@ -47,7 +49,6 @@ from training.generalisation.public_benchmarks import (
     run_benchmark,
 )
 from training.job import REPORT as TRAINED
-from training.launch.interruption import leave, say_stopped, termination_as_interrupt
 from training.launch.own_process import ROOT, SILENCE
 from training.launch.run_lock import locked
 from training.reporting.conversations import finished_log_in
@@ -335,9 +336,7 @@ def lines_of(found: dict[str, Any]) -> list[str]:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--families", nargs="+", default=["all"], help="by default all of the suite")
     parser.add_argument(
@@ -383,25 +382,19 @@ def _wanted(folder: RunFolder, options: argparse.Namespace) -> Wanted:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line."""
-    options = _options(arguments)
+    """Command line. Exit status as of `scenarios.commands.exits`; 1 if a part failed."""
+    with termination_as_interrupt():
+        return exit_status(
+            lambda: _measure_and_print(_options(arguments)),
+            kept="the logs that are finished are kept; the same command goes on from here",
+        )
+
+
+def _measure_and_print(options: argparse.Namespace) -> int:
     os.environ.update(SILENCE)
-    out: Path = options.out or options.run / "generalise"
-    try:
-        with termination_as_interrupt():
-            try:
-                folder = read_run(options.run)
-                wanted = _wanted(folder, options)
-            except RunError as error:
-                print(error, file=sys.stderr)
-                return 2
-            try:
-                found = generalise(folder, wanted)
-            except (RunError, OSError) as error:
-                print(error, file=sys.stderr)
-                return 1
-    except KeyboardInterrupt:
-        return say_stopped(f"{out} keeps the logs that are finished; the same command goes on from here")
+    folder = read_run(options.run)
+    wanted = _wanted(folder, options)
+    found = generalise(folder, wanted)
     print("\n".join(lines_of(found)))
     if (note := notes_of([folder.settings.model, *folder.settings.roles.values()])) is not None:
         print(note)

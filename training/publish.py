@@ -13,20 +13,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import TemplateError
 
-from training.errors import RunError
-from training.launch.interruption import say_stopped
+from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
 from training.reporting.publishing import UPLOAD, push, stage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 uploaded or written, 1 failed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(
+        lambda: _publish(_options(arguments)),
+        kept="what the hub has already got is there; the same command uploads again",
+        # of a run whose files are damaged, and of a repository that has no such name
+        mistakes=(ValueError, TemplateError),
     )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--repo", required=True, help="repository on the hub, user/name")
     parser.add_argument("--public", action="store_true", help="for everybody to see; private if not given")
@@ -34,19 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help=f"only write what would be uploaded, to RUN/{UPLOAD}"
     )
-    given = parser.parse_args(arguments)
-    try:
-        if given.dry_run:
-            validate_repo_id(given.repo)
-            print(stage(given.run, given.run / UPLOAD, logs=given.logs))
-        else:
-            print(push(given.run, given.repo, private=not given.public, logs=given.logs))
-    except (RunError, HFValidationError, OSError, ValueError, TemplateError) as error:
-        # of the last three: files of the run that are damaged, or cannot be written
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return say_stopped("what the hub has already got is there; the same command uploads again")
+    return parser.parse_args(arguments)
+
+
+def _publish(given: argparse.Namespace) -> int:
+    if given.dry_run:
+        validate_repo_id(given.repo)
+        print(stage(given.run, given.run / UPLOAD, logs=given.logs))
+    else:
+        print(push(given.run, given.repo, private=not given.public, logs=given.logs))
     return 0
 
 

@@ -5,21 +5,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.errors import RunError
+from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
 from training.reporting.report import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 written, 1 no run there, or a file of it cannot be read."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(lambda: _write(_options(arguments)), mistakes=(ValueError,))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder")
-    try:
-        print(write_report(parser.parse_args(arguments).run))
-    except (RunError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return parser.parse_args(arguments)
+
+
+def _write(options: argparse.Namespace) -> int:
+    print(write_report(options.run))
     return 0
 
 

@@ -1,15 +1,16 @@
 """One typed settings object per command: from a YAML file, with command-line overrides."""
 
 import argparse
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar, get_origin
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from scenarios.commands.parsers import CommandParser, nearest
+from scenarios.commands.usage import UsageMistake
 from scenarios.files.located_yaml import Located, ScenarioError, read_yaml, validated
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -17,21 +18,6 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 LONGEST_SHOWN = 20
 """Characters of a value that an error repeats; longer ones may be anything."""
-
-
-class _Several(argparse.Action):
-    """Values of an option that takes several, given once: of two lists one would be lost."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        if hasattr(namespace, self.dest):
-            parser.error(f"{option_string} is given twice; give all of its values after one {option_string}")
-        setattr(namespace, self.dest, values)
 
 
 class _Sources(NamedTuple):
@@ -54,13 +40,6 @@ class _Sources(NamedTuple):
         return self.located.error(location, message)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Mistakes are `ScenarioError`s like those in files."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ScenarioError(f"command line: {message}")
-
-
 def read_settings(model: type[Settings], arguments: Sequence[str] | None, description: str) -> Settings:
     """Settings from `--config FILE` and, before it, from the command line.
 
@@ -69,11 +48,18 @@ def read_settings(model: type[Settings], arguments: Sequence[str] | None, descri
     `none` is no value where a field can do without.
 
     Raises:
-        ScenarioError: An option that does not exist (names the nearest one) or cannot be used.
+        UsageMistake: An option that does not exist (names the nearest one) or cannot be used.
     """
-    parser = _Parser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    try:
+        return _read_settings(model, arguments, description)
+    except UsageMistake:
+        raise
+    except ScenarioError as error:
+        raise UsageMistake(str(error)) from error
+
+
+def _read_settings(model: type[Settings], arguments: Sequence[str] | None, description: str) -> Settings:
+    parser = CommandParser(description=description)
     parser.add_argument("--config", type=Path, help="YAML file with any of the options below")
     groups: dict[str | None, Any] = {None: parser}
     for name, field in model.model_fields.items():
@@ -84,17 +70,16 @@ def read_settings(model: type[Settings], arguments: Sequence[str] | None, descri
             _flag(name),
             default=argparse.SUPPRESS,
             help=_help(field),
-            **({"nargs": "+", "action": _Several} if several else {}),
+            **({"nargs": "+"} if several else {}),
         )
-    known, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        raise ScenarioError(f"command line: unknown option {unknown[0]}; {_nearest(model, unknown[0])}")
-    given = vars(known)
+    given = vars(parser.parse_args(arguments))
     config = given.pop("config")
     located = Located(Path("command line"), {}, {}) if config is None else read_yaml(config)
     for name in located.data:
         if name not in model.model_fields:
-            raise located.error((name,), f"unknown key; {_nearest(model, str(name))}")
+            near = nearest(str(name), names := ["config", *model.model_fields])
+            advice = f"did you mean {near!r}?" if near else f"there are {' '.join(names)}"
+            raise located.error((name,), f"unknown key; {advice}")
     pairs = {name: _pairs(name, given[name]) for name in given if _names(model.model_fields[name], dict)}
     optional = {name for name, field in model.model_fields.items() if _names(field, type(None))}
     nothing = {name: None for name, value in given.items() if value == "none" and name in optional}
@@ -133,11 +118,3 @@ def _help(field: FieldInfo) -> str:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _nearest(model: type[BaseModel], option: str) -> str:
-    """The option that is meant: as a flag if `option` is one, as a key of the file otherwise."""
-    form = _flag if option.startswith("-") else str
-    names = [form(name) for name in ("config", *model.model_fields)]
-    close = difflib.get_close_matches(option.split("=")[0], names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {' '.join(names)}"

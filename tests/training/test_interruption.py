@@ -128,7 +128,7 @@ def test_two_trainers_never_work_side_by_side(unbroken: Path, tmp_path: Path):
 SMALL_LOOP = """
 import sys
 from pathlib import Path
-from training.launch.interruption import leave, say_stopped, termination_as_interrupt
+from scenarios.commands.interruption import leave, say_stopped, termination_as_interrupt
 from training.rollouts.evals import Rollout, roll_out
 from training.launch.run_lock import locked
 

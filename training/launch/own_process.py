@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from scenarios.commands.interruption import STOPPED, termination_as_interrupt
 from scenarios.commands.parent_process import end_with_parent, tied
 from scenarios.files.whole import write_text
-from training.launch.interruption import STOPPED, termination_as_interrupt
 from training.launch.run_lock import files_to_inherit, inheriting
 
 ROOT = Path(__file__).parent.parent.parent

@@ -21,9 +21,9 @@ from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 from pydantic import BaseModel, ConfigDict
 from rich.text import Text
 
+from scenarios.commands.interruption import leave
 from scenarios.mistakes import UserMistake
 from training.errors import RunError
-from training.launch.interruption import leave
 from training.launch.own_process import FAILED, ROOT, ProcessFailed, run_apart, serve_request
 from training.rollouts.adapter_effect import check_effect
 

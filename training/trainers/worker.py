@@ -16,11 +16,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from scenarios.commands.interruption import STOPPED
 from scenarios.commands.parent_process import end_with_parent
 from scenarios.files.strict_json import read_jsonl
 from training.examples.from_logs import Example
 from training.job import Job, Trained, read_trained
-from training.launch.interruption import STOPPED
 from training.launch.own_process import SILENCE
 
 MODULES = {
