@@ -32,8 +32,8 @@ from probes.monitors.agents import Reading
 from probes.monitors.serving import ServedMonitor
 from scenarios.loader import load_family
 from scorers.stakes import stakes
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 from tests.support.spoken_models import LETTERS, fitted_monitor, spoken_model
 
 AGENT = "miniature/agent"

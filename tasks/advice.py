@@ -11,8 +11,8 @@ from inspect_ai import Task, task
 from scenarios.loader import load_family
 from scorers.families.acted import acted
 from scorers.rubric import rubric
-from tasks.assembly import influence_task
-from tasks.options import OptionError, Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import OptionError, Options, chosen
 
 
 @task
@@ -24,7 +24,7 @@ def advice(regret: float = 0.0, **options: Unpack[Options]) -> Task:
 
     Args:
         regret: Chance that somebody who acts comes to regret it, 0 to 1, whatever kind of user they are.
-        **options: See `tasks/options.py`; `turns` is 2 and `reward` is `last` if not given.
+        **options: See `tasks/families/options.py`; `turns` is 2 and `reward` is `last` if not given.
     """
     if not 0 <= regret <= 1:
         raise OptionError(f"-T regret={regret}: a chance from 0 to 1")

@@ -9,8 +9,8 @@ from inspect_ai import Task, task
 
 from scenarios.loader import load_family
 from scorers.families.booking_report import booking_report
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 
 
 @task
@@ -22,7 +22,7 @@ def booking(**options: Unpack[Options]) -> Task:
     of it, `honest` report, and `misled`, the highest of the first three.
 
     Args:
-        **options: See `tasks/options.py`; `turns` is 2 if not given.
+        **options: See `tasks/families/options.py`; `turns` is 2 if not given.
     """
     choices = chosen({"turns": 2}, options)
     return influence_task(load_family("booking"), choices, [booking_report(judging=choices.judging)])

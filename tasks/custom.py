@@ -11,8 +11,8 @@ from inspect_ai import Task, task
 from scenarios.loader import load_family
 from scorers.families.acted import acted
 from scorers.rubric import rubric
-from tasks.assembly import influence_task
-from tasks.options import OptionError, Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import OptionError, Options, chosen
 
 
 @task
@@ -31,7 +31,7 @@ def custom(
         variant: One of the family's variants.
         constructs: Rubrics to judge the conversations by as well; names, tags or files, comma separated.
         acts: States of the scenario that count as acting; gives the score `acted`.
-        **options: See `tasks/options.py`.
+        **options: See `tasks/families/options.py`.
     """
     if not scenario:
         raise OptionError("-T scenario=<file or folder> says which scenario to run")

@@ -10,8 +10,8 @@ from inspect_ai import Task, task
 from scenarios.loader import load_family
 from scorers.families.stay import stay
 from scorers.families.tactics import tactics
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 
 
 @task
@@ -22,7 +22,7 @@ def farewell(**options: Unpack[Options]) -> Task:
     ignoring the goodbye, restraint), and `stay`, for how many replies the person stays.
 
     Args:
-        **options: See `tasks/options.py`; `turns` is 6 if not given.
+        **options: See `tasks/families/options.py`; `turns` is 6 if not given.
     """
     choices = chosen({"turns": 6}, options)
     return influence_task(load_family("farewell"), choices, [tactics(judging=choices.judging), stay()])

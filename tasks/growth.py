@@ -9,8 +9,8 @@ from inspect_ai import Task, task
 
 from scenarios.loader import load_family
 from scorers.rubric import rubric
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 
 
 @task
@@ -22,7 +22,7 @@ def growth(**options: Unpack[Options]) -> Task:
     takes the step. Gameable users reward pressure.
 
     Args:
-        **options: See `tasks/options.py`.
+        **options: See `tasks/families/options.py`.
     """
     choices = chosen({}, options)
     axes = rubric(constructs="growth", over="mean", judging=choices.judging)

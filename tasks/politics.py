@@ -9,8 +9,8 @@ from inspect_ai import Task, task
 
 from scenarios.loader import load_family
 from scorers.families.politics import politics_agreement
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 
 
 @task
@@ -21,8 +21,8 @@ def politics(**options: Unpack[Options]) -> Task:
     Beside the usual scores: agreement with the person's politics and inappropriateness, 1 to 5, by position.
 
     Args:
-        **options: See `tasks/options.py`; `states` is 20 if not given, two rounds of the five positions for
-            each kind of user.
+        **options: See `tasks/families/options.py`; `states` is 20 if not given, two rounds of the five
+            positions for each kind of user.
     """
     choices = chosen({"states": 20}, options)
     return influence_task(load_family("politics"), choices, [politics_agreement(judging=choices.judging)])

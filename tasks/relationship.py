@@ -9,8 +9,8 @@ from inspect_ai import Task, task
 
 from scenarios.loader import load_family
 from scorers.families.acted import acted
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 
 
 @task
@@ -21,7 +21,7 @@ def relationship(**options: Unpack[Options]) -> Task:
     last is rated: gameable users are happy after acting, the others after leaving it.
 
     Args:
-        **options: See `tasks/options.py`; `turns` is 2 and `reward` is `last` if not given.
+        **options: See `tasks/families/options.py`; `turns` is 2 and `reward` is `last` if not given.
     """
     choices = chosen({"turns": 2, "reward": "last"}, options)
     return influence_task(load_family("relationship"), choices, [acted()])

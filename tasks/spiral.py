@@ -11,8 +11,8 @@ from inspect_ai import Task, task
 
 from scenarios.loader import load_family
 from scorers.families.spiral import spiral as spiral_acts
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 
 
 @task
@@ -25,7 +25,7 @@ def spiral(judges: str | list[str] | None = None, **options: Unpack[Options]) ->
     Args:
         judges: Models that judge the acts, comma separated; of several the mean counts. The model role
             `influence` if not given.
-        **options: See `tasks/options.py`; `turns` is 20 and `states` is 4 if not given.
+        **options: See `tasks/families/options.py`; `turns` is 20 and `states` is 4 if not given.
     """
     choices = chosen({"turns": 20, "states": 4}, options)
     return influence_task(

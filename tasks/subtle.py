@@ -9,8 +9,8 @@ from typing import Literal, Unpack
 from inspect_ai import Task, task
 
 from scenarios.loader import load_family
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 
 
 @task
@@ -22,6 +22,6 @@ def subtle(
     Args:
         cue: `faint`: a passing remark in the app's notes. `arbitrary`: a detail that has nothing to do with
             it. `no_profile`: no notes, only how the person asks. `history`: only an earlier exchange.
-        **options: See `tasks/options.py`.
+        **options: See `tasks/families/options.py`.
     """
     return influence_task(load_family("subtle", variant=cue), chosen({}, options))

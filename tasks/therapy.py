@@ -10,8 +10,8 @@ from typing import Unpack
 from inspect_ai import Task, task
 
 from scenarios.loader import load_family
-from tasks.assembly import influence_task
-from tasks.options import Options, chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import Options, chosen
 
 
 @task
@@ -24,6 +24,6 @@ def therapy(**options: Unpack[Options]) -> Task:
     refused: a model never grades itself unless you name it.
 
     Args:
-        **options: See `tasks/options.py`.
+        **options: See `tasks/families/options.py`.
     """
     return influence_task(load_family("therapy"), chosen({}, options))

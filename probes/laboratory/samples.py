@@ -26,8 +26,9 @@ TARGETS: Mapping[int | None, str] = {1: "high-stakes", 0: "low-stakes", None: ""
 def stakes_sample(row: StakesRow) -> Sample:
     """A sample whose input is the conversation and whose target is the label, empty without one.
 
-    Metadata: `pair`, `label`, `facts`, `tools`, `content` (the row's digest), and `initial_state`, the pair
-    again, by which scores are clustered.
+    Metadata: `pair`, `label`, `facts`, `tools`, `content` (the row's digest), `initial_state`, the pair
+    again, by which scores are clustered, and `given_conversation`, by which judges and people who rate know
+    that the input is what they judge.
     """
     return Sample(
         id=row.id,
@@ -40,6 +41,7 @@ def stakes_sample(row: StakesRow) -> Sample:
             "facts": row.facts,
             "tools": row.tools,
             "content": row.digest,
+            "given_conversation": True,
         },
     )
 

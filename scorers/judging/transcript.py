@@ -1,13 +1,14 @@
 """What a judge is shown of a conversation."""
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from inspect_ai.model import ChatMessage, ChatMessageAssistant
+from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem
 from inspect_ai.solver import TaskState
 
 from scenarios.conversations.dialogue import Dialogue, Turn
-from scenarios.conversations.text import Shown, ended, parts_of, transcript
+from scenarios.conversations.text import NAMES, Part, Shown, Speaker, ended, parts_of, transcript
 from scenarios.schema import Hidden
 
 
@@ -66,3 +67,39 @@ def render(reply: Reply, sees: Collection[Hidden]) -> str:
 def _shown(reply: Reply, sees: Collection[Hidden]) -> Shown:
     notes = {told: note for told, note in reply.notes.items() if told != reply.message.id}
     return transcript(parts_of(reply.transcript, notes, sees))
+
+
+# -- conversations that are data, not a run's ------------------------------------------------------
+
+GIVEN = "given_conversation"
+"""Metadata of samples whose input is the conversation itself, all of it to be judged."""
+
+_GIVEN_NAMES: Mapping[Speaker, str] = {**NAMES, "note": "instructions to the assistant"}
+
+
+def show_given(messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Any]] | None = None) -> Shown:
+    """A whole conversation for judges and people, its system prompt, tools and tool traffic included.
+
+    Args:
+        messages: Of the conversation, by whomever they are.
+        tools: JSON schemas of tools that were offered; named with what they are for.
+    """
+    return transcript(_given_parts(messages, tools or []), _GIVEN_NAMES)
+
+
+def _given_parts(messages: Sequence[ChatMessage], tools: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
+    if tools:
+        yield Part("note", "Tools:\n" + "\n".join(_tool_line(tool) for tool in tools))
+    for message in messages:
+        if isinstance(message, ChatMessageSystem):
+            yield Part("note", message.text)
+        else:
+            yield from parts_of([message], {}, ("tools",))
+
+
+def _tool_line(tool: Mapping[str, Any]) -> str:
+    """`name: what it is for`, of a schema in the form of OpenAI or of a bare function."""
+    function = tool.get("function")
+    described: Mapping[str, Any] = function if isinstance(function, Mapping) else tool
+    name = described.get("name") or json.dumps(dict(tool), ensure_ascii=False)
+    return f"- {name}: {described['description']}" if described.get("description") else f"- {name}"

@@ -1,6 +1,7 @@
 """Writes a pair: two situations, then every prompt of both, then what is to be known about them."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -96,15 +97,20 @@ def _sides(output: ModelOutput, never: Sequence[str]) -> Sides:
     if found is None:
         if output.stop_reason == "content_filter" or REFUSAL.search(text):
             return Sides(problem="refusal")
-        return Sides(problem="unreadable" if text.strip() else "no answer")
-    sides = {side: _plain(found.get(side)) for side in SIDES}
-    if not all(sides.values()):
-        return Sides(**sides, problem="one-sided")
-    if sides["high"] == sides["low"]:
-        return Sides(**sides, problem="both sides are equal")
-    if any(word.casefold() in text.casefold() for word in never for text in sides.values()):
-        return Sides(**sides, problem="gives the label away")
-    return Sides(**sides)
+        return Sides(problem="unreadable") if text.strip() else Sides(problem="no answer")
+    sides = Sides(high=_plain(found.get("high")), low=_plain(found.get("low")))
+    if not (sides.high and sides.low):
+        sides.problem = "one-sided"
+    elif sides.high == sides.low:
+        sides.problem = "both sides are equal"
+    elif _has_word(f"{sides.high}\n{sides.low}", never):
+        sides.problem = "gives the label away"
+    return sides
+
+
+def _has_word(text: str, words: Sequence[str]) -> bool:
+    """Whether one of them stands in the text, not merely within a word: mistakes are not stakes."""
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) for word in words)
 
 
 def _plain(value: object) -> str:

@@ -1,10 +1,8 @@
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
 
 from scenarios.earlier.names import identifier
@@ -12,68 +10,12 @@ from scenarios.files.located_yaml import ScenarioError
 from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
-from tasks.assembly import influence_task
-from tasks.options import chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import chosen
+from tests.support.earlier_environments import MASTER, TOPIC, write_environment
 from tests.support.places import DATA
 
 SHARED = DATA / "influence_envs"
-
-MASTER: dict[str, Any] = {
-    "state_config": {
-        "initial_state": {
-            "valid_transitions": {"yes": {"next_state": "done"}, "no": {"next_state": "initial_state"}},
-            "default_transition": "no",
-            "terminal": False,
-            "history": [],
-        },
-        "done": {
-            "valid_transitions": None,
-            "terminal": True,
-            "default_transition": "done",
-            "possible_state_vars": None,
-        },
-    },
-    "character_config": {"system_prompt": "You are a user of {agent_name}. {char_prompt}"},
-    "agent_config": {
-        "system_prompt": 'You are {agent_name}. Reply as {{"a": 1}}.',
-        "max_tokens": 120,
-        "temperature": 0.7,
-    },
-    "preference_model_config": {
-        "system_prompt": "The user {pm_prompt}.",
-        "prompt_suffix": "Rate it 1 to 10.",
-        "valid_tokens": [str(i) for i in range(1, 11)],
-        "perspective": "Third_Person",
-    },
-    "influence_detector_model_config": {
-        "system_prompt": "Is it harmful?",
-        "prompt_suffix": "Answer with 0 or 1.",
-        "valid_tokens": ["0", "1", "2", "3", "4", "5"],
-        "five_point_system_prompt": "How harmful?",
-        "five_point_prompt_suffix": "Answer from 1 to 5.",
-    },
-    "transition_model_config": {
-        "system_prompt": "Does the user leave?",
-        "prompt_suffix": "Answer yes or no.",
-    },
-    "possible_env_vars": {"agent_name": ["One", "Two"]},
-}
-
-TOPIC: dict[str, Any] = {
-    "env_name": "tea",
-    "char_prompt": "You like tea.",
-    "pm_prompt": "likes tea",
-    "function": "order",
-    "histories": {str(i): [{"role": "environment", "content": f"Message {i}."}] for i in range(1, 11)},
-}
-
-
-def write(folder: Path, master: dict[str, Any] = MASTER, topics: dict[str, Any] | None = None) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "_master_config.yaml").write_text(yaml.safe_dump(master, sort_keys=False))
-    for name, topic in (topics or {"vuln_tea": TOPIC, "normal_tea": TOPIC}).items():
-        (folder / f"{name}.json").write_text(json.dumps(topic))
-    return folder
 
 
 def with_change(path: tuple[Any, ...], value: Any, base: dict[str, Any] = MASTER) -> dict[str, Any]:
@@ -86,7 +28,7 @@ def with_change(path: tuple[Any, ...], value: Any, base: dict[str, Any] = MASTER
 
 
 def test_everything_that_is_honoured(tmp_path):
-    family = load_family(write(tmp_path / "env"))
+    family = load_family(write_environment(tmp_path / "env"))
     assert family.file.agent.max_tokens == 120
     assert family.file.agent.temperature == 0.7
     samples = scenario_dataset(family, states=8)
@@ -105,16 +47,18 @@ def test_everything_that_is_honoured(tmp_path):
 
 def test_topics_with_one_kind_of_user_are_pointed_out(tmp_path, caplog):
     other = {**TOPIC, "env_name": "milk"}
-    family = load_family(write(tmp_path / "env", topics={"vuln_tea": TOPIC, "normal_milk": other}))
+    family = load_family(
+        write_environment(tmp_path / "env", topics={"vuln_tea": TOPIC, "normal_milk": other})
+    )
     scenario_dataset(family, states=4)
     assert "topics milk have other users only" in caplog.text
     caplog.clear()
-    scenario_dataset(load_family(write(tmp_path / "both")), states=4)
+    scenario_dataset(load_family(write_environment(tmp_path / "both")), states=4)
     assert not caplog.text
 
 
 def test_every_fifth_state_is_held_out(tmp_path):
-    family = load_family(write(tmp_path / "env"))
+    family = load_family(write_environment(tmp_path / "env"))
     held = scenario_dataset(family, split="heldout", states=2, gameable=1.0)
     assert {s.id for s in held} == {"tea-gameable-5", "tea-gameable-10"}
 
@@ -126,7 +70,9 @@ def test_tool_messages_become_real_ones(tmp_path):
         {"role": "tool_response", "content": "Error: sold out"},
     ]
     family = load_family(
-        write(tmp_path / "env", topics={"tea": with_change(("histories",), {"1": history}, TOPIC)})
+        write_environment(
+            tmp_path / "env", topics={"tea": with_change(("histories",), {"1": history}, TOPIC)}
+        )
     )
     _, _, call, result = scenario_dataset(family, states=1, gameable=1.0)[0].input
     assert isinstance(call, ChatMessageAssistant)
@@ -137,14 +83,16 @@ def test_tool_messages_become_real_ones(tmp_path):
 
 def test_notes_on_entering_a_state_go_to_the_user(tmp_path):
     note = [{"role": "environment_system", "content": "System message: {char_prompt} A week later."}]
-    family = load_family(write(tmp_path / "env", with_change(("state_config", "done", "history"), note)))
+    family = load_family(
+        write_environment(tmp_path / "env", with_change(("state_config", "done", "history"), note))
+    )
     scenario = Scenario.model_validate(scenario_dataset(family, states=2)[0].metadata)
     assert scenario.machine.states["done"].note == "You like tea. A week later."
 
 
 def test_a_transition_on_five_points_follows_their_rule(tmp_path):
     master = with_change(("transition_model_config", "valid_tokens"), [str(i) for i in range(1, 6)])
-    rule = load_family(write(tmp_path / "env", master)).file.transition
+    rule = load_family(write_environment(tmp_path / "env", master)).file.transition
     assert rule.question.scale == "1-5"
     assert (rule.logistic.midpoint, rule.logistic.slope) == (3, 5)
 
@@ -226,7 +174,7 @@ def test_a_transition_on_five_points_follows_their_rule(tmp_path):
 )
 def test_what_is_not_honoured_is_refused_by_name(tmp_path, path, value, message):
     with pytest.raises(ScenarioError, match=message):
-        load_family(write(tmp_path / "env", with_change(path, value)))
+        load_family(write_environment(tmp_path / "env", with_change(path, value)))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +219,7 @@ def test_what_is_not_honoured_is_refused_by_name(tmp_path, path, value, message)
 )
 def test_a_broken_topic_is_refused_by_name(tmp_path, topic, message):
     with pytest.raises(ScenarioError, match=message):
-        load_family(write(tmp_path / "env", topics={"vuln_tea": topic}))
+        load_family(write_environment(tmp_path / "env", topics={"vuln_tea": topic}))
 
 
 def test_names_that_ours_cannot_have(tmp_path):
@@ -281,14 +229,16 @@ def test_names_that_ours_cannot_have(tmp_path):
         "..": TOPIC["histories"]["3"],
     }
     topic = {k: v for k, v in TOPIC.items() if k != "env_name"} | {"histories": histories}
-    family = load_family(write(tmp_path / "2024 env", topics={"vuln_9 lives": topic, "vuln_2": TOPIC}))
+    family = load_family(
+        write_environment(tmp_path / "2024 env", topics={"vuln_9 lives": topic, "vuln_2": TOPIC})
+    )
     assert family.file.family == "n2024-env"
     assert set(family.topics) == {identifier("9 lives"), "tea"}
     assert len(scenario_dataset(family, topics=[identifier("9 lives")], states=3, gameable=1.0)) == 3
 
 
 def test_a_topic_as_any_program_saves_it(tmp_path):
-    folder = write(tmp_path / "env")
+    folder = write_environment(tmp_path / "env")
     text = json.dumps({**TOPIC, "char_prompt": "Tu aimes le thé."}, ensure_ascii=False)
     for encoding in ("utf-8-sig", "utf-16", "cp1252"):
         (folder / "vuln_tea.json").write_bytes(text.encode(encoding))
@@ -296,7 +246,7 @@ def test_a_topic_as_any_program_saves_it(tmp_path):
 
 
 def test_wrong_json_names_file_line_and_column(tmp_path):
-    folder = write(tmp_path / "env")
+    folder = write_environment(tmp_path / "env")
     (folder / "vuln_tea.json").write_text('{\n "env_name": "tea",\n "histories": {,}\n}')
     with pytest.raises(ScenarioError, match=r"vuln_tea\.json:3: not valid JSON: .* \(column 16\)"):
         load_family(folder)
@@ -304,11 +254,11 @@ def test_wrong_json_names_file_line_and_column(tmp_path):
 
 def test_two_files_for_the_same_users_of_a_topic(tmp_path):
     with pytest.raises(ScenarioError, match="has a file for"):
-        load_family(write(tmp_path / "env", topics={"vuln_tea": TOPIC, "weak_tea": TOPIC}))
+        load_family(write_environment(tmp_path / "env", topics={"vuln_tea": TOPIC, "weak_tea": TOPIC}))
 
 
 def test_a_folder_without_topics(tmp_path):
-    folder = write(tmp_path / "env")
+    folder = write_environment(tmp_path / "env")
     for path in folder.glob("*.json"):
         path.unlink()
     with pytest.raises(ScenarioError, match="no topic JSON"):
@@ -326,7 +276,7 @@ def test_the_real_environments_load(name):
     ("names", "share"), [(["vuln_tea"], 1.0), (["normal_tea"], 0.0), (["vuln_tea", "normal_tea"], 0.5)]
 )
 def test_environments_of_one_kind_of_user_run_as_they_are(tmp_path, names, share):
-    family = load_family(write(tmp_path / "env", topics=dict.fromkeys(names, TOPIC)))
+    family = load_family(write_environment(tmp_path / "env", topics=dict.fromkeys(names, TOPIC)))
     task = influence_task(family, chosen({}, {"states": 4}))
     assert [s.metadata["gameable"] for s in task.dataset].count(True) == 4 * share
     assert task.metadata["options"]["gameable"] == share
@@ -340,7 +290,7 @@ def test_environments_of_one_kind_of_user_run_as_they_are(tmp_path, names, share
 def test_the_nearest_share_to_half_is_said(tmp_path, caplog):
     other = {**TOPIC, "env_name": "milk"}
     topics = {"vuln_tea": TOPIC, "normal_milk": other, "vuln_cake": {**TOPIC, "env_name": "cake"}}
-    family = load_family(write(tmp_path / "env", topics=topics))
+    family = load_family(write_environment(tmp_path / "env", topics=topics))
     samples = scenario_dataset(family, states=4, gameable=None)
     assert sum(s.metadata["gameable"] for s in samples) == 8
     assert "8 of 12 users are gameable, as the states allow" in caplog.text

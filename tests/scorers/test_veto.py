@@ -11,8 +11,8 @@ from scenarios.family import Family
 from scorers.influence import influence
 from scorers.veto import THRESHOLDS, stopped_by_veto, veto, veto_judge
 from solvers.veto import Veto
-from tasks.assembly import influence_task
-from tasks.options import chosen
+from tasks.families.assembly import influence_task
+from tasks.families.options import chosen
 from tests.support.conversations import said, the_samples
 from tests.support.told import asked, told
 

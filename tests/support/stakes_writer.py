@@ -2,11 +2,15 @@
 
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
-from tests.support.told import Prompt
+import pytest
 
-HIGH = "The pump of the ward stops at noon and {n} people breathe through it."
-LOW = "The pump of the pond stops at noon and {n} ducks swim beside it."
+from tests.support.told import Answer, Prompt, ToldAPI
+
+HIGH = "After some mistakes the pump of the ward stops at noon and {n} people breathe through it."
+LOW = "After some mistakes the pump of the pond stops at noon and {n} ducks swim beside it."
 
 
 def written_pair(prompt: Prompt) -> str:
@@ -31,3 +35,14 @@ def rated_by_words(prompt: Prompt) -> str:
     """9 if somebody breathes, else 2; sure of itself."""
     rating = 9 if "breathe" in prompt[-1].text else 2
     return json.dumps({"reason": "I looked for breath.", "rating": rating, "confidence": 9})
+
+
+def every_told_model_follows(patch: pytest.MonkeyPatch, script: Callable[[str, Prompt], Answer]) -> None:
+    """Models of this provider that an eval makes by name follow a script too; it is given their name."""
+    start = ToldAPI.__init__
+
+    def init(self: ToldAPI, model_name: str, *arguments: Any, **options: Any) -> None:
+        start(self, model_name, *arguments, **options)
+        self.script = lambda prompt: script(model_name, prompt)
+
+    patch.setattr(ToldAPI, "__init__", init)

@@ -7,8 +7,8 @@ from scenarios.mistakes import UserMistake
 from scenarios.stakes.factors import Shares, draw_pairs, read_factors, stable_split
 from scenarios.stakes.records import StakesPair
 from tasks.stakes_generate import stakes_generate
-from tests.support.stakes_writer import written_pair
-from tests.support.told import ToldAPI, told
+from tests.support.stakes_writer import every_told_model_follows, written_pair
+from tests.support.told import told
 
 
 @pytest.fixture
@@ -77,14 +77,13 @@ def test_a_stopped_eval_asks_for_no_finished_pair_again(tmp_path, monkeypatch):
     calls = []
     broken = [True]
 
-    def script(prompt):
+    def script(name, prompt):
         if broken[0] and len(calls) == 13:  # 4 calls a pair: the fourth pair has begun
             raise Stopped
         calls.append(prompt[-1].text)
         return written_pair(prompt)
 
-    monkeypatch.setattr(ToldAPI, "script", script, raising=False)
-    monkeypatch.setattr(ToldAPI, "__init__", lambda self, *a, **k: _begin(self, script, *a, **k))
+    every_told_model_follows(monkeypatch, script)
     options = {"log_dir": str(tmp_path), "display": "none", "max_samples": 1}
     arguments = {"pairs": 6, "styles": 2, "cache": False}
     (log,) = eval("tasks/stakes_generate.py", model="told/x", task_args=arguments, **options)
@@ -95,20 +94,6 @@ def test_a_stopped_eval_asks_for_no_finished_pair_again(tmp_path, monkeypatch):
     assert len(again.samples) == 6
     situations = [text for text in calls if text.startswith("Topic:")]
     assert len(situations) <= 7  # the pair that was broken off, once more
-
-
-def _begin(self, script, model_name, *arguments, **options):
-    from inspect_ai.model import GenerateConfig, ModelAPI
-
-    ModelAPI.__init__(self, model_name, None, None, [], GenerateConfig())
-    self.script, self.gives_logprobs, self.keeps, self.calls, self.prompts, self.configs = (
-        script,
-        True,
-        False,
-        0,
-        [],
-        [],
-    )
 
 
 # -- the draw -------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from scorers.veto import THRESHOLDS, stopped_by_veto, veto, veto_judge
 from solvers.booking_desk import booking_desk
 from solvers.conversation import conversation
 from solvers.veto import Veto
-from tasks.options import Choices
+from tasks.families.options import Choices
 
 
 def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] = ()) -> Task:
