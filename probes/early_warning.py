@@ -22,7 +22,6 @@ from pydantic import Field
 
 from analysis import ranking
 from probes.activations.grouping import SHARED_GROUP, SHARED_WORDS, joined
-from probes.activations.weights import WeightsError
 from probes.activations.whole_files import StoreError, write_whole
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
@@ -31,11 +30,10 @@ from probes.evaluation.evaluation_data import EvaluationSet, read_set
 from probes.fit import fit
 from probes.fit_settings import Parts
 from probes.fit_settings import Settings as FitSettings
-from probes.monitors.monitor import Monitor, MonitorError
+from probes.monitors.monitor import Monitor
 from probes.watching.alarms import Alarms, Sighting, Watched, alarms, sighted
-from providers.chat.errors import ChatTemplateError
 from scenarios.commands.command_line import read_settings
-from scenarios.files.located_yaml import ScenarioError
+from scenarios.commands.exits import exit_status
 from scenarios.schema import Frozen
 
 RESULTS, PICTURE = "early_warning.json", "early_warning.png"
@@ -330,21 +328,16 @@ def _when(iteration: int | None) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 done, 1 something is wrong with the run, the weights or the store."""
-    try:
-        settings = read_settings(Settings, arguments, __doc__ or "")
-        found = early_warning(settings)
-    except (
-        DataError,
-        ChatTemplateError,
-        ScenarioError,
-        StoreError,
-        WeightsError,
-        MonitorError,
-        ValueError,
-    ) as e:
-        print(e, file=sys.stderr)
-        return 1
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(
+        lambda: _warn(read_settings(Settings, arguments, __doc__ or "")),
+        kept="activations that are stored are kept; the same command goes on from there",
+        mistakes=(StoreError, ValueError),
+    )
+
+
+def _warn(settings: Settings) -> int:
+    found = early_warning(settings)
     write(settings, found)
     report(settings, found)
     return 0

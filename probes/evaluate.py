@@ -40,9 +40,9 @@ from probes.evaluation.scored import (
 from probes.evaluation.token_texts import conversation_texts
 from probes.evaluation.transfer import transfer
 from probes.evaluation.within import told_of, within_facts
-from probes.monitors.monitor import MonitorError
 from probes.token_page import choose, write_token_page
 from scenarios.commands.command_line import read_settings
+from scenarios.commands.exits import exit_status
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -290,13 +290,16 @@ def _token_pages(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 done, 1 something is wrong with the options, the monitors or the data."""
-    try:
-        settings = read_settings(Settings, arguments, __doc__ or "")
-        found = evaluate(settings, progress=True)
-    except (StoreError, MonitorError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(
+        lambda: _evaluate(read_settings(Settings, arguments, __doc__ or "")),
+        kept="results are written at the end; the same command begins anew",
+        mistakes=(StoreError, ValueError),
+    )
+
+
+def _evaluate(settings: Settings) -> int:
+    found = evaluate(settings, progress=True)
     print("\n\n".join([*found.notes, headline(found)]))
     print(
         f"\n{RESULTS}, {DETAILS}, {PAGE}" + (" and figures" if settings.figures else "") + f": {settings.out}"

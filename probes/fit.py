@@ -30,6 +30,7 @@ from probes.heads.together import fit_together
 from probes.heads.trained import Progress
 from probes.monitors.monitor import Monitor, MonitorCard, Threshold, parameters_of
 from scenarios.commands.command_line import read_settings
+from scenarios.commands.exits import exit_status
 
 SUMMARY = "fit.json"
 GROUPS_OF_HEADS = {"all": tuple(HEADS), "parity": tuple(head.NAME for head in PARITY)}
@@ -349,13 +350,16 @@ def _told(parameters: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 done, 1 something is wrong with the options or the data."""
-    try:
-        settings = read_settings(Settings, arguments, __doc__ or "")
-        done = fit(settings, progress=True)
-    except (StoreError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(
+        lambda: _fit(read_settings(Settings, arguments, __doc__ or "")),
+        kept="monitors that are written are whole; the same command fits all of them again",
+        mistakes=(StoreError, ValueError),
+    )
+
+
+def _fit(settings: Settings) -> int:
+    done = fit(settings, progress=True)
     _report(settings, done)
     return 0
 

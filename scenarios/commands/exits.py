@@ -79,7 +79,8 @@ def _of_the_system(error: OSError) -> object:
     if error.errno is None:  # of a library, in its own words
         return error
     if error.filename is None:
-        return write_error("the output", error)
+        # the output's, or that of a library which does not say what it wrote
+        return write_error("the output" if error.errno not in NO_ROOM else "a file or the output", error)
     if error.errno in NO_ROOM:
         return write_error(str(error.filename), error)
     return f"{error.filename}: {error.strerror or error}"

@@ -25,12 +25,8 @@ class _GivenOnce(argparse.Action):
         given = parser.given_options if isinstance(parser, CommandParser) else set[str]()
         if option_string is not None and self.dest in given:
             several = self.nargs in ("+", "*")
-            raise argparse.ArgumentError(
-                self,
-                f"given twice; give all of its values after one {option_string}"
-                if several
-                else "given twice; give it once",
-            )
+            advice = f"all of its values after one {option_string}" if several else "it once"
+            raise UsageMistake(f"command line: {option_string} is given twice; give {advice}")
         given.add(self.dest)
         setattr(namespace, self.dest, values)
 

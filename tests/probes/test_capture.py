@@ -230,7 +230,7 @@ def test_the_command_tells_what_it_did_and_what_is_wrong(model, tmp_path, capsys
     assert "left out: 1 (label ambiguous)" in told_so
     assert main([*line, "--label-column", "z"]) == 1
     assert "a.jsonl:1: no column 'z'; there are id, messages" in capsys.readouterr().err
-    assert main([*line, "--layrs", "3"]) == 1
+    assert main([*line, "--layrs", "3"]) == 2
     assert "did you mean '--layers'?" in capsys.readouterr().err
 
 

@@ -83,7 +83,11 @@ PRINTS = (
     ("command", "status", "said"),
     [
         ("{python} -c '{code}' many | head -c 1", 0, ""),
-        ("{python} -c '{code}' many > /dev/full", 1, "the output cannot be written: the disk is full"),
+        (
+            "{python} -c '{code}' many > /dev/full",
+            1,
+            "a file or the output cannot be written: the disk is full",
+        ),
         ("{python} -c '{code}' wrong", 1, "nothing of that name"),
     ],
 )

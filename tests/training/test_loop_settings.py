@@ -399,4 +399,4 @@ def test_a_full_disk_is_one_line(
 
     monkeypatch.setattr(ei_loop, "_train", full)
     assert main(["--run", str(tmp_path / "run")]) == 1
-    assert capfd.readouterr().err.startswith("no space left: ")
+    assert capfd.readouterr().err.startswith("a file or the output cannot be written: the disk is full")
