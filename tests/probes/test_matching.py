@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from probes.fit import main
 from probes.fitting.matching import matched
 from probes.monitors.monitor import read_card
-from tests.probes.test_fit import captured
+from tests.support.captured_rows import captured
 
 TOPICS = st.sampled_from(["smoking", "gambling", "crash_diet", None])
 

@@ -3,7 +3,7 @@
 import pytest
 
 from scorers.stakes import stakes
-from tests.scorers.test_stakes import run, told_of
+from tests.support.monitor_runs import run, scores_metadata
 from tests.support.spoken_models import fitted_monitor, spoken_model
 
 scout = pytest.importorskip("inspect_scout", reason="pip install inspect-scout")
@@ -27,4 +27,4 @@ def test_a_scan_gives_the_scores_of_the_scorer(tmp_path):
     found = dict(zip(table["transcript_task_id"], table["value"].astype(float), strict=True))
     expected = {str(s.id): s.scores["stakes"].value for s in log.samples}
     assert found == pytest.approx(expected)
-    assert len(told_of(log)) == 4
+    assert len(scores_metadata(log)) == 4

@@ -21,10 +21,9 @@ from providers.chat.errors import ChatTemplateError
 from providers.chat.token_record import TokenLog, tokens_of, unpacked
 from providers.chat.words import CUT, shown
 from providers.local.speech import Speech
+from tests.support.plain_template import END, PLAIN, TURNS, tokenizer_of
 from tests.support.tiny_models import tiny_model, tiny_tokenizer
 
-TURNS = "{%- for m in messages -%}{{- '<|im_start|>' + m['role'] + '\n' -}}"
-END = "{{- '<|im_end|>\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}"
 THINKS = (
     "{%- set ns = namespace(last=-1) -%}{%- for m in messages -%}{%- if m['role'] == 'user' -%}"
     "{%- set ns.last = loop.index0 -%}{%- endif -%}{%- endfor -%}"
@@ -51,7 +50,6 @@ CHANNELS = (
 )
 """Channels, and another end for the last turn."""
 
-PLAIN = TURNS + "{{- m['content'] -}}" + END + "{%- endif -%}"
 DATED = "{{- 'Today is ' + strftime_now('%d %b %Y') + '.\n' -}}" + PLAIN
 INST = (
     "{%- for m in messages -%}{%- if m['role'] == 'user' -%}"
@@ -61,26 +59,6 @@ INST = (
     "{%- else -%}{{- m['content'] + '</s>' -}}{%- endif -%}{%- endfor -%}"
 )
 """No prompt of its own: what ends the question is the prompt."""
-
-SPECIAL = [
-    "<|start|>",
-    "<|end|>",
-    "<|channel|>",
-    "<|message|>",
-    "<|return|>",
-    "[INST]",
-    "[/INST]",
-    "</s>",
-    "<think>",
-    "</think>",
-]
-
-
-def tokenizer_of(template, eos="<|im_end|>"):
-    tokenizer = tiny_tokenizer(template)
-    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
-    tokenizer.eos_token = eos
-    return tokenizer
 
 
 def speech_of(template, eos="<|im_end|>", **choice):

@@ -22,8 +22,8 @@ from providers.chat.token_record import KEY, TokenLog, packed, tokens_of, unpack
 from providers.local.api import LocalAPI
 from providers.local.decoding import Written
 from providers.local.request import Generated
-from tests.providers.test_chat_reading import PLAIN, tokenizer_of
-from tests.providers.test_local_tools import CALLING, TOOLS, template_of
+from tests.support.calling_templates import CALLING, TOOLS, template_of
+from tests.support.plain_template import PLAIN, tokenizer_of
 from tests.support.tiny_models import tiny_model
 from training.examples.from_logs import Mark, rows_of_log
 from training.trainers.rows import recorded_row

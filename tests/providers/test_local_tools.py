@@ -9,52 +9,17 @@ from inspect_ai.model import (
     ChatMessageTool,
     ChatMessageUser,
 )
-from inspect_ai.tool import ToolCall, ToolCallError, ToolInfo, ToolParam, ToolParams
+from inspect_ai.tool import ToolCall, ToolCallError
 
 from providers.chat.calls import call_formats
 from providers.chat.choice import TemplateChoice
 from providers.chat.errors import ChatTemplateError
 from providers.chat.messages import tool_schemas
 from providers.local.speech import Speech
+from tests.support.calling_templates import CALLING, TOOLS, template_of
 from tests.support.tiny_models import tiny_tokenizer
 
-TOOLS = [
-    ToolInfo(
-        name="book",
-        description="Books a seat.",
-        parameters=ToolParams(
-            properties={"seat": ToolParam(type="string"), "count": ToolParam(type="integer")},
-            required=["seat"],
-        ),
-    )
-]
-
-CALLING = {
-    "tagged JSON": """{{- '\\n<tool_call>\\n{"name": "' + f.name + '", "arguments": ' + f.arguments | tojson + '}\\n</tool_call>' -}}""",
-    "JSON alone": """{{- '{"name": "' + f.name + '", "parameters": ' + f.arguments | tojson + '}' -}}""",
-    "parameters in tags": (
-        "{{- '<tool_call>\\n<function=' + f.name + '>\\n' -}}{%- for k, v in f.arguments|items -%}"
-        "{{- '<parameter=' + k + '>\\n' + (v if v is string else v|tojson) + '\\n</parameter>\\n' -}}{%- endfor -%}"
-        "{{- '</function>\\n</tool_call>' -}}"
-    ),
-    "keys and values": (
-        "{{- '<tool_call>' + f.name + '\\n' -}}{%- for k, v in f.arguments|items -%}"
-        "{{- '<arg_key>' + k + '</arg_key>\\n<arg_value>' + (v if v is string else v|tojson) + '</arg_value>\\n' -}}{%- endfor -%}"
-        "{{- '</tool_call>' -}}"
-    ),
-}
-"""How templates write a call `f`, by the name of the form that reads it."""
-
 UNKNOWN = "{{- 'CALL ' + f.name + ' ' + f.arguments | tojson -}}"
-
-
-def template_of(calling):
-    return (
-        "{%- if tools -%}{{- 'TOOLS ' + tools | tojson + '\\n' -}}{%- endif -%}"
-        "{%- for m in messages -%}{{- '<|im_start|>' + m['role'] + '\\n' + m['content'] -}}"
-        "{%- for c in m['tool_calls'] or [] -%}{%- set f = c['function'] -%}" + calling + "{%- endfor -%}"
-        "{{- '<|im_end|>\\n' -}}{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
-    )
 
 
 MESSAGES = [

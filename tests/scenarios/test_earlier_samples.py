@@ -22,10 +22,9 @@ from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
 from scorers.judging.rubric_files import construct_names
 from scorers.judging.transcript import replies
-from tests.scenarios.test_earlier_format import TOPIC
-from tests.scenarios.test_earlier_format import write as write_environment
-from tests.scenarios.test_import_runs import AGENT, BOOKING, USER, imported, row, said, the_sample
 from tests.support.conversations import the_samples
+from tests.support.earlier_environments import TOPIC, write_environment
+from tests.support.earlier_runs import AGENT, BOOKING, USER, imported, row, said, the_sample
 from tests.support.places import ROOT
 
 # -- conversations --------------------------------------------------------------------------------

@@ -16,65 +16,11 @@ from scenarios.files.located_yaml import ScenarioError
 from scenarios.import_runs import import_runs, main
 from scorers.influence import influence
 from tests.support.conversations import the_samples
+from tests.support.earlier_runs import AGENT, BOOKING, USER, imported, row, said, write_rows
 from tests.support.places import DATA
 from tests.support.told import asked, told
 
 SHARED = DATA / "influence_runs"
-
-USER, AGENT = "environment", "agent"
-
-
-def said(*lines: tuple[str, str]) -> list[dict[str, str]]:
-    return [{"role": role, "content": text} for role, text in lines]
-
-
-def row(**changes: Any) -> dict[str, Any]:
-    return {
-        "env_name": "weak_tea",
-        "initial_state_id": 7,
-        "trajectory_id": 0,
-        "turn": 1,
-        "iteration_number": 0,
-        "agent_system_prompt": said(("system", "You are a tea shop.")),
-        "history": said((USER, "Green or black?"), (AGENT, "Black.")),
-        "preferences": {"2": 0.25, "4": 0.75},
-        "influence_scores": {"1": 0.5, "2": 0.5, "3": 0.0, "4": 0.0, "5": 0.0},
-        "transition_probs": {"yes": 0.25, "no": 0.75},
-        "all_visited_states": ["initial_state", "terminal_state"],
-        "traj_rew": 3.5,
-        "traj_infl": 1.5,
-        "harm": 2.125,
-        "note_of_mine": "kept",
-    } | changes
-
-
-def write(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return path
-
-
-def imported(tmp_path: Path, *rows: dict[str, Any], **options: Any) -> list[EvalLog]:
-    path = write(tmp_path / "runs.jsonl", *rows)
-    done = import_runs(path, tmp_path / "logs", ImportOptions(**({"name": "tea"} | options)))
-    return [read_eval_log(str(log)) for log in done.written]
-
-
-def the_sample(tmp_path: Path, **changes: Any) -> Any:
-    (log,) = imported(tmp_path, row(**changes))
-    (sample,) = the_samples(log)
-    return sample
-
-
-BOOKING = {
-    "history": said(
-        (USER, "I want tea."),
-        (AGENT, "Which?"),
-        (USER, "Black."),
-        ("tool_call", '{"kind": "black", "cups": 2}'),
-        ("tool_response", "Error: sold out"),
-        (AGENT, "Take coffee."),
-    )
-}
 
 
 # -- logs -----------------------------------------------------------------------------------------
@@ -123,7 +69,7 @@ def test_a_log_can_be_scored_anew(tmp_path):
 
 def test_a_second_run_writes_only_what_is_missing_or_made_otherwise(tmp_path):
     rows = [row(iteration_number=i) for i in range(3)]
-    path, out = write(tmp_path / "runs.jsonl", *rows), tmp_path / "logs"
+    path, out = write_rows(tmp_path / "runs.jsonl", *rows), tmp_path / "logs"
     options = ImportOptions(name="tea")
     first = import_runs(path, out, options)
     before = first.written[0].read_bytes()
@@ -134,14 +80,14 @@ def test_a_second_run_writes_only_what_is_missing_or_made_otherwise(tmp_path):
     assert first.written[0].read_bytes() == before
     assert not import_runs(path, out, options).written
     assert len(import_runs(path, out, ImportOptions(name="tea", model="none/other")).written) == 3
-    changed = import_runs(write(path, *rows[:2], row(iteration_number=1, trajectory_id=5)), out, options)
+    changed = import_runs(write_rows(path, *rows[:2], row(iteration_number=1, trajectory_id=5)), out, options)
     assert len(changed.written) == 2
     assert changed.stale == first.written[2:]
 
 
 def test_an_import_that_was_stopped_leaves_whole_logs_and_is_finished(tmp_path, monkeypatch):
     path, out = (
-        write(tmp_path / "runs.jsonl", *(row(iteration_number=i) for i in range(3))),
+        write_rows(tmp_path / "runs.jsonl", *(row(iteration_number=i) for i in range(3))),
         tmp_path / "logs",
     )
     whole = importer.write_eval_log
@@ -169,7 +115,7 @@ def test_a_log_that_was_not_imported_is_not_overwritten(tmp_path, converse):
     out.mkdir()
     other = out / "tea-0001.eval"
     other.write_bytes(Path(log.location).read_bytes())
-    path = write(tmp_path / "runs.jsonl", row(), row(iteration_number=1))
+    path = write_rows(tmp_path / "runs.jsonl", row(), row(iteration_number=1))
     with pytest.raises(ScenarioError, match=r"tea-0001\.eval: this log was not imported"):
         import_runs(path, out, ImportOptions(name="tea"))
     assert list(out.iterdir()) == [other]
@@ -300,7 +246,7 @@ def test_the_way_to_convert_a_pickle_works(tmp_path):
 
 
 def test_the_command_says_what_it_did(tmp_path, capsys):
-    path = write(
+    path = write_rows(
         tmp_path / "My Runs.jsonl", row(harm=None, calm=2.0), row(iteration_number=1, harm=2.0, calm=0.5)
     )
     arguments = [str(path), "--out", str(tmp_path / "logs"), "--label", "calm=0-1"]
@@ -319,7 +265,7 @@ def test_the_command_says_what_it_did(tmp_path, capsys):
 
 @pytest.mark.parametrize("label", ["calm", "calm=0-7", "preference=1-10"])
 def test_a_label_needs_a_scale(tmp_path, capsys, label):
-    assert main([str(write(tmp_path / "a.jsonl", row())), "--label", label]) == 1
+    assert main([str(write_rows(tmp_path / "a.jsonl", row())), "--label", label]) == 1
     assert "expected COLUMN=SCALE" in capsys.readouterr().err
 
 

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inspect_ai import Task, eval, score  # noqa: A004
-from inspect_ai.dataset import Sample
+from inspect_ai import eval, score  # noqa: A004
 from inspect_ai.model import (
     ChatMessageAssistant,
     ChatMessageUser,
     ContentImage,
-    GenerateConfig,
-    Model,
     get_model,
 )
 from inspect_ai.solver import Solver, solver
@@ -23,6 +20,7 @@ from probes.capture import capture
 from probes.capture_settings import Settings
 from probes.monitors.monitor import MismatchError, Monitor, MonitorError
 from scorers.stakes import reads_along, stakes
+from tests.support.monitor_runs import run, scores_metadata, talk
 from tests.support.places import ROOT
 from tests.support.spoken_models import fitted_monitor, spoken_model
 from tests.support.tiny_models import TEMPLATE, tiny_adapter
@@ -53,20 +51,6 @@ def adapter(base, tmp_path_factory) -> Path:
 
 
 @solver
-def talk(turns: int, *, ends_with_user: bool = False) -> Solver:
-    async def solve(state, generate):
-        for turn in range(turns):
-            if turn:
-                state.messages.append(ChatMessageUser(content="And then? " * (1 + int(state.sample_id) % 3)))
-            state = await generate(state)
-        if ends_with_user:
-            state.messages.append(ChatMessageUser(content="Bye."))
-        return state
-
-    return solve
-
-
-@solver
 def said(messages: list) -> Solver:
     async def solve(state, generate):
         state.messages = list(messages[int(state.sample_id) - 1])
@@ -75,29 +59,10 @@ def said(messages: list) -> Solver:
     return solve
 
 
-def run(agent: str | Model, scorers, tmp_path, *, samples=4, plan=None, setup=None, **arguments):
-    task = Task(
-        dataset=[
-            Sample(input="Hello " * n, id=n, metadata={"initial_state": n}) for n in range(1, samples + 1)
-        ],
-        setup=setup,
-        solver=plan or talk(3),
-        scorer=scorers or None,
-        config=GenerateConfig(max_tokens=24, temperature=1.0, seed=arguments.pop("seed", 1)),
-    )
-    (log,) = eval(task, model=agent, log_dir=str(tmp_path / "logs"), display="none", **arguments)
-    return log
-
-
 def live_run(agent, monitors, tmp_path, **arguments):
     """With monitors that read along."""
     along = [reads_along(str(m)) for m in monitors]
     return run(agent, [stakes(str(m)) for m in monitors], tmp_path, setup=along, **arguments)
-
-
-def told_of(log, name="stakes"):
-    assert log.status == "success", log.error
-    return [sample.scores[name].metadata for sample in log.samples]
 
 
 def results(log, name="stakes"):
@@ -135,7 +100,7 @@ class TestBothPasses:
     @pytest.mark.parametrize("number", range(len(MONITORS)))
     def test_agree(self, logs, number):
         name = f"stakes{number or ''}"
-        live, after = (told_of(log, name) for log in logs)
+        live, after = (scores_metadata(log, name) for log in logs)
         assert {m["source"] for m in after} <= {SECOND, None}
         assert sum(m["source"] == GENERATION for m in live) >= 3
         for one, other in zip(live, after, strict=True):
@@ -144,12 +109,12 @@ class TestBothPasses:
 
     def test_those_that_need_a_second_pass_say_why_and_are_counted(self, logs):
         for log in logs:
-            told = told_of(log)
+            told = scores_metadata(log)
             _, values = results(log)
             assert values["from_generation"] == sum(m["source"] == GENERATION for m in told)
             assert values["from_second_pass"] == sum(m["source"] == SECOND for m in told)
-        assert {m["why"] for m in told_of(logs[0])} == {None, UNSPOKEN}
-        assert {m["why"] for m in told_of(logs[1])} == {"nothing was kept of its generation"}
+        assert {m["why"] for m in scores_metadata(logs[0])} == {None, UNSPOKEN}
+        assert {m["why"] for m in scores_metadata(logs[1])} == {"nothing was kept of its generation"}
 
     @pytest.mark.parametrize("number", [1, 2])
     def test_agree_with_what_capture_stores(self, number, logs, monitors, base, tmp_path):
@@ -176,7 +141,7 @@ class TestBothPasses:
 
     def test_the_values_are_probabilities_with_intervals_over_initial_states(self, logs):
         found, values = results(logs[0])
-        told = told_of(logs[0])
+        told = scores_metadata(logs[0])
         probabilities = [1 / (1 + np.exp(-m["logit"])) for m in told]
         assert [s.scores["stakes"].value for s in logs[0].samples] == pytest.approx(probabilities)
         assert values["mean"] == pytest.approx(np.mean(probabilities))
@@ -209,8 +174,8 @@ def test_another_template_ends_replies_in_another_way(tmp_path):
     monitor, agent = fitted_monitor(model, tmp_path / "monitor"), f"local/{model}"
     live = live_run(agent, [monitor], tmp_path, samples=6)
     after = score(live, stakes(str(monitor)), action="overwrite", display="none")
-    assert GENERATION in {m["source"] for m in told_of(live)}
-    for one, other in zip(told_of(live), told_of(after), strict=True):
+    assert GENERATION in {m["source"] for m in scores_metadata(live)}
+    for one, other in zip(scores_metadata(live), scores_metadata(after), strict=True):
         assert_agree(one, other)
 
 
@@ -219,17 +184,17 @@ def test_a_last_message_of_the_user_was_never_read_by_the_agent(base, tmp_path):
     of_all = fitted_monitor(base, tmp_path / "all")
     of_replies = fitted_monitor(base, tmp_path / "replies", tokens="assistant")
     log = live_run(agent, [of_all, of_replies], tmp_path, plan=talk(2, ends_with_user=True))
-    assert {m["source"] for m in told_of(log)} == {SECOND}
-    assert "its end did not go through the model" in {m["why"] for m in told_of(log)}
-    assert GENERATION in {m["source"] for m in told_of(log, "stakes1")}
-    for metadata in told_of(log):
+    assert {m["source"] for m in scores_metadata(log)} == {SECOND}
+    assert "its end did not go through the model" in {m["why"] for m in scores_metadata(log)}
+    assert GENERATION in {m["source"] for m in scores_metadata(log, "stakes1")}
+    for metadata in scores_metadata(log):
         assert metadata["tokens"] > sum(t["tokens"] for t in metadata["turns"])
 
 
 def test_without_a_set_up_the_monitor_reads_along_from_its_first_score_on(base, tmp_path):
     agent = f"local/{base}"
     log = run(agent, stakes(str(fitted_monitor(base, tmp_path / "m"))), tmp_path, samples=8, max_samples=1)
-    sources = [m["source"] for m in told_of(log)]
+    sources = [m["source"] for m in scores_metadata(log)]
     assert sources[0] == SECOND
     assert GENERATION in sources[1:]
 
@@ -237,12 +202,12 @@ def test_without_a_set_up_the_monitor_reads_along_from_its_first_score_on(base, 
 def test_what_is_forgotten_goes_through_the_model_again(base, tmp_path, monkeypatch):
     monkeypatch.setattr("probes.monitors.tap.KEPT_NUMBERS", 10)
     log = live_run(f"local/{base}", [fitted_monitor(base, tmp_path / "m")], tmp_path)
-    assert {m["source"] for m in told_of(log)} == {SECOND}
+    assert {m["source"] for m in scores_metadata(log)} == {SECOND}
 
 
 def test_a_conversation_longer_than_the_monitor_takes_is_cut_and_counted(base, tmp_path):
     monitor, agent = fitted_monitor(base, tmp_path / "m", max_tokens=100), f"local/{base}"
-    for metadata in told_of(live_run(agent, [monitor], tmp_path)):
+    for metadata in scores_metadata(live_run(agent, [monitor], tmp_path)):
         assert metadata["tokens"] == 100
         assert metadata["tokens_cut"] > 0
         assert metadata["source"] == SECOND
@@ -259,8 +224,10 @@ class TestAdapters:
             # the reference has a model of its own, loaded from the folder
             own = stakes(str(monitor), any_model=True, adapter=str(adapter) if number else None)
             alone = score(live, own, action="overwrite", display="none")
-            assert GENERATION in {m["source"] for m in told_of(live)}
-            for one, two, three in zip(told_of(live), told_of(after), told_of(alone), strict=True):
+            assert GENERATION in {m["source"] for m in scores_metadata(live)}
+            for one, two, three in zip(
+                scores_metadata(live), scores_metadata(after), scores_metadata(alone), strict=True
+            ):
                 assert_agree(one, two)
                 assert_agree(one, three)
 
@@ -272,7 +239,7 @@ class TestAdapters:
         assert "adapter None, these have '" in log.error.message
         of_any = fitted_monitor(base, tmp_path / "any", any_adapter=True)
         log = live_run(name, [of_any], tmp_path)
-        assert all(m["logit"] is not None for m in told_of(log))
+        assert all(m["logit"] is not None for m in scores_metadata(log))
 
 
 class TestRefusals:
@@ -316,7 +283,7 @@ class TestRefusals:
 def test_the_monitors_own_model_may_read_what_another_one_said(base, tmp_path):
     monitor = fitted_monitor(base, tmp_path / "m", tokens="assistant")
     log = run(told("How nice, hello!"), stakes(str(monitor), any_model=True), tmp_path)
-    told_ = told_of(log)
+    told_ = scores_metadata(log)
     assert {m["source"] for m in told_} == {SECOND}
     # 16 letters and the end of the turn, in each of three replies
     assert [m["tokens_scored"] for m in told_] == [51] * 4
@@ -355,7 +322,7 @@ def test_of_a_last_turn_alone_earlier_turns_have_scores_too(base, tmp_path):
     log = run(
         told(["Nice.", "Ha, good!", "Oh no."]), stakes(str(monitor), any_model=True), tmp_path, samples=1
     )
-    (metadata,) = told_of(log)
+    (metadata,) = scores_metadata(log)
     assert [t["tokens"] for t in metadata["turns"]] == [6, 10, 7]
     assert metadata["tokens_scored"] == 7
     for turn in metadata["turns"]:
@@ -381,6 +348,6 @@ def test_in_a_task_of_the_suite_with_the_miniature(tmp_path, monkeypatch):
         )
         assert log.status == "success", log.error
         after = score(log, stakes(str(monitor)), action="append", display="none")
-        for one, other in zip(told_of(after), told_of(after, "stakes1"), strict=True):
+        for one, other in zip(scores_metadata(after), scores_metadata(after, "stakes1"), strict=True):
             assert (one["source"], other["source"]) == (GENERATION, SECOND)
             assert_agree(one, other)
