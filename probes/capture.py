@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from analysis.logs.finding import unfinished_note
 from probes.activations.capture_spec import CaptureSpec
 from probes.activations.store import (
     CapturedRow,
@@ -39,7 +40,7 @@ from probes.tokens.rendering import Renderer, read_template
 from probes.tokens.rules import TokenRule
 from providers.chat.errors import ChatTemplateError
 from scenarios.commands.command_line import read_settings
-from scenarios.files.located_yaml import ScenarioError
+from scenarios.commands.exits import exit_status
 
 SHARD_SECONDS = 60.0
 """After this time a shard is written, however small it is."""
@@ -95,8 +96,7 @@ def capture(settings: Settings, *, progress: bool = False) -> Captured:
         ValueError: A token rule that is none.
     """
     rule = TokenRule.parse(settings.tokens)
-    if not settings.any_model:
-        _check_logs(settings)
+    _check_logs(settings)
     renderer, spec = _prepare(settings, rule)
     left_out: Counter[str] = Counter()
     team = _Team()
@@ -203,14 +203,18 @@ def _prepare(settings: Settings, rule: TokenRule) -> tuple[Renderer, CaptureSpec
 
 
 def _check_logs(settings: Settings) -> None:
-    """Refuse logs in which another model spoke than the one whose activations are taken."""
+    """Refuse logs in which another model spoke than the one that is read; tell unfinished ones."""
     for log in logs_of(settings.data):
+        if note := unfinished_note(log):
+            print(note, file=sys.stderr)
+        if settings.any_model:
+            continue
         model, adapter = model_of(log)
         ours = None if settings.adapter is None else str(settings.adapter)
         if not (_same_place(model, settings.model) and _same_place(adapter, ours)):
             told = settings.model + (f" with adapter {ours}" if ours else "")
             raise DataError(
-                f"{log.path}: a log of {log.header.eval.model}, not of {told}. Say --any-model true to take "
+                f"{log.path}: a log of {log.model}, not of {told}. Say --any-model true to take "
                 "the activations of a model that reads what another one said"
             )
 
@@ -323,13 +327,16 @@ def _reader(settings: Settings, team: _Team) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line. Exit status: 0 done, 1 something is wrong with the data, the model or the store."""
-    try:
-        settings = read_settings(Settings, arguments, __doc__ or "")
-        done = capture(settings, progress=True)
-    except (DataError, ChatTemplateError, ScenarioError, StoreError, WeightsError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    return exit_status(
+        lambda: _capture(read_settings(Settings, arguments, __doc__ or "")),
+        kept="rows that are stored are kept; the same command goes on from there",
+        mistakes=(StoreError, ValueError),
+    )
+
+
+def _capture(settings: Settings) -> int:
+    done = capture(settings, progress=True)
     if os.environ.get("RANK", "0") == "0":
         _report(settings, done)
     return 0

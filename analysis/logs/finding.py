@@ -96,9 +96,11 @@ def open_log(path: Path | str) -> LogFile:
     return LogFile(path, _stem(Path(path.name)), _header(path))
 
 
-def holds_logs(folder: Path) -> bool:
-    """Whether a log lies in a folder or below it."""
-    return next(_files_in(folder), None) is not None
+def is_log(path: Path) -> bool:
+    """Whether this is a log by its name and its first bytes, or a folder in or below which one lies."""
+    if path.is_dir():
+        return next(_files_in(path), None) is not None
+    return path.suffix == ".eval" or _is_json_log(path)
 
 
 def unfinished_note(log: LogFile) -> str | None:

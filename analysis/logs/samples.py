@@ -24,10 +24,11 @@ MEMBER = re.compile(r"samples/(?P<id>.*)_epoch_(?P<epoch>\d+)(?P<whole>\.json|/s
 WITHOUT_SCORES = frozenset({"messages", "events", "attachments", "output", "store"})
 """Parts of a sample that hold no scores."""
 
-AT_ONCE = 50
-"""Samples in memory at a time, without their events."""
+MOST_AT_ONCE = 100
+"""Samples in memory at a time."""
 
-WITH_EVENTS_AT_ONCE = 10
+BYTES_AT_ONCE = 32_000_000
+"""Of JSON in memory at a time, if one sample does not have more."""
 
 Unit = tuple[int | str, int]
 """A sample in one epoch of one log: its id, and the number of the epoch from 1."""
@@ -141,11 +142,10 @@ def read_samples(
     if log.path.suffix == ".json":
         yield from _samples_in_json(log, wanted, attachments)
         return
-    size = AT_ONCE if "events" in left_out else WITH_EVENTS_AT_ONCE
-    lots = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+    lots = list(_lots(log, wanted))
     console = Console(stderr=True)
     title = f"reading {log.path.name}"
-    for lot in track(lots, title, console=console, transient=True, disable=not progress or len(lots) < 6):
+    for lot in track(lots, title, console=console, transient=True, disable=not progress or len(lots) < 3):
         try:
             yield from read_eval_log_samples_by_id(
                 str(log.path),
@@ -160,6 +160,23 @@ def read_samples(
             raise _damaged(log.path, error) from error
 
 
+def _lots(log: LogFile, wanted: Sequence[Unit]) -> Iterator[list[Unit]]:
+    """Samples that are read together. Each call of Inspect's reads the archive's list of contents anew."""
+    with zipfile.ZipFile(log.path) as archive:
+        sizes = {m.group("id", "epoch"): archive.getinfo(m[0]).file_size for m in _members(log, archive)}
+    lot: list[Unit] = []
+    held = 0
+    for name, epoch in wanted:
+        size = sizes.get((str(name), str(epoch)), 0)
+        if lot and (held + size > BYTES_AT_ONCE or len(lot) == MOST_AT_ONCE):
+            yield lot
+            lot, held = [], 0
+        lot.append((name, epoch))
+        held += size
+    if lot:
+        yield lot
+
+
 def _with_dependents(without: Collection[str]) -> set[str]:
     """Timelines and pooled parts refer to events: without them Inspect cannot read what refers."""
     return {*without, "timelines", "events_data"} if "events" in without else set(without)
@@ -168,30 +185,27 @@ def _with_dependents(without: Collection[str]) -> set[str]:
 def _records_in_archive(log: LogFile) -> Iterator[SampleRecord]:
     try:
         with zipfile.ZipFile(log.path) as archive:
-            for name, member in _members(log, archive):
-                yield _record(log, archive, name, member)
+            for member in _members(log, archive):
+                yield _record(log, archive, member)
     except zipfile.BadZipFile as error:
         raise _damaged(log.path, error) from None
 
 
-def _members(log: LogFile, archive: zipfile.ZipFile) -> list[tuple[str, re.Match[str]]]:
+def _members(log: LogFile, archive: zipfile.ZipFile) -> list[re.Match[str]]:
     """Samples in the archive: each name once (a sample that was run again has the later one), in order."""
     found = {m.group("id", "epoch"): m for name in archive.namelist() if (m := MEMBER.fullmatch(name))}
     places = {str(name): n for n, name in enumerate(log.header.eval.dataset.sample_ids or [])}
-    ordered = sorted(
-        found.values(), key=lambda m: (places.get(m["id"], len(places)), m["id"], int(m["epoch"]))
-    )
-    return [(m[0], m) for m in ordered]
+    return sorted(found.values(), key=lambda m: (places.get(m["id"], len(places)), m["id"], int(m["epoch"])))
 
 
-def _record(log: LogFile, archive: zipfile.ZipFile, name: str, member: re.Match[str]) -> SampleRecord:
+def _record(log: LogFile, archive: zipfile.ZipFile, member: re.Match[str]) -> SampleRecord:
     if member["whole"] == ".json":
         try:
-            return SampleRecord.model_validate_json(archive.read(name))
+            return SampleRecord.model_validate_json(archive.read(member[0]))
         except ValidationError:
             pass  # numbers or characters that a stricter parser than Inspect's refuses
-    where = {"id": member["id"], "epoch": int(member["epoch"])}
-    (sample,) = read_samples(log, [(member["id"], where["epoch"])], without=WITHOUT_SCORES - {"store"})
+    unit = (member["id"], int(member["epoch"]))
+    (sample,) = read_samples(log, [unit], without=WITHOUT_SCORES - {"store"})
     return SampleRecord.model_validate(sample.model_dump(exclude={"messages", "events", "output"}))
 
 

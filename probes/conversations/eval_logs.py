@@ -1,93 +1,76 @@
 """Conversations from Inspect logs: every sample in every epoch, as the agent's transcript ended."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from inspect_ai.event import ModelEvent
-from inspect_ai.log import (
-    EvalLog,
-    EvalSample,
-    list_eval_logs,
-    read_eval_log,
-    read_eval_log_sample,
-    read_eval_log_sample_summaries,
-)
-from inspect_ai.model import ChatMessageTool
+from inspect_ai.log import EvalSample
 from inspect_ai.tool import ToolInfo
 
+from analysis.logs.copies import Copies
+from analysis.logs.finding import LogFile
+from analysis.logs.samples import SampleRecord, Unit, read_records, read_samples
+from analysis.logs.scores import numbers_in
 from probes.conversations.conversation import Conversation
-from probes.conversations.labels import DataError, LabelOptions, LeftOut
+from probes.conversations.labels import DataError, LeftOut
 from probes.conversations.log_columns import columns_of, facts_of, group_of, label_of
 from probes.conversations.table_rows import TableOptions
 from providers.chat.errors import NotTextError
 from providers.chat.messages import chat_message, is_served, tool_schemas
+from scenarios.schema import Scale, ends_of
 
 
-class LogFile(NamedTuple):
-    """A log and the start of its conversations' ids."""
+def log_conversations(
+    log: LogFile, options: TableOptions, left_out: Counter[str], copies: Copies | None = None
+) -> Iterator[Conversation]:
+    """The conversations of a log, some in memory at a time.
 
-    path: str
-    name: str
-    header: EvalLog
-
-
-def find_logs(source: Path) -> list[LogFile]:
-    """The log that is named, or all logs in a folder and its subfolders, by name.
-
-    Raises:
-        DataError: A log that cannot be read; or none.
-    """
-    if source.is_dir():
-        found = sorted(info.name.removeprefix("file://") for info in list_eval_logs(str(source)))
-        names = {path: str(Path(path).relative_to(source.absolute()).with_suffix("")) for path in found}
-    else:
-        names = {str(source): source.stem}
-    if not names:
-        raise DataError(f"{source}: no logs in this folder")
-    return [LogFile(path, name, _header(path)) for path, name in names.items()]
-
-
-def log_conversations(log: LogFile, options: TableOptions, left_out: Counter[str]) -> Iterator[Conversation]:
-    """The conversations of a log, one sample in memory at a time.
-
-    Events are read of the first whole sample alone if it was offered no tools, and otherwise of every sample:
-    nothing else in a log tells which tools the model saw. Ids are `<log>:<sample>:<epoch>`, groups the
-    initial states.
+    Events are read of every sample: nothing else in a log tells which tools the model saw. Ids are
+    `<log>:<sample>:<epoch>`, groups the initial states.
 
     Args:
-        log: See `find_logs`.
+        log: See `analysis/logs/finding.py`.
         options: What is label, group and fact, see `probes/conversations/log_columns.py`.
         left_out: Counts what is not captured, by reason.
+        copies: Which conversations are used from another log.
 
     Raises:
-        DataError: The log has no such score.
+        DataError: The log has no such score, or the threshold is not on the score's scale.
+        LogError: The log has no samples, or is damaged.
     """
-    summaries = read_eval_log_sample_summaries(log.path)
-    _check_score(log, [set(s.scores or {}) for s in summaries], options)
-    with_tools: bool | None = None
-    for summary in summaries:
-        if summary.error is not None:
-            left_out["the run of the sample failed"] += 1
+    units: list[Unit] = []
+    scores: set[str] = set()
+    scales: Counter[Scale] = Counter()
+    for record in read_records(log):
+        scores.update(record.scores or {})
+        if (reason := _unusable(log, record, copies or Copies({}))) is not None:
+            left_out[reason] += 1
             continue
-        where = f"{log.path}: sample {summary.id!r}, epoch {summary.epoch}"
-        sample = _sample(log, summary.id, summary.epoch, events=with_tools is not False)
-        tools = _offered(sample, log.header.eval.model)
-        with_tools = with_tools or bool(tools)
-        if not with_tools and _uses_tools(sample):
-            with_tools = True
-            sample = _sample(log, summary.id, summary.epoch, events=True)
-            tools = _offered(sample, log.header.eval.model)
+        units.append(record.unit)
+        named = (n for n in numbers_in(record.scores).numbers if n.name == options.label_score)
+        scales.update(n.scale for n in named if n.scale is not None and n.value == n.value)
+    if units:
+        _check_score(log, scores, scales, options)
+    for sample in read_samples(log, units, attachments=True):
+        where = f"{log.path}: sample {sample.id!r}, epoch {sample.epoch}"
         try:
-            yield _conversation(log, sample, tools, options, where)
+            yield _conversation(log, sample, options, where)
         except LeftOut as reason:
             left_out[str(reason)] += 1
 
 
+def _unusable(log: LogFile, record: SampleRecord, copies: Copies) -> str | None:
+    if not copies.uses(log, record.unit):
+        return f"used from {copies.elsewhere[log.path][record.unit]}, which scored it last"
+    if record.invalidated:
+        return "the sample is declared invalid"
+    return "the run of the sample failed" if record.error is not None else None
+
+
 def model_of(log: LogFile) -> tuple[str, str | None]:
     """The model of a log without its provider, and the adapter that was named with it."""
-    return split_model(log.header.eval.model)
+    return split_model(log.model)
 
 
 def split_model(model: str) -> tuple[str, str | None]:
@@ -100,43 +83,44 @@ def split_model(model: str) -> tuple[str, str | None]:
     return (base, adapter) if colon else (name, None)
 
 
-def _header(path: str) -> EvalLog:
-    try:
-        return read_eval_log(path, header_only=True)
-    except Exception as error:  # whatever is wrong with the file
-        raise DataError(f"{path}: not a readable Inspect log ({error})") from error
-
-
-def _check_score(log: LogFile, scores: Sequence[set[str]], options: LabelOptions) -> None:
-    if options.label_score is None or not scores:
+def _check_score(log: LogFile, known: set[str], scales: Counter[Scale], options: TableOptions) -> None:
+    name = options.label_score
+    if name is None:
         return
-    known = set().union(*scores)
-    if options.label_score.partition(".")[0] not in known:
+    if name.partition(".")[0] not in known:
         there = ", ".join(sorted(known)) or "none"
-        raise DataError(f"{log.path}: no score {options.label_score!r} in this log; there are {there}")
+        raise DataError(f"{log.path}: no score {name!r} in this log; there are {there}")
+    if len(scales) > 1:
+        told = ", ".join(f"{scale} in {count} conversations" for scale, count in scales.most_common())
+        raise DataError(
+            f"{log.path}: {name} is on several scales ({told}), so one threshold fits none; "
+            "score the log anew"
+        )
+    for scale in scales:
+        low, high = ends_of(scale)
+        if not low < options.label_threshold <= high:
+            raise DataError(
+                f"{log.path}: {name} is on the scale {scale}, where a threshold of "
+                f"{options.label_threshold:g} tells nothing apart; give "
+                f"--label-threshold above {low:g} and up to {high:g}"
+            )
 
 
-def _sample(log: LogFile, name: int | str, epoch: int, *, events: bool) -> EvalSample:
-    left = None if events else {"events", "events_data", "timelines", "store"}
-    return read_eval_log_sample(log.path, name, epoch, resolve_attachments=True, exclude_fields=left)
-
-
-def _offered(sample: EvalSample, model: str) -> list[ToolInfo]:
+def _offered(sample: EvalSample, log: LogFile) -> list[ToolInfo]:
     """Tools of the agent's last call of its model."""
+    role = log.agent_role
     calls = [
-        e for e in sample.events or [] if isinstance(e, ModelEvent) and e.role is None and e.model == model
+        event
+        for event in sample.events or []
+        if isinstance(event, ModelEvent)
+        and event.role == role
+        and (role is not None or event.model == log.model)
     ]
-    return next((list(e.tools) for e in reversed(calls)), [])
+    return next((list(event.tools) for event in reversed(calls)), [])
 
 
-def _uses_tools(sample: EvalSample) -> bool:
-    return any(isinstance(m, ChatMessageTool) or getattr(m, "tool_calls", None) for m in sample.messages)
-
-
-def _conversation(
-    log: LogFile, sample: EvalSample, tools: Sequence[ToolInfo], options: TableOptions, where: str
-) -> Conversation:
-    model = log.header.eval.model
+def _conversation(log: LogFile, sample: EvalSample, options: TableOptions, where: str) -> Conversation:
+    model = log.model
     try:
         messages = [chat_message(m, model=model) for m in sample.messages]
     except NotTextError:
@@ -144,11 +128,11 @@ def _conversation(
     if not any(m["content"].strip() or m.get("tool_calls") for m in messages):
         raise LeftOut("nothing was said")
     identity = f"{log.name}:{sample.id}:{sample.epoch}"
-    columns = columns_of(log.path, log.header.eval, sample)
+    columns = columns_of(log, sample)
     return Conversation(
         id=identity,
         messages=messages,
-        tools=tool_schemas(tools),
+        tools=tool_schemas(_offered(sample, log)),
         label=label_of(columns, options, where),
         group=group_of(columns, sample, options.group_column, where),
         facts=facts_of(columns, options.facts),

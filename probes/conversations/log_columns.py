@@ -7,13 +7,14 @@ them have is the first one's; `score:NAME` and `metadata:NAME` say which is mean
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import EvalSample, EvalSampleSummary, EvalSpec
+from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessageAssistant
-from inspect_ai.scorer import Score
 
+from analysis.logs.finding import LogFile
+from analysis.logs.samples import read_records
+from analysis.logs.scores import AnyScore
 from probes.conversations.labels import DataError, LabelOptions, LeftOut, is_missing, row_label, score_label
 from scenarios.files.tables import no_column
 
@@ -30,26 +31,25 @@ class LogColumns:
     """Names of what the samples of some logs say.
 
     Args:
-        logs: Summaries of the samples of each log.
+        logs: See `analysis/logs/finding.py`.
     """
 
-    def __init__(self, logs: Sequence[Sequence[EvalSampleSummary]]) -> None:
+    def __init__(self, logs: Sequence[LogFile]) -> None:
         self.names: set[str] = set(OF_LOGS)
-        for summaries in logs:
-            for summary in summaries:
-                self.names.update(_metadata(summary.metadata), _scores(summary.scores))
+        for log in logs:
+            for record in read_records(log):
+                self.names.update(_metadata(record.metadata), _scores(record.scores))
 
     def check(self, wanted: Sequence[str], where: str) -> None:
         """Raises DataError for a name that no sample has; names the nearest."""
         for name in wanted:
             plain = name.removeprefix(SCORE).removeprefix(METADATA)
-            # summaries leave out large values, and with them what is in them
-            if plain not in self.names and plain.partition(".")[0] not in self.names:
+            if plain not in self.names:
                 shown = {n for n in self.names if "." not in n or n.startswith(plain.partition(".")[0])}
                 raise DataError(f"{where}: {no_column(name, sorted(shown))}")
 
 
-def columns_of(path: str, spec: EvalSpec, sample: EvalSample) -> dict[str, Any]:
+def columns_of(log: LogFile, sample: EvalSample) -> dict[str, Any]:
     """Everything that a sample says of its conversation, by name."""
     scores, metadata = _scores(sample.scores), _metadata(sample.metadata)
     return {
@@ -57,7 +57,7 @@ def columns_of(path: str, spec: EvalSpec, sample: EvalSample) -> dict[str, Any]:
         **{SCORE + name: value for name, value in scores.items()},
         **metadata,
         **scores,
-        **_of_log(path, spec, sample),
+        **_of_log(log, sample),
     }
 
 
@@ -100,15 +100,16 @@ def label_of(columns: Mapping[str, Any], options: LabelOptions, where: str) -> f
     return score_label(scores, options, where)
 
 
-def _of_log(path: str, spec: EvalSpec, sample: EvalSample) -> dict[str, Any]:
+def _of_log(log: LogFile, sample: EvalSample) -> dict[str, Any]:
+    spec = log.header.eval
     found: dict[str, Any] = {
         "task": spec.task.rpartition("/")[2],
-        "model": spec.model,
+        "model": log.model,
         "epoch": sample.epoch,
         "turns": _turns(sample),
     }
     imported = (spec.metadata or {}).get("imported")
-    iterations = ITERATION.findall(str(Path(path).absolute().parent))
+    iterations = ITERATION.findall(str(log.path.absolute().parent))
     if isinstance(imported, dict) and imported.get("iteration") is not None:
         found["iteration"] = imported["iteration"]
     elif iterations:
@@ -122,7 +123,7 @@ def _turns(sample: EvalSample) -> int:
     return sum(reply.source == "generate" for reply in replies) or len(replies)
 
 
-def _scores(scores: Mapping[str, Score] | None) -> dict[str, Any]:
+def _scores(scores: Mapping[str, AnyScore] | None) -> dict[str, Any]:
     return dict(_flat((name, score.value) for name, score in (scores or {}).items()))
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import read_eval_log_sample_summaries
-
+from analysis.logs.copies import used_once
+from analysis.logs.finding import LogFile, find_logs, is_log
 from probes.conversations.conversation import Conversation
-from probes.conversations.eval_logs import LogFile, find_logs, log_conversations
+from probes.conversations.eval_logs import log_conversations
 from probes.conversations.labels import DataError, LeftOut
 from probes.conversations.log_columns import LogColumns
 from probes.conversations.table_rows import TableOptions, conversation_of, hub_rows
@@ -23,25 +23,25 @@ def logs_of(source: str) -> list[LogFile]:
     """The logs that a source consists of; none if it is a table.
 
     Raises:
-        DataError: A log that cannot be read.
+        LogError: A log that cannot be read.
     """
-    path = Path(source)
-    holds_logs = path.is_dir() and next(path.rglob("*.eval"), None) is not None
-    return find_logs(path) if holds_logs or path.suffix == ".eval" else []
+    return find_logs([source]) if is_log(Path(source)) else []
 
 
 def read_conversations(source: str, options: TableOptions, left_out: Counter[str]) -> Iterator[Conversation]:
     """The conversations of a source, in its order, one in memory at a time.
 
     Args:
-        source: A table (`scenarios/files/tables.py` has the kinds), an `.eval` log, a folder of logs (with
-            subfolders) or of a hub data set's files, or the name of a data set on the hub.
+        source: A table (`scenarios/files/tables.py` has the kinds), an `.eval` or `.json` log, a folder of
+            logs (with subfolders; a conversation that several have is used once) or of a hub data set's
+            files, or the name of a data set on the hub.
         options: Columns and labels.
         left_out: Counts conversations that are not captured, by reason: ambiguous or missing labels, nothing
             said, failed samples, contents that are not text.
 
     Raises:
         DataError: Nothing there, a row that cannot be read, a label outside the set, an id given twice.
+        LogError: A log that cannot be read.
     """
     seen: dict[str, str] = {}
     times: Counter[str] = Counter()
@@ -65,9 +65,11 @@ def _located(
 ) -> Iterator[tuple[str, Conversation]]:
     if logs := logs_of(source):
         _check_columns(source, logs, options)
+        score = None if options.label_score is None else options.label_score.partition(".")[0]
+        copies = used_once(logs, score=score)
         for log in logs:
-            for conversation in log_conversations(log, options, left_out):
-                yield log.path, conversation
+            for conversation in log_conversations(log, options, left_out, copies):
+                yield str(log.path), conversation
         return
     path = Path(source)
     rows: Iterator[tuple[str, dict[str, Any]]]
@@ -90,8 +92,7 @@ def _check_columns(source: str, logs: Sequence[LogFile], options: TableOptions) 
     """Names that no log has, told before any conversation is read."""
     named = (options.label_column, options.scale_column, options.group_column, *options.facts)
     if wanted := [name for name in named if name is not None]:
-        summaries = [read_eval_log_sample_summaries(log.path) for log in logs]
-        LogColumns(summaries).check(wanted, source)
+        LogColumns(logs).check(wanted, source)
 
 
 def _table_rows(path: Path, options: TableOptions) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -11,7 +11,8 @@ from inspect_ai.scorer import Score, mean, scorer
 from inspect_ai.solver import solver
 from inspect_ai.tool import ToolCall, tool
 
-from probes.conversations.eval_logs import find_logs, model_of
+from analysis.logs.finding import LogError, find_logs
+from probes.conversations.eval_logs import model_of
 from probes.conversations.labels import DataError
 from probes.conversations.sources import read_conversations
 from probes.conversations.table_rows import TableOptions, messages_of
@@ -292,8 +293,8 @@ def test_every_sample_and_epoch_of_a_log_is_a_conversation(converse):
 
 
 def test_a_folder_of_logs_knows_the_iteration_of_each(converse, tmp_path):
-    log = converse(told("Hello."), scorers=[harm_of_topic()], states=2)
     for iteration in (0, 3):
+        log = converse(told("Hello."), scorers=[harm_of_topic()], states=2)
         folder = tmp_path / f"run/iteration_{iteration:02}/rollouts"
         folder.mkdir(parents=True)
         (folder / "a.eval").write_bytes(Path(log.location).read_bytes())
@@ -441,10 +442,10 @@ def test_the_model_of_a_log_is_told_without_its_provider(converse, name, model, 
 
 
 def find_logs_of(log):
-    return find_logs(Path(log.location))
+    return find_logs([Path(log.location)])
 
 
 def test_a_log_that_cannot_be_read_is_an_error(tmp_path):
     (tmp_path / "a.eval").write_bytes(b"PK nothing")
-    with pytest.raises(DataError, match=r"a.eval: not a readable Inspect log"):
+    with pytest.raises(LogError, match=r"a.eval: damaged or cut off"):
         read(tmp_path / "a.eval")

@@ -41,7 +41,8 @@ REASONS = (
 `vetoed`: its harm reached the level, or the run-time veto ended it. `unscored`: no rating. `veto_unscored`:
 filtered by a veto whose judge gave no number. `single`: alone in its group, so better or worse than nothing.
 `tied`: not rated above, or below, the other end of its group. `small_gap`: not by the minimum gap.
-`no_partner`: dpo, and its group has no other end. `below_threshold`: ei, and rated below it. `middle`: neither among the best nor among the worst.
+`no_partner`: dpo, and its group has no other end. `below_threshold`: ei, and rated below it. `middle`:
+neither among the best nor among the worst.
 """
 
 
