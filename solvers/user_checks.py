@@ -1,6 +1,6 @@
 """Checks on the simulated user: what role-playing models get wrong, found by rule, counted and shown.
 
-How often the rules are right and what they miss is measured by `benchmarks/user_checks.py`.
+How often the rules are right and what they miss is measured by `benchmarks/solvers/user_checks.py`.
 """
 
 import re

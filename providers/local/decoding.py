@@ -2,7 +2,7 @@
 
 `model.generate` does the same for one batch, but it carries every finished row along to the end of the
 longest, copies the whole key-value cache at every step and adds about a millisecond to each; for small models
-that is most of the time (benchmarks/rollouts.py shows the difference).
+that is most of the time (benchmarks/providers/rollouts.py shows the difference).
 """
 
 from collections.abc import Callable, Sequence

@@ -2,14 +2,14 @@
 
 import pytest
 
-from benchmarks.real_templates.consistency import faults, misread
-from benchmarks.real_templates.families import families
-from benchmarks.real_templates.oracle import Oracle, reply, system, user
-from benchmarks.real_templates.outcomes import Outcome
-from benchmarks.real_templates.packages import NoNetwork, templates
-from benchmarks.real_templates.page import page
-from benchmarks.real_templates.running import CHECKS, results
-from benchmarks.real_templates.vocabulary import tokenizer
+from benchmarks.providers.real_templates.consistency import faults, misread
+from benchmarks.providers.real_templates.families import families
+from benchmarks.providers.real_templates.oracle import Oracle, reply, system, user
+from benchmarks.providers.real_templates.outcomes import Outcome
+from benchmarks.providers.real_templates.packages import NoNetwork, templates
+from benchmarks.providers.real_templates.page import page
+from benchmarks.providers.real_templates.running import CHECKS, results
+from benchmarks.providers.real_templates.vocabulary import tokenizer
 from tests.support.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,9 @@ def test_plain_dialogue_is_right_in_all_columns_for_all_but_a_few_templates(foun
 
 def test_every_cell_was_tried_and_says_what_the_page_in_docs_says(found):
     assert all(r.cells[column] for r in found for column in CHECKS)
-    assert page(found) == PAGE.read_text(encoding="utf-8"), "run python benchmarks/chat_templates.py"
+    assert page(found) == PAGE.read_text(encoding="utf-8"), (
+        "run python benchmarks/providers/chat_templates.py"
+    )
 
 
 def test_what_it_is_held_against_says_the_same_as_the_templates_and_trl(texts):

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from inspect_ai.model import GenerateConfig, get_model
 
-from benchmarks.judges import BEHAVIOURS, Shape, asked, grid, read_now, read_tokens, shapes
+from benchmarks.scorers.judges import BEHAVIOURS, Shape, asked, grid, read_now, read_tokens, shapes
 from scenarios.conversations.dialogue import Judgement
 from scenarios.schema import Question
 from scorers.judging.calls import THOUGHT_TOKENS, NoLogprobs, RefusedSetting, first_error

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.user_checks import measure, openings, read_messages, rules_now
+from benchmarks.solvers.user_checks import measure, openings, read_messages, rules_now
 from solvers.conversation_language import other_language
 from solvers.thoughts import spoken
 from solvers.turn_marks import who_is_who
@@ -294,7 +294,7 @@ def test_any_text_can_be_checked(text):
 
 
 class TestLabelledMessages:
-    """The rules against labels; the figures are `benchmarks/user_checks.py`'s."""
+    """The rules against labels; the figures are `benchmarks/solvers/user_checks.py`'s."""
 
     @pytest.mark.parametrize(
         ("which", "precision", "recall"), [("t", 0.98, 0.93), ("h", 0.95, 0.93), ("f", 0.95, 0.70)]
