@@ -1,4 +1,5 @@
 import os
+import signal
 
 # before torch is loaded: more threads are slower for tiny models on a busy machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -6,6 +7,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is looked for on the hub, and no test waits for it
 os.environ.pop("INSPECT_EVAL_MODEL", None)
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in the background; what tests start would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

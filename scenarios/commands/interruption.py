@@ -14,26 +14,44 @@ from typing import NoReturn
 STOPPED, TERMINATED = 130, 143
 """Exit statuses of a command that SIGINT, or SIGTERM, stopped: 128 and the number of the signal."""
 
+AGAIN_AFTER = 0.05
+"""Seconds until an interruption that was dropped is raised again."""
+
 _terminated = threading.Event()
 
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does: libraries (asyncio, Inspect) end in good order on that one alone."""
+    """Let SIGTERM do what Ctrl-C does: libraries (asyncio, Inspect) end in good order on that one alone.
+
+    Python drops an interruption that comes while a finalizer or the callback of a weak reference runs; it is
+    raised again then.
+    """
     _terminated.clear()
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before, hook = signal.signal(signal.SIGTERM, _interrupt), sys.unraisablehook
+
+    def again(lost: "sys.UnraisableHookArgs") -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN_AFTER, signal.raise_signal, [signal.SIGINT]).start()
+        else:
+            hook(lost)
+
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     _terminated.set()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup, or in the background of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 

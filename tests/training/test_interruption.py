@@ -93,6 +93,18 @@ def test_the_loop_stops_in_a_line_and_goes_on(
     assert line.endswith(("goes on from here", "the same command begins"))
 
 
+def test_in_the_background_of_a_script_it_can_be_ended(tmp_path: Path):
+    """There, as under nohup, Ctrl-C is ignored; SIGTERM is not."""
+    run = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "training" / "ei_loop.py"), "--run", str(run), *TINY]
+    process = started(["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command])
+    assert wait_until(lambda: (run / "config.yaml").exists() or process.poll() is not None, 100)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    assert stopped_in_a_line(process, signal.SIGTERM, 143).startswith("stopped; ")
+
+
 def test_before_anything_is_loaded_it_stops_as_well(tmp_path: Path):
     process = loop(tmp_path / "run")
     time.sleep(0.5)
