@@ -15,21 +15,29 @@ class Thing:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, STOPPED), (signal.SIGTERM, TERMINATED)])
 def test_one_that_a_callback_swallows_comes_again(number: signal.Signals, status: int):
-    thing = Thing()
-    watch = weakref.ref(thing, lambda _: signal.raise_signal(number))
-    with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
+    @termination_as_interrupt()
+    def swallow() -> None:
+        thing = Thing()
+        watch = weakref.ref(thing, lambda _: signal.raise_signal(number))
         del thing
+        assert watch() is None
         time.sleep(5)
-    assert watch() is None
+
+    with pytest.raises(KeyboardInterrupt):
+        swallow()
     assert stop_status() == status
 
 
 def test_termination_is_heeded_where_interruptions_are_ignored():
+    @termination_as_interrupt()
+    def ignore_one_and_heed_the_other() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(5)
+
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGTERM)
-            time.sleep(5)
+        with pytest.raises(KeyboardInterrupt):
+            ignore_one_and_heed_the_other()
     finally:
         signal.signal(signal.SIGINT, before)
