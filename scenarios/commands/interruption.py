@@ -31,11 +31,12 @@ def termination_as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
+    main = threading.get_ident()  # which the signal shall wake, if it sleeps or waits
     before, hook = signal.signal(signal.SIGTERM, _interrupt), sys.unraisablehook
 
     def again(lost: "sys.UnraisableHookArgs") -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            threading.Timer(AGAIN_AFTER, signal.raise_signal, [signal.SIGINT]).start()
+            threading.Timer(AGAIN_AFTER, signal.pthread_kill, [main, signal.SIGINT]).start()
         else:
             hook(lost)
 
