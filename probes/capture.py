@@ -239,7 +239,9 @@ def _held(
 
     read = read_conversations(settings.data, settings, left_out)
     rows: list[_Held] = []
-    for conversation in tqdm(read, "reading", unit=" conversations", disable=not progress, leave=False):
+    for conversation in tqdm(
+        read, "reading", unit=" conversations", disable=None if progress else True, leave=False
+    ):
         try:
             rendered = renderer.render(conversation)
         except ChatTemplateError as error:

@@ -1,5 +1,6 @@
 """Reads a family: one of ours by name, a YAML file or folder, or a folder in the earlier format."""
 
+import difflib
 from pathlib import Path
 
 from scenarios.earlier.environments import MASTER_CONFIG, load_earlier_format
@@ -40,7 +41,9 @@ def load_family(source: str | Path, variant: str | None = None) -> Family:
 
 def _existing(path: Path) -> Path:
     if not (meant := where_meant(path)).exists():
-        raise ScenarioError(f"no scenario at {meant}; families of the suite are {family_names()}")
+        close = difflib.get_close_matches(path.name, family_names(), n=1)
+        advice = f"did you mean {close[0]!r}?" if close else f"families of the suite are {family_names()}"
+        raise ScenarioError(f"no scenario at {meant}; {advice}")
     return meant
 
 

@@ -21,6 +21,7 @@ from scenarios.family import KINDS, Family, TopicFile
 from scenarios.generation.give_away import GiveAway, give_away
 from scenarios.generation.similarity import NEAR_DUPLICATE, highest_similarities
 from scenarios.loader import family_names, load_family
+from scenarios.mistakes import UserMistake
 from scenarios.samples import initial_states, pool_size, sample_of
 from scenarios.schema import Frozen, Split
 
@@ -68,7 +69,12 @@ def family_card(family: Family, states: int = 16, seed: int = 0) -> dict[str, Se
         family: From `load_family`.
         states: Initial states per topic, half of each kind, or as many as there are.
         seed: Draws them.
+
+    Raises:
+        UserMistake: Less than two states per topic.
     """
+    if states < 2:
+        raise UserMistake(f"--states must be 2 or more, one of each kind of user; got {states}")
     found: dict[str, SetFigures] = {}
     for part in PARTS:
         topics = [t for t in family.topics.values() if t.split == part.topic_split]

@@ -33,8 +33,12 @@ class _Sources(NamedTuple):
     def error(self, location: Sequence[str | int], message: str) -> ScenarioError:
         name = str(location[0]) if location else ""
         if name in self.given:
-            told = _shown(self.given[name])
-            return ScenarioError(f"command line: {_flag(name)}{told}: {message}")
+            shown = _shown(self.given[name], location[1:])
+            return ScenarioError(f"command line: {_flag(name)}{shown}: {message}")
+        if message.startswith("Field required") and not self.located.data:
+            return ScenarioError(
+                f"command line: {_flag(name)} is missing{message.removeprefix('Field required')}"
+            )
         if not location and any(re.search(rf"\b{option}\b", message) for option in self.given):
             return ScenarioError(f"command line: {message}")
         return self.located.error(location, message)
@@ -105,8 +109,11 @@ def _pairs(name: str, values: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _shown(value: Any) -> str:
-    """A short value as it was given; nothing of several, whose message names the one that is wrong."""
+def _shown(value: Any, within: Sequence[str | int] = ()) -> str:
+    """A short value as it was given; of several the one at the place `within` them, if it is told."""
+    if isinstance(value, list):
+        place = next((n for n in within if isinstance(n, int) and n < len(value)), None)
+        value = None if place is None else value[place]
     return f" {value}" if isinstance(value, str) and len(value) <= LONGEST_SHOWN else ""
 
 

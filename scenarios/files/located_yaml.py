@@ -235,7 +235,9 @@ def validated(model: type[Model], located: Located) -> Model:
             advice = f"; missing too: {', '.join(others)}" if others else ""
             raise located.error(location, f"{first['msg']}{advice}") from None
         message = first["msg"].removeprefix("Value error, ")
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        # several forms of one value are refused one by one
+        others = len({tuple(e["loc"])[:1] for e in error.errors()}) - 1
+        more = f" (and {others} more)" if others else ""
         raise located.error(location, message + more) from None
 
 

@@ -4,6 +4,7 @@
 on a GPU) is free afterwards.
 """
 
+import difflib
 import os
 import re
 import sys
@@ -164,7 +165,10 @@ def begun(rollout: Rollout, **how: Any) -> list[EvalLog]:
     task, at, name = rollout.task.partition("@")
     path = Path(task) if Path(task).is_absolute() else ROOT / task
     if not path.is_file():
-        raise RunError(f"task: there is no file {path}")
+        tasks = [p.name for p in path.parent.glob("*.py") if not p.stem.startswith("_")]
+        close = difflib.get_close_matches(path.name, tasks, n=1)
+        advice = f"did you mean {path.parent / close[0]}?" if close else "name one such as tasks/therapy.py"
+        raise RunError(f"task: there is no file {path}; {advice}")
     with _told_in_a_line(rollout):
         return eval(
             f"{os.path.relpath(path)}{at}{name}",  # Inspect takes relative ones alone

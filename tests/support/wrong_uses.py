@@ -1,0 +1,334 @@
+"""Commands used wrongly, as a table, and what becomes of each: a line, several, or a traceback.
+
+`tests/test_wrong_uses.py` holds every row to one line; `benchmarks/wrong_uses.py` counts them by command.
+"""
+
+import contextlib
+import importlib
+import io
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.places import ROOT
+from tests.support.tiny_models import tiny_model
+
+EXAMPLE = ROOT / "logs" / "example.eval"
+NOWHERE = "/proc/nowhere"
+"""Where nobody may write, root neither."""
+
+
+class WrongUse(NamedTuple):
+    """A command line with one mistake in it."""
+
+    command: str
+    """File of the command, relative to the repository."""
+
+    arguments: str
+    """Shell words; `{at}` is the folder that `material` fills."""
+
+    status: int
+    """1: what is named cannot be used; 2: an option or a setting is wrong."""
+
+    says: str
+    """Part of the line: what is wrong, where, or the remedy."""
+
+
+class Outcome(NamedTuple):
+    """What a command did."""
+
+    status: int | None
+    """None: it ended in a traceback."""
+
+    lines: list[str]
+    """On stderr, without empty ones."""
+
+    @property
+    def in_one_line(self) -> bool:
+        """Whether the mistake was told as it should be."""
+        return self.status in (1, 2) and len(self.lines) == 1 and "Traceback" not in self.lines[0]
+
+
+def material(folder: Path) -> Path:
+    """Fill a folder with what commands are wrongly given; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "folder").mkdir()
+    (folder / "empty").touch()
+    (folder / "empty.eval").touch()
+    (folder / "empty.jsonl").touch()
+    (folder / "words.txt").write_text("only words\n")
+    (folder / "binary.jsonl").write_bytes(bytes(range(256)))
+    (folder / "log.eval").write_bytes(EXAMPLE.read_bytes())
+    (folder / "cut.eval").write_bytes(EXAMPLE.read_bytes()[: EXAMPLE.stat().st_size // 2])
+    (folder / "junk.eval").write_bytes(b"PK\x03\x04" + bytes(200))
+    (folder / "list.yaml").write_text("- a\n- b\n")
+    (folder / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    (folder / "typo.yaml").write_text("sed: 1\n")
+    (folder / "cut.yaml").write_text("model: {a: [\n")
+    (folder / "nul.yaml").write_bytes(b"seed: \x00\n")
+    (folder / "rows.jsonl").write_text('{"id": "a", "inputs": "Hello.", "labels": "yes"}\nno json\n')
+    (folder / "run").mkdir()
+    (folder / "run" / "config.yaml").write_text("iterations: many\n")
+    tiny_model(folder / "model")
+    (folder / "store").mkdir()
+    (folder / "store" / "0123456789abcdef").mkdir()
+    (folder / "store" / "0123456789abcdef" / "spec.json").write_text("{}")
+    return folder
+
+
+def tried(use: WrongUse, folder: Path) -> Outcome:
+    """Run a command in this process. Nothing of what it says reaches the terminal."""
+    module = importlib.import_module(use.command.removesuffix(".py").replace("/", "."))
+    arguments = shlex.split(use.arguments.format(at=folder))
+    said, before, place = io.StringIO(), dict(os.environ), Path.cwd()
+    status: int | None
+    try:
+        os.chdir(ROOT)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            status = module.main(arguments)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException as error:
+        status = None
+        print(f"{type(error).__name__}: {error}", file=said)
+    finally:
+        os.chdir(place)
+        os.environ.clear()
+        os.environ.update(before)
+    return Outcome(status, [line for line in said.getvalue().splitlines() if line.strip()])
+
+
+def _of(command: str, *uses: tuple[str, int, str]) -> list[WrongUse]:
+    return [WrongUse(command, *use) for use in uses]
+
+
+USES: Sequence[WrongUse] = [
+    *_of(
+        "analysis/table.py",
+        ("", 2, "logs"),
+        ("{at}/log.eval --lst", 2, "did you mean '--last'?"),
+        ("{at}/log.eval --by topics", 2, "did you mean 'topic'?"),
+        ("{at}/log.eval --by", 2, "--by: expected"),
+        ("{at}/log.eval --by topic --by topic", 2, "--by is given twice"),
+        ("{at}/nothing.eval", 1, "{at}/nothing.eval"),
+        ("{at}/folder", 1, "{at}/folder"),
+        ("{at}/empty.eval", 1, "{at}/empty.eval"),
+        ("{at}/junk.eval", 1, "{at}/junk.eval"),
+        ("{at}/cut.eval", 1, "{at}/cut.eval"),
+        ("{at}/words.txt", 1, "{at}/words.txt"),
+    ),
+    *_of(
+        "scorers/agreement.py",
+        ("", 2, "logs"),
+        ("{at}/log.eval --rater a,b", 2, "did you mean '--raters'?"),
+        ("{at}/log.eval --level nominl", 2, "did you mean 'nominal'?"),
+        ("{at}/nothing.eval", 1, "{at}/nothing.eval"),
+        ("{at}/folder", 1, "{at}/folder"),
+        ("{at}/empty.eval", 1, "{at}/empty.eval"),
+        ("{at}/junk.eval", 1, "{at}/junk.eval"),
+        ("{at}/words.txt", 1, "{at}/words.txt"),
+        ("{at}/log.eval --raters nobody,influence", 1, "nobody"),
+        ("{at}/log.eval --raters preference,influence --level ordinal --json " + NOWHERE + "/x.json", 1, NOWHERE),
+    ),
+    *_of(
+        "scorers/human.py",
+        ("", 2, "command"),
+        ("tmplate {at}/log.eval", 2, "did you mean 'template'?"),
+        ("template {at}/log.eval --scale 1-5", 2, "--construct"),
+        ("template {at}/log.eval --scale 1-6 --construct harm", 2, "'1-6' is none of"),
+        ("template {at}/log.eval --scale 1-5 --constrct harm", 2, "did you mean '--construct'?"),
+        ("template {at}/log.eval --scale 1-5 --construct harm --n many", 2, "--n: invalid int value: 'many'"),
+        ("template {at}/log.eval --scale 1-5 --construct harm --n 0", 1, "--n must be 1 or more"),
+        ("template {at}/log.eval --scale 1-5 --construct harm --n -3", 1, "--n must be 1 or more"),
+        ("template {at}/log.eval --scale 1-5 --construct harm --scale 0-1", 2, "--scale is given twice"),
+        ("template {at}/log.eval --scale 1-5 --construct harm --out " + NOWHERE + "/a.csv", 1, NOWHERE),
+        ("template {at}/log.eval --scale 1-5 --construct harm --out {at}/folder", 1, "{at}/folder"),
+        ("template {at}/log.eval --scale 1-5 --construct decepton", 1, "deception"),
+        ("template {at}/nothing.eval --scale 1-5 --construct harm", 1, "{at}/nothing.eval"),
+        ("template {at}/folder --scale 1-5 --construct harm", 1, "{at}/folder"),
+        ("template {at}/junk.eval --scale 1-5 --construct harm", 1, "{at}/junk.eval"),
+        ("import {at}/log.eval {at}/empty --rater anna", 1, "{at}/empty"),
+        ("import {at}/log.eval {at}/words.txt --rater anna", 1, "{at}/words.txt"),
+        ("import {at}/log.eval {at}/binary.jsonl --rater anna", 1, "{at}/binary.jsonl"),
+        ("import {at}/log.eval {at}/words.txt", 2, "--rater"),
+        ("import {at}/log.eval {at}/words.txt --rater ''", 1, "'' cannot be part"),
+        ("import {at}/log.eval {at}/words.txt --rater a --out x --in-place", 2, "not allowed with"),
+    ),
+    *_of(
+        "scenarios/set_card.py",
+        ("terapy", 1, "did you mean 'therapy'?"),
+        ("{at}/nothing.yaml", 1, "{at}/nothing.yaml"),
+        ("{at}/list.yaml", 1, "{at}/list.yaml"),
+        ("{at}/cut.yaml", 1, "{at}/cut.yaml"),
+        ("{at}/nul.yaml", 1, "{at}/nul.yaml"),
+        ("{at}/folder", 1, "{at}/folder"),
+        ("therapy --state 3", 2, "did you mean '--states'?"),
+        ("therapy --states x", 2, "--states: invalid int value: 'x'"),
+        ("therapy --states 0", 1, "--states must be 2 or more"),
+        ("therapy --seed nan", 2, "--seed: invalid int value: 'nan'"),
+    ),
+    *_of(
+        "scenarios/import_runs.py",
+        ("", 2, "runs"),
+        ("{at}/nothing.jsonl", 1, "{at}/nothing.jsonl"),
+        ("{at}/folder", 1, "{at}/folder"),
+        ("{at}/empty.jsonl", 1, "{at}/empty.jsonl"),
+        ("{at}/binary.jsonl", 1, "{at}/binary.jsonl"),
+        ("{at}/rows.jsonl", 1, "{at}/rows.jsonl"),
+        ("{at}/rows.jsonl --influence-scale 1-6", 1, "1-6"),
+        ("{at}/rows.jsonl --label harm", 1, "harm"),
+        ("{at}/rows.jsonl --lable harm=1-10", 2, "did you mean '--label'?"),
+        ("{at}/rows.jsonl --out a --out b", 2, "--out is given twice"),
+    ),
+    *_of(
+        "scenarios/generate.py",
+        ("", 2, "family"),
+        ("--family terapy --topic smoking --n 2 --out {at}/s.yaml", 1, "did you mean 'therapy'?"),
+        ("--family therapy --topic smokin --n 2 --out {at}/s.yaml", 1, "smoking"),
+        ("--family therapy --topc smoking", 2, "did you mean '--topic'?"),
+        ("--family therapy --topic smoking --n none --out {at}/s.yaml", 2, "--n none"),
+        ("--family therapy --topic smoking --n 0 --out {at}/s.yaml", 2, "--n 0"),
+        ("--family therapy --topic smoking --n 1 --n 2 --out {at}/s.yaml", 2, "--n is given twice"),
+        ("--config {at}/typo.yaml", 2, "did you mean 'seed'?"),
+        ("--config {at}/twice.yaml", 2, "{at}/twice.yaml"),
+        ("--config {at}/cut.yaml", 2, "{at}/cut.yaml"),
+        ("--config {at}/nul.yaml", 2, "{at}/nul.yaml"),
+        ("--config {at}/nothing.yaml", 2, "{at}/nothing.yaml"),
+        ("--config {at}/folder", 2, "{at}/folder"),
+        ("--config {at}/binary.jsonl", 2, "{at}/binary.jsonl"),
+    ),
+    *_of(
+        "training/ei_loop.py",
+        ("--itertions 3 --run {at}/new", 2, "did you mean '--iterations'?"),
+        ("--iterations 0 --run {at}/new", 2, "--iterations 0"),
+        ("--iterations many --run {at}/new", 2, "--iterations many"),
+        ("--iterations 1 --iterations 2 --run {at}/new", 2, "--iterations is given twice"),
+        ("--learning-rate nan --run {at}/new", 2, "--learning-rate nan"),
+        ("--learning-rate inf --run {at}/new", 2, "--learning-rate inf"),
+        ("--fraction 1/0 --run {at}/new", 2, "1/0"),
+        ("--algorithm dop --run {at}/new", 2, "dpo"),
+        ("--roles usr=miniature/user --run {at}/new", 2, "did you mean 'user'?"),
+        ("--roles user --run {at}/new", 2, "takes key=value"),
+        ("--config {at}/typo.yaml --run {at}/new", 2, "did you mean 'seed'?"),
+        ("--config {at}/nothing.yaml --run {at}/new", 2, "{at}/nothing.yaml"),
+        ("--config {at}/nul.yaml --run {at}/new", 2, "{at}/nul.yaml"),
+        ("--run ''", 2, "name a folder"),
+        ("--run {at}/words.txt", 1, "{at}/words.txt"),
+        ("--run " + NOWHERE + "/run", 1, NOWHERE),
+        ("--run {at}/run", 1, "{at}/run/config.yaml"),
+        ("--task tasks/terapy.py --run {at}/new", 1, "tasks/therapy.py"),
+        ("--topics smokin --run {at}/new", 1, "smoking"),
+        ("--task-args turn=2 --run {at}/new", 1, "did you mean 'turns'?"),
+        ("--model local/{at}/nowhere --roles judge=miniature/judge user=miniature/user --run {at}/new", 1, "{at}/nowhere"),
+        ("stray --run {at}/new", 2, "'stray'"),
+    ),
+    *_of(
+        "training/generalise.py",
+        ("", 2, "run"),
+        ("{at}/nowhere", 1, "{at}/nowhere"),
+        ("{at}/folder", 1, "{at}/folder"),
+        ("{at}/words.txt", 1, "{at}/words.txt"),
+        ("{at}/run", 1, "{at}/run/config.yaml"),
+        ("{at}/run --benchmarks gsm9k", 2, "is none of"),
+        ("{at}/run --famlies all", 2, "did you mean '--families'?"),
+        ("{at}/run --states x", 2, "--states: invalid int value"),
+        ("{at}/run --samples 1 --samples 2", 2, "--samples is given twice"),
+    ),
+    *_of(
+        "training/report.py",
+        ("", 2, "run"),
+        ("{at}/nowhere", 1, "{at}/nowhere"),
+        ("{at}/folder", 1, "{at}/folder"),
+        ("{at}/run", 1, "{at}/run/config.yaml"),
+        ("{at}/run --out x", 2, "unknown option --out"),
+    ),
+    *_of(
+        "training/curves.py",
+        ("", 2, "runs"),
+        ("{at}/nowhere", 1, "{at}/nowhere"),
+        ("{at}/folder", 1, "{at}/folder"),
+        ("{at}/words.txt", 1, "{at}/words.txt"),
+        ("{at}/run --ot x.png", 2, "did you mean '--out'?"),
+    ),
+    *_of(
+        "training/publish.py",
+        ("{at}/run", 2, "--repo"),
+        ("{at}/nowhere --repo me/organism --dry-run", 1, "{at}/nowhere"),
+        ("{at}/run --repo me/organism --dry-run", 1, "{at}/run/config.yaml"),
+        ("{at}/run --repo 'me/or ganism' --dry-run", 1, "me/or ganism"),
+        ("{at}/run --repo me/organism --dryrun", 2, "did you mean '--dry-run'?"),
+        ("{at}/run --repo me/organism --dry-run true", 2, "'true'"),
+    ),
+    *_of(
+        "training/export.py",
+        ("", 2, "examples"),
+        ("{at}/nothing.jsonl --out {at}/o.jsonl --format openai_sft", 1, "{at}/nothing.jsonl"),
+        ("{at}/folder --out {at}/o.jsonl --format openai_sft", 1, "{at}/folder"),
+        ("{at}/empty.jsonl --out {at}/o.jsonl --format openai_sft", 1, "{at}/empty.jsonl"),
+        ("{at}/binary.jsonl --out {at}/o.jsonl --format openai_sft", 1, "{at}/binary.jsonl"),
+        ("{at}/rows.jsonl --out {at}/o.jsonl --format openai_sft", 1, "{at}/rows.jsonl"),
+        ("{at}/rows.jsonl --out {at}/o.jsonl --format openai-sft", 2, "openai_sft"),
+        ("{at}/rows.jsonl --ot {at}/o.jsonl", 2, "did you mean '--out'?"),
+    ),
+    *_of(
+        "probes/capture.py",
+        ("", 2, "model"),
+        ("--model x --data {at}/rows.jsonl --layers 1 --layrs 2", 2, "did you mean '--layers'?"),
+        ("--model x --data {at}/rows.jsonl --layers one", 2, "--layers one"),
+        ("--model {at}/folder --data {at}/rows.jsonl --layers 1 --out {at}/a", 1, "{at}/folder"),
+        ("--model {at}/model --data {at}/rows.jsonl --layers 7 --out {at}/a", 1, "7"),
+        ("--model {at}/model --data {at}/nothing.jsonl --layers 1 --out {at}/a", 1, "{at}/nothing.jsonl"),
+        ("--model {at}/model --data {at}/empty.jsonl --layers 1 --out {at}/a", 1, "{at}/empty.jsonl"),
+        ("--model {at}/model --data {at}/binary.jsonl --layers 1 --out {at}/a", 1, "{at}/binary.jsonl"),
+        ("--model {at}/model --data {at}/rows.jsonl --layers 1 --out {at}/a", 1, "{at}/rows.jsonl"),
+        ("--model {at}/model --data {at}/junk.eval --layers 1 --out {at}/a", 1, "{at}/junk.eval"),
+        ("--model {at}/model --data {at}/folder --layers 1 --out {at}/a", 1, "{at}/folder"),
+    ),
+    *_of(
+        "probes/fit.py",
+        ("", 2, "data"),
+        ("--data {at}/store/nothing --layers 1 --haeds mean", 2, "did you mean '--heads'?"),
+        ("--data {at}/store/nothing --layers 1 --heads meen --out {at}/m", 1, "did you mean 'mean'?"),
+        ("--data {at}/store/nothing --layers 1 --heads mean --out {at}/m", 1, "{at}/store"),
+        ("--data {at}/nowhere/x --layers 1 --heads mean --out {at}/m", 1, "{at}/nowhere"),
+        ("--data {at}/store/a --layers 1 --layers 2 --out {at}/m", 2, "--layers is given twice"),
+    ),
+    *_of(
+        "probes/evaluate.py",
+        ("", 2, "monitors"),
+        ("--monitors {at}/nowhere --data {at}/store/x --out {at}/r", 1, "{at}/nowhere"),
+        ("--monitors {at}/folder --data {at}/store/x --out {at}/r", 1, "{at}/folder"),
+        ("--monitors {at}/folder --dta {at}/store/x", 2, "did you mean '--data'?"),
+    ),
+    *_of(
+        "probes/early_warning.py",
+        ("--run {at}/nowhere --layers 1", 1, "{at}/nowhere"),
+        ("--run {at}/folder --layers 1", 1, "{at}/folder"),
+        ("--run {at}/folder --layrs 1", 2, "did you mean '--layers'?"),
+    ),
+    *_of(
+        "probes/token_page.py",
+        ("", 2, "monitor"),
+        ("--monitor {at}/nowhere --data {at}/store/x --out {at}/p.html", 1, "{at}/nowhere"),
+        ("--monitr {at}/nowhere", 2, "did you mean '--monitor'?"),
+    ),
+    *_of(
+        "probes/store.py",
+        ("", 2, "command"),
+        ("lst {at}/store", 2, "did you mean 'list'?"),
+        ("list {at}/nowhere", 1, "{at}/nowhere"),
+        ("list {at}/words.txt", 1, "{at}/words.txt"),
+        ("list {at}/store", 1, "spec.json"),
+        ("verify {at}/store", 1, "spec.json"),
+        ("delete {at}/store nothing", 1, "0123456789abcdef"),
+        ("delete {at}/store ../folder", 1, "0123456789abcdef"),
+        ("delete {at}/store 0123456789abcdef --layers x", 2, "--layers: invalid int value"),
+        ("delete {at}/store 0123456789abcdef --damged", 2, "did you mean '--damaged'?"),
+        ("push {at}/store nonsense://x", 1, "nonsense"),
+        ("push {at}/store", 2, "URL"),
+        ("pull {at}/new file://{at}/folder", 1, "holds no store"),
+        ("pull {at}/new file://{at}/nowhere", 1, "holds no store"),
+    ),
+]  # fmt: skip
