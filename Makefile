@@ -8,7 +8,7 @@ LOG_DIR ?= logs/demo
 export OMP_NUM_THREADS ?= 1
 export INSPECT_DISPLAY ?= plain
 
-.PHONY: demo test check install install-api clean
+.PHONY: demo test test-slow test-all check install install-api clean
 
 demo: install
 	$(BIN)/inspect eval tasks/therapy.py -T states=4 --max-connections 64 --seed 1 --log-dir $(LOG_DIR)
@@ -17,7 +17,14 @@ demo: install
 	@echo "Look at the conversations:  $(BIN)/inspect view --log-dir $(LOG_DIR)"
 
 test: install
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
+
+# Kills, interruptions, several processes, no network: whole commands, which takes minutes.
+test-slow: install
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
+
+test-all: test test-slow
+	$(BIN)/pytest -n 2 -m download
 
 check: install
 	$(BIN)/ruff format --check .

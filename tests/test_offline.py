@@ -110,6 +110,7 @@ def test_the_guard_sees_telemetry_if_it_is_let(offline: Offline):
     assert offline.tried
 
 
+@pytest.mark.slow
 def test_the_demo_calls_nobody(offline: Offline, tmp_path: Path):
     log_dir = tmp_path / "demo"
     arguments = ["-T", "states=2", "-T", "topics=smoking", "--log-dir", log_dir]
@@ -119,6 +120,7 @@ def test_the_demo_calls_nobody(offline: Offline, tmp_path: Path):
     assert offline.tried == []
 
 
+@pytest.mark.slow
 def test_the_loop_calls_nobody(offline: Offline, tmp_path: Path):
     run = tmp_path / "run"
     # an unusual option, so that the trainer is asked beforehand, too
@@ -131,6 +133,7 @@ def test_the_loop_calls_nobody(offline: Offline, tmp_path: Path):
     assert offline.tried == []
 
 
+@pytest.mark.slow
 def test_the_probes_call_nobody(offline: Offline, tmp_path: Path):
     for name in ("train", "test"):
         rows = [

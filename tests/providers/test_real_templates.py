@@ -12,7 +12,7 @@ from benchmarks.providers.real_templates.running import CHECKS, results
 from benchmarks.providers.real_templates.vocabulary import tokenizer
 from tests.support.places import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.download
 
 PAGE = ROOT / "docs" / "chat-templates.md"
 

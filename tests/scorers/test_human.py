@@ -409,7 +409,7 @@ class TestWrongSheets:
         )
         assert main([command[0], str(junk), *more, *command[1:]]) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert "junk.eval: not a readable Inspect log" in line
+        assert "junk.eval: damaged or cut off" in line
 
     def test_a_workbook(self, log, tmp_path, capsys):
         (tmp_path / "ratings.ods").write_bytes(b"PK\x03\x04")
@@ -442,7 +442,7 @@ def test_from_two_judges_and_a_person_to_a_report(converse, tmp_path, capsys):
     assert shorthand.pairs[0] == figures.pairs[1]
 
 
-@pytest.mark.slow
+@pytest.mark.download
 @pytest.mark.parametrize("kind", ["ods", "xlsx"])
 @pytest.mark.parametrize("turns", [False, True])
 def test_a_sheet_survives_a_spreadsheet_program(log, tmp_path, kind, turns):

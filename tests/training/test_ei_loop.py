@@ -135,6 +135,7 @@ MOMENTS: list[tuple[str, str, float]] = [
 """What is going on, the file that shows it, and the longest wait in seconds before the kill."""
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_ten_times_ends_like_an_unbroken_one(unbroken: Path, tmp_path: Path):
     run = tmp_path / "run"
     rng = random.Random(0)

@@ -20,6 +20,8 @@ from tests.support.tiny_run import TINY
 from tests.support.waiting import is_gone, wait_until
 from training.rollouts.evals import Rollout, finished_log
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 

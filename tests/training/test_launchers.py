@@ -12,6 +12,8 @@ import pytest
 from tests.support.places import ROOT
 from tests.support.processes_together import TOGETHER
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "training" / "launch" / "accelerate"
 NAMES = ["one_gpu", "ddp", "fsdp2", "zero2", "zero3"]
 

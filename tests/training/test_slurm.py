@@ -22,7 +22,7 @@ from training.settings import Tuning
 
 SCRIPTS = ROOT / "training" / "launch" / "slurm"
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
 SERVER = """#!{python}
 import http.server, sys

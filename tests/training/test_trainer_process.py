@@ -36,6 +36,7 @@ def test_a_process_that_stays_does_one_job_after_the_other(base: Path, tmp_path:
         trainer.stop()
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_be_done_is_told_and_the_next_gets_a_new_process(
     base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
@@ -53,6 +54,7 @@ def test_a_job_that_cannot_be_done_is_told_and_the_next_gets_a_new_process(
         trainer.stop()
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_stay_has_ended(base: Path, tmp_path: Path):
     trainer = Trainer(None)
     trainer.prepare()

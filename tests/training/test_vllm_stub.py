@@ -145,6 +145,7 @@ def said(log: Path) -> set[str]:
     return {m.text for m in messages if m.source == "generate"}
 
 
+@pytest.mark.slow
 def test_the_loops_own_rollouts(server, base, tmp_path, monkeypatch):
     """Each in a process of its own, as the loop runs them with a real model."""
     path = checkpoint(tmp_path, 0)
@@ -157,6 +158,7 @@ def test_the_loops_own_rollouts(server, base, tmp_path, monkeypatch):
     assert len(server.asked("/v1/load_lora_adapter")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heeds", [True, False])
 def test_a_server_that_ignores_an_adapter_is_found_out(heeds, base, tmp_path, capfd):
     path = checkpoint(tmp_path, 0)
@@ -185,6 +187,7 @@ def test_a_base_has_no_adapter_to_check(server, base, tmp_path):
     assert not record.exists()
 
 
+@pytest.mark.slow
 def test_an_eval_that_broke_off_goes_on_with_the_server_of_today(base, tmp_path):
     """A job that was put back into the queue finds the server under another address."""
     folder = tmp_path / "heldout"

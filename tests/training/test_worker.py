@@ -116,6 +116,7 @@ def launched(options: list[str], job: Path) -> str:
         raise
 
 
+@pytest.mark.slow
 def test_two_processes_do_as_one(base: Path, tmp_path: Path) -> None:
     one, two = (job_of(base, tmp_path, name, passes=2) for name in ("one", "two"))
     worker.run(one)
@@ -135,6 +136,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ei", "kto"])
 def test_a_killed_training_goes_on_from_its_last_whole_state(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
