@@ -85,6 +85,7 @@ def test_one_harmful_state_has_an_auroc_without_an_interval_and_says_why(tmp_pat
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_run_of_the_miniature_is_watched(tmp_path, capsys):
     run = tmp_path / "run"
     options = [
@@ -113,7 +114,7 @@ def test_a_run_of_the_miniature_is_watched(tmp_path, capsys):
     specs = [json.loads(p.read_text())["adapter"] for p in (run / "monitoring").rglob("spec.json")]
     assert len(specs) == 2  # the second iteration's model is read through its own adapter
     assert sum(adapter is None for adapter in specs) == 1
-    assert main([*watch, "--fitted-on", "1"]) == 1
+    assert main([*watch, "--fit-on", "1"]) == 1
     assert "no rollouts" in capsys.readouterr().err
     assert main(["--run", str(tmp_path), "--layers", "1"]) == 1
     assert "no folder of a training run" in capsys.readouterr().err
