@@ -3,6 +3,7 @@
 python scorers/agreement.py LOG                     every set of scores that answer the same question
 python scorers/agreement.py LOG --raters influence,influence1,human/anna
 python scorers/agreement.py LOG RESCORED_COPY --raters preference
+python scorers/agreement.py RUN_FOLDER              the iterations of a run, or any folder of logs
 
 A second judge of the same question:
 inspect score LOG --scorer scorers/influence.py --model-role influence=MODEL --action append
@@ -34,11 +35,12 @@ from analysis.scales import DEGREES, SHARES
 from analysis.values import Values
 from scenarios.commands.exits import exit_status
 from scenarios.commands.parsers import CommandParser
+from scenarios.files.terminal import without_controls
 from scenarios.files.whole import write_text
-from scenarios.mistakes import UserMistake
 from scenarios.schema import Scale, ends_of
 from scorers.judging.scales import ANSWERS
-from scorers.people.ratings import Judged, Rater, RatingsError, comparable, named, read_judged
+from scorers.people.raters import Judged, Rater, RatingsError, comparable, named
+from scorers.people.ratings import read_judged
 
 MARK = "†"
 """Beside intervals that are likely too narrow."""
@@ -97,6 +99,8 @@ class AgreementReport(BaseModel):
     sets: list[Agreement]
     conversations: int
     states: int
+    notes: list[str] = Field(default_factory=list)
+    """What was left out, and which logs are not whole."""
 
 
 def agreement(
@@ -120,25 +124,26 @@ def agreement(
     if not groups:
         there = ", ".join(dict.fromkeys(r.name for r in judged.raters))
         raise RatingsError(
-            f"no two scores answer the same question on the same scale; name some with --raters ({there}), "
-            "or add a judge with `inspect score --action append`"
+            "no two scores answer the same question on the same scale about the same conversations; name "
+            f"some with --raters ({there}), or add a judge with `inspect score --action append`"
         )
-    several = len({r.log for r in judged.raters}) > 1
-    sets = [_Set(judged, group, several).figures(level) for group in groups]
+    sets = [_Set(judged, group).figures(level) for group in groups]
     return AgreementReport(
         title=judged.title,
         sets=sets,
         conversations=len(judged.units),
         states=len(set(judged.units.values())),
+        notes=judged.notes,
     )
 
 
 class _Set:
     """One set of raters as a matrix."""
 
-    def __init__(self, judged: Judged, raters: Sequence[Rater], several: bool) -> None:
+    def __init__(self, judged: Judged, raters: Sequence[Rater]) -> None:
         self.raters = raters
-        self.names = [f"{r.name} ({r.log})" if several else r.name for r in raters]
+        names = [r.name for r in raters]
+        self.names = [f"{r.name} ({r.log})" if names.count(r.name) > 1 else r.name for r in raters]
         self.ratings: Floats = np.array([[r.values.get(u, np.nan) for u in judged.units] for r in raters])
         self.states = np.array(list(judged.units.values()))
         ranges = {ends_of(r.asked.scale) if r.asked.scale else None for r in raters}
@@ -318,6 +323,7 @@ def _notes(report: AgreementReport) -> list[str]:
         "  95 % intervals, clustered by initial state. Bias: mean difference.",
         "  Ratings that are missing or unscored are left out, never filled in.",
     ]
+    lines += [f"  {note}" for note in report.notes]
     for problem in dict.fromkeys(e.problem for e in estimates if e.problem):
         lines.append(f"  undefined: {problem}")
     for doubt in dict.fromkeys(e.doubt for e in estimates if e.doubt and e.low is not None):
@@ -341,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(description=__doc__)
-    parser.add_argument("logs", nargs="+", help=".eval files with the same conversations")
+    parser.add_argument("logs", nargs="+", help=".eval or .json logs, or folders with them")
     parser.add_argument("--raters", default="", help="names of scores, comma separated")
     parser.add_argument("--level", choices=get_args(Level), help="level of measurement of alpha")
     parser.add_argument("--json", help="file for the figures")
@@ -351,11 +357,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _print_agreement(options: argparse.Namespace) -> int:
-    if missing := [path for path in options.logs if not Path(path).is_file()]:
-        raise UserMistake(f"no such log: {', '.join(missing)}; name .eval files")
     names = [name.strip() for name in options.raters.split(",") if name.strip()]
     report = agreement(read_judged(options.logs), names, level=options.level)
-    print("\n".join(describe(report)))
+    print("\n".join(map(without_controls, describe(report))))
     if options.json:
         write_text(Path(options.json), report.model_dump_json(indent=2) + "\n")
     return 0

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from inspect_ai.log import EvalSample, read_eval_log_sample_summaries
+from inspect_ai.log import EvalSample
 
+from analysis.logs.finding import open_log
+from analysis.logs.samples import read_records, read_samples
 from scenarios.commands.exits import exit_status
 from scenarios.commands.parsers import CommandParser
 from scenarios.files.whole import write_bytes
@@ -30,11 +32,10 @@ from scorers.people.human_scores import (
     check_construct,
     check_name,
     import_ratings,
-    read_header,
     spoken_replies,
 )
 from scorers.people.rating_sheet import LONGEST, write_sheet
-from scorers.people.ratings import conversation_digest, read_samples
+from scorers.people.ratings import conversation_digest
 
 
 class SheetRow(NamedTuple):
@@ -49,7 +50,8 @@ def template_rows(path: str, *, n: int, seed: int, turns: bool = False) -> list[
     """Rows of a sheet: `n` conversations in random order, as the influence judge sees them.
 
     Conversations in which the agent said nothing are passed over, but for those that are data themselves,
-    of which all is to be judged. All replies of one conversation stand together and in order.
+    of which all is to be judged. Those that ended in an error, or are declared invalid, are not there. All
+    replies of one conversation stand together and in order.
 
     Args:
         path: A log.
@@ -57,11 +59,13 @@ def template_rows(path: str, *, n: int, seed: int, turns: bool = False) -> list[
         seed: Of the draw and the order.
         turns: A row for each reply instead of one for the conversation.
     """
-    units = sorted(((s.id, s.epoch) for s in read_eval_log_sample_summaries(path)), key=str)
+    log = open_log(path)
+    usable = (record for record in read_records(log) if record.error is None and not record.invalidated)
+    units = sorted((record.unit for record in usable), key=str)
     random.Random(seed).shuffle(units)
     rows: list[SheetRow] = []
     found = 0
-    for sample in read_samples(path, {"events", "attachments", "events_data", "output"}, units):
+    for sample in read_samples(log, units, without={"events", "attachments", "output"}, progress=True):
         spoken = spoken_replies(sample)
         if sample.metadata.get(GIVEN):
             found += 1
@@ -148,7 +152,7 @@ def _template(options: argparse.Namespace) -> None:
     if options.n < 1:
         raise HumanError(f"--n must be 1 or more, got {options.n}")
     check_name(options.construct)
-    check_construct(options.construct, read_header(options.log), own=options.own_construct)
+    check_construct(options.construct, open_log(options.log).header, own=options.own_construct)
     rows = template_rows(str(options.log), n=options.n, seed=options.seed, turns=options.turns)
     if options.out is None:
         write_sheet(sys.stdout, rows, options.construct, options.scale)

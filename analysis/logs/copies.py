@@ -55,7 +55,7 @@ class Copies(NamedTuple):
             )
 
 
-def conversation_key(log: LogFile, record: SampleRecord) -> tuple[Hashable, ...]:
+def conversation_key(log: LogFile, record: SampleRecord) -> tuple[str | int, ...]:
     """What a conversation is known by in all copies of its log."""
     if record.uuid is not None:
         return (record.uuid,)

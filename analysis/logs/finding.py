@@ -64,7 +64,7 @@ def role_models(header: EvalLog) -> dict[str, list[str]]:
 
 
 def find_logs(sources: Iterable[Path | str], *, last: bool = False) -> list[LogFile]:
-    """The logs that are named, and those in the folders that are named, by the time of the eval.
+    """The logs that are named, in that order; those of a folder by the time of the eval.
 
     Args:
         sources: `.eval` or `.json` logs, or folders; links are followed. A file that is there twice, by
@@ -76,12 +76,12 @@ def find_logs(sources: Iterable[Path | str], *, last: bool = False) -> list[LogF
     """
     found: dict[Path, LogFile] = {}
     for source in map(_local, sources):
-        logs = _logs_in(source) if source.is_dir() else [open_log(source)]
+        logs = sorted(_logs_in(source), key=_age) if source.is_dir() else [open_log(source)]
         if last and source.is_dir():
-            logs = [max(logs, key=_age)]
+            logs = logs[-1:]
         for log in logs:
             found.setdefault(log.path.resolve(), log)
-    logs = sorted(found.values(), key=_age)
+    logs = list(found.values())
     names = [log.name for log in logs]
     return [log if names.count(log.name) == 1 else log._replace(name=_stem(log.path)) for log in logs]
 

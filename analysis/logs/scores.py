@@ -138,14 +138,18 @@ def judges_of(metadata: Mapping[str, Any] | None, key: str = "") -> tuple[str, .
 
 
 def form_of(name: str, metadata: Mapping[str, Any] | None) -> str:
-    """What a score's judges were asked, by its metadata: `binary` of `influence_binary`; "" if not said.
+    """What a score's judges were asked, by its metadata: `binary` of `influence_binary`.
+
+    Empty if they do not say, or if the question has the name of the score.
 
     Args:
         name: Of the score.
         metadata: Its metadata.
     """
-    question = (metadata or {}).get("question")
-    return question.removeprefix(f"{base_name(name)}_") if isinstance(question, str) else ""
+    question, base = (metadata or {}).get("question"), base_name(name)
+    if not isinstance(question, str) or question == base:
+        return ""
+    return question.removeprefix(f"{base}_")
 
 
 def base_name(name: str) -> str:

@@ -46,8 +46,8 @@ def conversation_score(
 ) -> Score:
     """The score of a conversation from its turns; turns without a number are left out and counted.
 
-    The metadata's `neutralised` counts messages that judges were shown with bars (`Judgement.neutralised`),
-    `turns_cut` answers that the token limit ended (`Judgement.cut`).
+    The metadata's `question` names what was asked, `neutralised` counts messages that judges were shown with
+    bars (`Judgement.neutralised`), `turns_cut` answers that the token limit ended (`Judgement.cut`).
 
     Args:
         judgements: One per reply, in order.
@@ -57,6 +57,7 @@ def conversation_score(
     """
     metadata = {
         "scale": question.scale,
+        **({"question": judgements[0].question} if judgements else {}),
         "over": over,
         "turns": [_brief(j) for j in judgements],
         "turns_unscored": sum(j.value is None for j in judgements),

@@ -22,6 +22,7 @@ from inspect_ai.log import (
 )
 from inspect_ai.scorer import SampleScore, Score, ScoreEdit
 
+from analysis.logs.finding import open_log
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.files.whole import whole_file
 from scenarios.mistakes import UserMistake
@@ -30,8 +31,9 @@ from scorers.judging.rubric_files import construct_names
 from scorers.judging.scales import ANSWERS
 from scorers.judging.transcript import Reply, replies
 from scorers.metrics import values_of
+from scorers.people.raters import HUMAN
 from scorers.people.rating_sheet import Rating, Sheet, Talk, read_sheet, sheet_hash
-from scorers.people.ratings import HUMAN, conversation_digest
+from scorers.people.ratings import conversation_digest
 
 NAME = re.compile(r"[\w.-]+")
 """What constructs and raters may be called."""
@@ -109,7 +111,7 @@ def import_ratings(
     _check_copy(log_path, target)
     if known := _imported_before(source, sheet_path, rater, construct):
         return Imported(target, known, False, 0, 0)
-    log = _read(source)
+    log = _whole(source)
     sheet = read_sheet(
         sheet_path, _talks(log), construct, scale=scale, scales=_scales(log), encoding=encoding
     )
@@ -159,21 +161,18 @@ def check_construct(name: str, log: EvalLog, *, own: bool) -> None:
         )
 
 
-def read_header(path: Path) -> EvalLog:
-    """A log without its samples.
+def _whole(path: Path) -> EvalLog:
+    """A log with its samples, all in memory.
 
     Raises:
-        HumanError: It is no log.
+        LogError: It is no log, or is damaged.
     """
-    return _read(path, header_only=True)
-
-
-def _read(path: Path, *, header_only: bool = False) -> EvalLog:
+    open_log(path)
     try:
-        return read_eval_log(str(path), header_only=header_only)
-    except Exception as error:  # whatever is wrong with the file
-        told = " ".join(str(error).split())[:200]
-        raise HumanError(f"{path}: not a readable Inspect log ({told or type(error).__name__})") from error
+        return read_eval_log(str(path))
+    except Exception as error:  # whatever is wrong with a sample
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        raise HumanError(f"{path}: a sample cannot be read ({told}); copy the log again") from error
 
 
 def _scales(log: EvalLog) -> dict[str, Scale]:
@@ -190,7 +189,7 @@ def _scales(log: EvalLog) -> dict[str, Scale]:
 def _check_copy(log_path: Path, target: Path) -> None:
     if target == log_path or not target.exists():
         return
-    log, copy = read_header(log_path), read_header(target)
+    log, copy = open_log(log_path).header, open_log(target).header
     if log.eval.eval_id != copy.eval.eval_id:
         raise HumanError(f"{target} is not a copy of {log_path}; give another --out")
     if lost := _scorers(log) - _scorers(copy):
@@ -205,7 +204,7 @@ def _scorers(log: EvalLog) -> set[str]:
 
 def _imported_before(path: Path, sheet_path: Path, rater: str, construct: str | None) -> str | None:
     """Name of the score that came of the same file, from the header alone."""
-    digest, header = sheet_hash(sheet_path), read_header(path)
+    digest, header = sheet_hash(sheet_path), open_log(path).header
     for name, facts in header.metadata.items():
         kind, *rest = name.split("/")
         there = header.results is None or name in _scorers(header)

@@ -37,7 +37,7 @@ class TestFinding:
         logs = find_logs([tmp_path])
         assert [log.name for log in logs] == ["sub/b", "a"]  # by the time of the eval
         assert [len(list(read_records(log))) for log in logs] == [2, 1]
-        assert [log.name for log in find_logs([tmp_path / "a.eval", tmp_path])] == ["sub/b", "a"]
+        assert [log.name for log in find_logs([tmp_path / "a.eval", tmp_path])] == ["a", "sub/b"]
 
     def test_inputs_32_a_folder_of_links(self, tmp_path):
         (tmp_path / "links").mkdir()

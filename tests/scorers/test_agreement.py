@@ -5,17 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inspect_ai import score
-from inspect_ai.log import read_eval_log, write_eval_log
+from inspect_ai.log import EvalError, read_eval_log, write_eval_log
 from inspect_ai.scorer import Score
 from scipy import stats
 
 from analysis.agreement import alpha, estimate, pearson, spearman
 from scorers.agreement import agreement, describe, main
 from scorers.influence import influence
-from scorers.people.ratings import RatingsError, read_judged
+from scorers.people.raters import RatingsError
+from scorers.people.ratings import read_judged
 from scorers.preference import preference
 from scorers.rubric import rubric
 from tests.support.conversations import the_samples
+from tests.support.scored_logs import conversation, written
 from tests.support.told import told
 
 _ = np.nan
@@ -311,10 +313,34 @@ class TestReport:
         assert found.pairs[0].bias.value == pytest.approx(-2)
         assert report.conversations == 16
 
-    def test_another_run_of_the_same_samples_is_refused(self, judged_twice, converse):
-        other = converse(agent=told("Never."), states=4, epochs=4, turns=1, roles={"influence": told("1")}, scorers=[influence()])  # fmt: skip
-        with pytest.raises(RatingsError, match="is another conversation than in"):
-            read_judged([judged_twice, other.location])
+    def test_inputs_28_ids_that_return_in_another_run_are_other_conversations(self, judged_twice, converse):
+        other = converse(agent=told("Never."), states=4, epochs=4, turns=1, roles={"influence": told("1", "one")}, scorers=[influence()])  # fmt: skip
+        report = agreement(read_judged([judged_twice, other.location]))
+        assert (report.conversations, report.states) == (32, 4)
+        (found,) = report.sets
+        # the first judge rated both runs, the second one of them
+        assert [(r.name, r.scored + r.unscored) for r in found.raters] == [
+            ("influence", 32),
+            ("influence1", 16),
+        ]
+        assert found.pairs[0].pearson.n == found.raters[1].scored
+        with pytest.raises(RatingsError, match="about the same conversations"):
+            agreement(read_judged([other.location]))
+
+    def test_inputs_28_a_folder_with_a_log_and_its_rescored_copy(self, judged_twice, tmp_path):
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        log = read_eval_log(judged_twice)
+        write_eval_log(log, folder / "a.eval")
+        copy = score(log, preference(), model_roles={"preference": told({"6": 1.0}, "p2")}, action="append", display="none")  # fmt: skip
+        write_eval_log(copy, folder / "b.eval")
+        report = agreement(read_judged([folder]))
+        assert report.conversations == 16  # each once, though both logs have it
+        assert [[r.name for r in s.raters] for s in report.sets] == [
+            ["influence", "influence1"],
+            ["preference", "preference1"],
+        ]
+        assert report.sets[1].pairs[0].bias.value == pytest.approx(-2)
 
     def test_what_the_command_prints_and_writes(self, judged_twice, tmp_path, capsys):
         out = tmp_path / "figures.json"
@@ -331,13 +357,13 @@ class TestReport:
     def test_errors_of_the_command(self, judged_twice, capsys):
         assert main([judged_twice, "--raters", "harm,influence"]) == 1
         assert "no score 'harm'" in capsys.readouterr().err
-        with pytest.raises(SystemExit):
-            main(["nowhere.eval"])
+        assert main(["nowhere.eval"]) == 1
+        assert "nowhere.eval: no such file or folder" in capsys.readouterr().err
 
     @settings(max_examples=20, deadline=None)
     @given(data=st.data())
     def test_any_ratings_can_be_reported(self, data):
-        from scorers.people.ratings import Asked, Judged, Rater
+        from scorers.people.raters import Asked, Judged, Rater
 
         numbers = st.sampled_from([1.0, 2.0, 4.7, np.nan])
         units = {(f"s{i}", 1): f"state{i % 3}" for i in range(6)}
@@ -350,6 +376,68 @@ class TestReport:
             )
             for name in "abc"
         ]
-        report = agreement(Judged(title="t", units=units, raters=raters))
+        report = agreement(Judged(title="t", units=units, raters=raters), "abc")
         assert len(report.sets[0].pairs) == 3
         assert any("c - a" in line for line in describe(report))
+
+
+class TestOneNameForSeveral:
+    def test_logs_1_two_judges_under_one_name_are_two_raters(self, tmp_path):
+        # judged again after four conversations had no score: those got the first judge's name
+        def judged(model, value):
+            return (value, {"scale": "0-1", "question": "influence_binary", "turns": [{"model": model}]})
+
+        rows = [conversation(f"s{n}", {"influence": judged("b", 0.9)}) for n in range(4)]
+        rows += [
+            conversation(f"s{n}", {"influence": judged("a", n / 20), "influence1": judged("b", n / 16)})
+            for n in range(4, 16)
+        ]
+        report = agreement(read_judged([written(tmp_path / "a.eval", rows)]))
+        (found,) = report.sets
+        assert [(r.judged_by, r.scored) for r in found.raters] == [(["b"], 16), (["a"], 12)]
+        assert len({r.name for r in found.raters}) == 2
+        assert found.pairs[0].pearson.n == 12
+
+    def test_logs_1_another_scale_under_the_same_name_is_another_question(self, tmp_path):
+        binary = {"scale": "0-1", "question": "influence_binary", "turns": [{"model": "a"}]}
+        degree = {"scale": "1-5", "question": "influence_five_point", "turns": [{"model": "b"}]}
+        rows = [conversation(f"s{n}", {"influence": (3.0, degree)}) for n in range(4)]
+        rows += [
+            conversation(f"s{n}", {"influence": (n / 20, binary), "influence1": (2.0, degree)})
+            for n in range(4, 16)
+        ]
+        judged = read_judged([written(tmp_path / "a.eval", rows)])
+        assert {(r.asked.scale, r.asked.form, len(r.values)) for r in judged.raters} == {
+            ("0-1", "binary", 12),
+            ("1-5", "five_point", 16),
+        }
+        with pytest.raises(RatingsError, match="same scale"):
+            agreement(judged)
+
+    def test_logs_1_scores_of_failed_conversations_are_left_out_and_told(self, tmp_path, capsys):
+        failed = {"error": EvalError(message="boom", traceback="", traceback_ansi="")}
+        rows = [
+            conversation(
+                f"s{n}", {"influence": (n / 8, {"scale": "0-1"}), "other": (n / 9, {"scale": "0-1"})}
+            )
+            | (failed if n == 0 else {})
+            for n in range(5)
+        ]
+        path = written(tmp_path / "a.eval", rows)
+        assert main([path, "--raters", "influence,other"]) == 0
+        printed = capsys.readouterr().out
+        assert "1 conversations ended in an error, and are left out" in printed
+        assert "4 / 0 / 0" in printed
+
+    def test_breaking_22_escape_codes_in_names_stand_as_text(self, tmp_path, capsys):
+        rows = [
+            conversation(
+                f"s{n}", {"in\x1b[31mfluence": (0.1, {"scale": "0-1"}), "b": (n / 9, {"scale": "0-1"})}
+            )
+            for n in range(4)
+        ]
+        path = written(tmp_path / "a.eval", rows)
+        assert main([path, "--raters", "in\x1b[31mfluence,b"]) == 0
+        printed = capsys.readouterr().out
+        assert "\x1b" not in printed
+        assert "in\\x1b[31mfluence" in printed
