@@ -70,6 +70,9 @@ class Captured(NamedTuple):
     cut: int
     """Tokens that they lost."""
 
+    cut_at_end: int
+    """Of these conversations, how many lost their end; the others lost their beginning."""
+
     key: str
     """Of the entry in the store."""
 
@@ -82,6 +85,7 @@ class _Held(NamedTuple):
     message: np.ndarray
     role: np.ndarray
     told: DatasetRow
+    cut_at_end: bool
 
 
 def capture(settings: Settings, *, progress: bool = False) -> Captured:
@@ -121,8 +125,9 @@ def capture(settings: Settings, *, progress: bool = False) -> Captured:
         save_dataset(settings.out, settings.dataset_name, [row.told for row in rows], card)
     team.wait()
     cut = [row.told.truncated for row in rows if row.told.truncated]
+    at_end = sum(row.cut_at_end for row in rows if row.told.truncated)
     tokens = sum(len(row.token_ids) for row in todo)
-    return Captured(len(rows), len(todo), tokens, dict(left_out), len(cut), sum(cut), spec.key)
+    return Captured(len(rows), len(todo), tokens, dict(left_out), len(cut), sum(cut), at_end, spec.key)
 
 
 class _Team:
@@ -263,7 +268,7 @@ def _held(
             n_tokens=len(kept),
             truncated=rendered.cut,
         )
-        rows.append(_Held(rendered.token_ids, kept, message, role, told))
+        rows.append(_Held(rendered.token_ids, kept, message, role, told, rendered.cut_at_end))
     return rows
 
 
@@ -348,7 +353,9 @@ def _report(settings: Settings, done: Captured) -> None:
     print(f"data set {settings.dataset_name}: {done.rows} conversations in {settings.out / done.key}")
     print(f"computed: {done.computed} rows, {done.tokens} tokens")
     if done.truncated:
-        print(f"truncated: {done.truncated} conversations, by {done.cut} tokens")
+        sides = (done.cut_at_end, "the end"), (done.truncated - done.cut_at_end, "the beginning")
+        where = " and ".join(f"{end} of {count}" for count, end in sides if count)
+        print(f"truncated: {done.truncated} conversations, by {done.cut} tokens: {where}")
     for reason, count in sorted(done.left_out.items()):
         print(f"left out: {count} ({reason})")
 

@@ -65,7 +65,10 @@ class Settings(TableOptions):
         None, ge=2, title="activations", description="longest conversation; what the model takes if not given"
     )
     truncation: Truncation = Field(
-        "left", title="activations", description="left cuts the earliest tokens (BOS stays), right the latest"
+        "auto",
+        title="activations",
+        description="left cuts the earliest tokens (BOS stays), right the latest; auto the latest of single "
+        "texts and the earliest of dialogues",
     )
     batch_tokens: int = Field(
         8192,

@@ -40,8 +40,9 @@ class CaptureSpec(Frozen):
     max_tokens: int | None = Field(ge=1)
     """Of a conversation; what is longer is cut. None: nothing is cut."""
 
-    truncation: Literal["left", "right"]
-    """Where it is cut. `left` keeps the latest turns."""
+    truncation: Literal["auto", "left", "right"]
+    """Where it is cut. `left` keeps the latest turns, `right` the beginning; `auto` the beginning of single
+    texts, and the latest turns of dialogues."""
 
     @property
     def key(self) -> str:

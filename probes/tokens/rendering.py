@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PLAIN = "plain:1"
 """Name of the rendering without a chat template, see `plain_text`."""
 
-Truncation = Literal["left", "right"]
+Truncation = Literal["auto", "left", "right"]
 
 
 class Rendered(NamedTuple):
@@ -42,6 +42,9 @@ class Rendered(NamedTuple):
     cut: int
     """Tokens that were left out because the row was too long."""
 
+    cut_at_end: bool = False
+    """They were the latest; else the earliest."""
+
 
 class Renderer:
     """Turns conversations into tokens, the same way on every machine and every day.
@@ -57,7 +60,8 @@ class Renderer:
         source: What to call the model in messages.
         ends: Tokens that end a generation, as the model's generation config lists them.
         max_tokens: Longest row. The token before everything (BOS or CLS) stays in any case.
-        truncation: `left` cuts the earliest tokens, `right` the latest.
+        truncation: `left` cuts the earliest tokens, `right` the latest; `auto` the latest of a single text,
+            which says at its beginning what it is about, and the earliest of a dialogue.
 
     Raises:
         ChatTemplateError: A tokenizer that cannot tell where its tokens stand in the text.
@@ -72,7 +76,7 @@ class Renderer:
         source: str = "the model",
         ends: Sequence[str] = (),
         max_tokens: int | None = None,
-        truncation: Truncation = "left",
+        truncation: Truncation = "auto",
     ) -> None:
         if not tokenizer.is_fast:
             raise ChatTemplateError(
@@ -116,7 +120,13 @@ class Renderer:
         token_ids, offsets, added = self._encoded(pieces)
         message = np.where(added, -1, _owners(text, spans, offsets))
         codes = np.array([ROLES.index(m["role"]) for m in conversation.messages] + [0], dtype=np.uint8)
-        return self._cut(Rendered(token_ids, message.astype(np.int32), codes[message], 0))
+        row = Rendered(token_ids, message.astype(np.int32), codes[message], 0)
+        return self._cut(row, at_end=self._loses_its_end(conversation))
+
+    def _loses_its_end(self, conversation: Conversation) -> bool:
+        if self.truncation != "auto":
+            return self.truncation == "right"
+        return sum(message["role"] != "system" for message in conversation.messages) < 2
 
     def _spans_for(self, conversation: Conversation) -> ConversationSpans:
         """By the day that the template was told, and by whether a server rendered it."""
@@ -157,18 +167,18 @@ class Renderer:
             np.array(added, dtype=bool),
         )
 
-    def _cut(self, row: Rendered) -> Rendered:
+    def _cut(self, row: Rendered, *, at_end: bool) -> Rendered:
         over = 0 if self.max_tokens is None else len(row.token_ids) - self.max_tokens
         if over <= 0:
             return row
         kept = np.arange(len(row.token_ids))
-        if self.truncation == "right":
+        if at_end:
             kept = kept[: self.max_tokens]
         else:
             special = (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id)
             first = 1 if row.token_ids[0] in [i for i in special if i is not None] else 0
             kept = np.concatenate([kept[:first], kept[first + over :]])
-        return Rendered(row.token_ids[kept], row.message[kept], row.role[kept], over)
+        return Rendered(row.token_ids[kept], row.message[kept], row.role[kept], over, at_end)
 
 
 def plain_text(messages: Sequence[Mapping[str, Any]], tools: Tools = None) -> SpannedText:

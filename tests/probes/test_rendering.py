@@ -263,7 +263,19 @@ def test_truncation_keeps_the_latest_and_bos_or_the_earliest_and_counts():
     assert left.cut == 7
     right = renderer(MISTRAL, max_tokens=n - 7, truncation="right").render(talk(TALK))
     assert right.token_ids.tolist() == whole.token_ids[: n - 7].tolist()
+    assert (left.cut_at_end, right.cut_at_end) == (False, True)
     assert renderer(MISTRAL, max_tokens=n).render(talk(TALK)).cut == 0
+
+
+def test_a_single_text_loses_its_end_and_a_dialogue_its_beginning():
+    document = talk([{"role": "user", "content": "In short: call a doctor. " + "And so on. " * 9}])
+    whole = renderer(MISTRAL).render(document).token_ids
+    cut = renderer(MISTRAL, max_tokens=8).render(document)
+    assert (cut.token_ids.tolist(), cut.cut_at_end) == (whole[:8].tolist(), True)
+    kept = renderer(MISTRAL, max_tokens=8, truncation="left").render(document).token_ids
+    assert kept[1:].tolist() == whole[-7:].tolist()
+    dialogue = renderer(MISTRAL, max_tokens=8).render(talk(TALK))
+    assert not dialogue.cut_at_end
 
 
 # system, user, assistant, tool, assistant, user, user, assistant; two tokens each, and one of no message in front
