@@ -97,7 +97,10 @@ def conversation_of(row: Mapping[str, Any], options: TableOptions, where: str) -
     if not (identity := _cell_text(row[id_column])):
         raise DataError(f"{where}: {id_column}: this row has no id")
     text = _column(row, options.text_column, TEXT_COLUMNS, "--text-column", where)
-    for column in (options.group_column, options.tools_column, *options.facts):
+    # a row may hold its facts in one object, as those of `probes/laboratory/rows.py` do
+    own = row["facts"] if isinstance(row.get("facts"), Mapping) else {}
+    named = [name for name in options.facts if name not in own]
+    for column in (options.group_column, options.tools_column, *named):
         if column is not None and column not in row:
             raise DataError(f"{where}: {no_column(column, list(row))}")
     label = row_label(row, options, where)
@@ -111,7 +114,10 @@ def conversation_of(row: Mapping[str, Any], options: TableOptions, where: str) -
         tools=_tools(row.get(options.tools_column or "tools"), where),
         label=label,
         group=group or identity,
-        facts={name: _cell_text(row[name]) for name in options.facts},
+        facts={
+            **{str(name): _cell_text(value) for name, value in own.items() if not is_missing(value)},
+            **{name: _cell_text(row[name]) for name in named},
+        },
     )
 
 

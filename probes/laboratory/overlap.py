@@ -1,8 +1,8 @@
 """Texts of one data set that are in another, whole, nearly, or as a part of a longer one.
 
-Texts are compared by the runs of three words that they share (`shingles`). Exact: every pair above the limits is
-found. A text can only be like another if it shares one of its rarest runs with it, so only those are followed;
-what they find is counted run by run.
+Texts are compared by the runs of three words that they share (`shingles`). Exact: every pair above the limits
+is found. A text can only be like another if it shares one of its rarest runs with it, so only those are
+followed; what they find is counted run by run.
 
 Source of the filter: prefix filtering, Chaudhuri, Ganti and Kaushik 2006 (ICDE), as in
 `scenarios/generation/near_duplicates.py`; here with numbers in place of words, and for containment too.
@@ -112,8 +112,8 @@ class ShingleIndex:
         """For each text that is like one of the index, the one that it is most like, in order.
 
         Args:
-            texts: Looked up; None: those of the index themselves, each among the ones before it and, if it may
-                be contained, among all others.
+            texts: Looked up; None: those of the index themselves, each among the ones before it and, as it
+                may be contained, among longer ones.
             near: Jaccard similarity from which on two texts are near-duplicates, above 0.
             contained: Share of a text's runs from which on it is contained in the other, above 0.
             apart: Of the index itself, groups within which likeness is meant, e.g. the twins of a pair.
@@ -238,7 +238,7 @@ class Cleaned(NamedTuple):
     """Rows that are in it, by kind."""
 
     with_them: int
-    """Rows that were dropped because another row of their pair is in it: half a pair tells the other's label."""
+    """Rows that went because another row of their pair is in it: half a pair tells the other's label."""
 
 
 def without_overlap(

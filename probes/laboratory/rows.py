@@ -13,7 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -41,7 +41,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Part of a row -> the columns that may hold it, the first that is there. Other facts have their own name."""
 
-AMBIGUOUS = "ambiguous"
+AMBIGUOUS: Final = "ambiguous"
 
 VOCABULARIES: Mapping[str, Mapping[str, Literal[0, 1] | None]] = {
     "0 and 1": {"0": 0, "1": 1, "2": None},
