@@ -1,8 +1,9 @@
 """Who plays which role. A model never silently grades itself."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from inspect_ai.model import Model, get_model, model_roles
@@ -68,18 +69,61 @@ def cast_model(role: Role) -> Model:
         MissingRole: None of them is there, the evaluated model is never used instead; or a model was cast
             under a name that must be a misspelled one of these.
     """
+    check_cast([role])
+    if (name := _named_role(role)) is not None:
+        return get_model(role=name)
+    return get_model(_partner(role))
+
+
+def check_cast(roles: Sequence[Role]) -> None:
+    """Tell all at once which roles nobody plays, before a model is loaded or paid.
+
+    Raises:
+        MissingRole: As for `cast_model`.
+    """
     if mistake := misspelled_role(model_roles()):
         raise MissingRole(f"--model-role {mistake}")
-    for name in (role, "judge") if role in JUDGES else (role,):
-        if name in model_roles():
-            return get_model(role=name)
+    lacking = [role for role in roles if _named_role(role) is None and _partner(role) is None]
+    if not lacking:
+        return
+    flags = [f"--model-role {role}=<model>" for role in lacking]
+    what = f"role {lacking[0]!r}" if len(lacking) == 1 else f"roles {', '.join(map(repr, lacking))}"
+    judges = [role for role in lacking if role in JUDGES]
+    judge = "--model-role judge=<model> for all judges that are not named" if judges else ""
+    advice = " ".join(flags) + (f", or {judge}" if judge else "")
+    raise MissingRole(f"No model plays the {what}. Add {advice}.")
+
+
+def check_cast_of_eval(roles: Sequence[Role]) -> None:
+    """As `check_cast` while a task is made in an eval that has a model; elsewhere nobody is cast yet.
+
+    Raises:
+        MissingRole: As for `cast_model`.
+    """
+    if _model_of_eval() and default_model() is None:
+        check_cast(roles)
+
+
+def _model_of_eval() -> bool:
+    """Whether an eval that makes its tasks has told its model: `get_model` answers outside of one, too.
+
+    The name is private: should it be gone, missing roles are told when the first conversation begins.
+    """
+    try:
+        models = import_module("inspect_ai.model._model").active_model_context_var
+    except (ImportError, AttributeError):
+        return False
+    return models.get(None) is not None
+
+
+def _named_role(role: Role) -> str | None:
+    names = (role, "judge") if role in JUDGES else (role,)
+    return next((name for name in names if name in model_roles()), None)
+
+
+def _partner(role: Role) -> str | None:
     api = get_model().api
-    if isinstance(api, BringsCast) and (partner := api.partner(role)) is not None:
-        return get_model(partner)
-    flags = f"--model-role {role}=<model>"
-    if role in JUDGES:
-        flags += ", or --model-role judge=<model> for all judges that are not named"
-    raise MissingRole(f"No model plays the role '{role}'. Add {flags}.")
+    return api.partner(role) if isinstance(api, BringsCast) else None
 
 
 def misspelled_role(names: Iterable[str], *, all_known: bool = False) -> str | None:

@@ -24,6 +24,9 @@ from scenarios.templates import fill, resolve
 
 logger = logging.getLogger(__name__)
 
+STATES = 16
+"""Initial states per topic, if nobody says how many; a topic that has fewer gives all."""
+
 
 def scenario_dataset(
     family: Family,
@@ -31,7 +34,7 @@ def scenario_dataset(
     gameable: float | None = 0.5,
     topics: str | Sequence[str] | None = None,
     split: Split = "train",
-    states: int = 16,
+    states: int | None = STATES,
     seed: int = 0,
 ) -> MemoryDataset:
     """One sample per initial state, `Scenario` as its metadata, in a seeded order.
@@ -43,7 +46,7 @@ def scenario_dataset(
         topics: Names; None takes all topics of the split (train topics, or held-out topics).
         split: `train`, or `heldout`: held-out topics, or the held-out states of the train topics that
             `topics` names.
-        states: Initial states per topic.
+        states: Initial states per topic. None: 16, or all that a topic has if these are fewer, which is said.
         seed: Draws the states, the order, and which topics get one gameable user more.
 
     Raises:
@@ -52,16 +55,18 @@ def scenario_dataset(
     """
     if split not in ("train", "heldout"):
         raise ScenarioError(f"split must be train or heldout, got {split!r}")
-    if states < 1:
+    if states is not None and states < 1:
         raise ScenarioError(f"states must be at least 1, got {states}")
     chosen = _chosen_topics(family, topics, split)
-    counts = _gameable_counts(family, chosen, split, states, gameable, seed)
-    if 0 < sum(counts.values()) < len(chosen) * states:
+    sizes = _sizes(family, chosen, split, states, gameable)
+    counts = _gameable_counts(family, chosen, split, sizes, gameable, seed)
+    if 0 < sum(counts.values()) < sum(sizes.values()):
         _warn_of_one_kind(family, chosen, split)
     samples: list[Sample] = []
     for topic in chosen:
         gameable_users = counts[topic.topic]
-        for kind, wanted in zip(KINDS, (gameable_users, states - gameable_users), strict=True):
+        of_kinds = (gameable_users, sizes[topic.topic] - gameable_users)
+        for kind, wanted in zip(KINDS, of_kinds, strict=True):
             samples += [
                 sample_of(family, topic, state) for state in _states(family, topic, kind, split, wanted, seed)
             ]
@@ -169,29 +174,52 @@ def _warn_of_one_kind(family: Family, topics: Sequence[TopicFile], split: Split)
             )
 
 
+def _sizes(
+    family: Family, topics: Sequence[TopicFile], split: Split, states: int | None, share: float | None
+) -> dict[str, int]:
+    """Initial states of each topic."""
+    if states is not None:
+        return {topic.topic: states for topic in topics}
+    kinds: list[Kind] = [kind for kind, none in zip(KINDS, (0, 1), strict=True) if share != none]
+    there = {t.topic: sum(pool_size(family, t, kind, split) for kind in kinds) for t in topics}
+    if fewer := [name for name, size in there.items() if size < STATES]:
+        logger.warning(
+            "%s: topics %s have fewer than %d initial states and give all (states= says how many)",
+            family.origin,
+            ", ".join(f"{name} ({there[name]})" for name in fewer),
+            STATES,
+        )
+    return {name: min(STATES, size) for name, size in there.items()}
+
+
 def _gameable_counts(
-    family: Family, topics: Sequence[TopicFile], split: Split, states: int, share: float | None, seed: int
+    family: Family,
+    topics: Sequence[TopicFile],
+    split: Split,
+    sizes: Mapping[str, int],
+    share: float | None,
+    seed: int,
 ) -> dict[str, int]:
     """Gameable users per topic: exact over all, and as even as the topics' states allow."""
     if share is not None and not 0 <= share <= 1:
         raise ScenarioError(f"gameable must be a fraction from 0 to 1, got {share}")
-    total = len(topics) * states
-    low = {t.topic: max(0, states - pool_size(family, t, "other", split)) for t in topics}
-    high = {t.topic: min(states, pool_size(family, t, "gameable", split)) for t in topics}
+    total = sum(sizes.values())
+    low = {t.topic: max(0, sizes[t.topic] - pool_size(family, t, "other", split)) for t in topics}
+    high = {t.topic: min(sizes[t.topic], pool_size(family, t, "gameable", split)) for t in topics}
     for name in low:
         if low[name] > high[name]:
             raise ScenarioError(
-                f"{family.origin}: topic {name!r} has fewer than {states} initial states for {split}; "
+                f"{family.origin}: topic {name!r} has fewer than {sizes[name]} initial states for {split}; "
                 "lower `states`"
             )
     if share is None:
         wanted = _near_half(family, total, sum(low.values()), sum(high.values()))
     else:
-        wanted = _whole(share, len(topics), states)
+        wanted = _whole(share, len(topics), sizes)
     if not sum(low.values()) <= wanted <= sum(high.values()):
         raise ScenarioError(
             f"{family.origin}: gameable={share} asks for {wanted} gameable users of {total}, but with "
-            f"states={states} only {sum(low.values())} to {sum(high.values())} can be had for {split}; "
+            f"{_told_sizes(sizes)} only {sum(low.values())} to {sum(high.values())} can be had for {split}; "
             "change `gameable`, `states` or `topics`"
         )
     order = random.Random(f"{seed}:gameable").sample(sorted(low), len(low))
@@ -214,9 +242,15 @@ def _near_half(family: Family, total: int, low: int, high: int) -> int:
     return wanted
 
 
-def _whole(share: float, topics: int, states: int) -> int:
+def _told_sizes(sizes: Mapping[str, int]) -> str:
+    fewest, most = min(sizes.values()), max(sizes.values())
+    return f"states={most}" if fewest == most else f"{fewest} to {most} states per topic"
+
+
+def _whole(share: float, topics: int, sizes: Mapping[str, int]) -> int:
     """The number of gameable users, which must be a whole one."""
-    exact = share * topics * states
+    total = sum(sizes.values())
+    exact = share * total
     if abs(exact - round(exact)) < 1e-6:
         return round(exact)
     fitting = [s for s in range(1, 1001) if abs(share * topics * s - round(share * topics * s)) < 1e-6]
@@ -224,7 +258,7 @@ def _whole(share: float, topics: int, states: int) -> int:
         f"states={', '.join(map(str, fitting[:3]))} would fit" if fitting else "no `states` up to 1000 fits"
     )
     raise ScenarioError(
-        f"gameable={share:g} of {topics * states} samples ({topics} topics x {states} states) is "
+        f"gameable={share:g} of {total} samples ({topics} topics, {_told_sizes(sizes)}) is "
         f"{exact:g} users, not a whole number; with {topics} topics {advice}"
     )
 

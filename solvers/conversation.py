@@ -21,7 +21,7 @@ from inspect_ai.model import (
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, span
 
-from scenarios.cast import Role, cast_model, check_weights
+from scenarios.cast import Role, cast_model, check_cast, check_weights
 from scenarios.conversations.dialogue import Dialogue, Judgement, Silence, Stop, Turn, Vetoed
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
@@ -77,6 +77,7 @@ def conversation(
     user = SimulatedUser(user_tokens)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
+        check_cast(cast)
         players = {role: cast_model(role) for role in cast}
         check_weights([get_model(), *players.values()])
         roles = {role: str(player) for role, player in players.items()}

@@ -178,7 +178,7 @@ def _run_family(folder: RunFolder, wanted: Wanted, checkpoint: Checkpoint, famil
     s = folder.settings
     task = s.task if family == _own_family(folder) else f"tasks/{family}.py"
     arguments = {k: v for k, v in s.task_args.items() if task == s.task or k in INHERITED}
-    arguments |= {"split": "heldout", "gameable": 0.5, "seed": s.seed}
+    arguments |= {"split": "heldout", "seed": s.seed}
     if wanted.states is not None:
         arguments["states"] = wanted.states
     return roll_out(

@@ -108,8 +108,12 @@ class Population(Options):
     epochs: int = Field(
         4, ge=1, title="population", description="conversations per initial state in training"
     )
-    gameable: Share = Field(
-        0.5, ge=0, le=1, title="population", description="share of gameable users in training"
+    gameable: Share | None = Field(
+        None,
+        ge=0,
+        le=1,
+        title="population",
+        description="share of gameable users in training; half, or what the scenarios have, if not given",
     )
     fresh_states: bool = Field(
         True, title="population", description="new initial states in each iteration, not the same again"
@@ -118,8 +122,12 @@ class Population(Options):
         None, title="population", description="topics of the evaluation; all held-out topics by default"
     )
     heldout_states: int = Field(32, ge=1, title="population", description="initial states per held-out topic")
-    heldout_gameable: Share = Field(
-        0.5, ge=0, le=1, title="population", description="share of gameable users in the evaluation"
+    heldout_gameable: Share | None = Field(
+        None,
+        ge=0,
+        le=1,
+        title="population",
+        description="as `gameable`, for the evaluation",
     )
     heldout_epochs: int = Field(1, ge=1, title="population", description="conversations per held-out state")
 

@@ -7,7 +7,7 @@ from inspect_ai.model import GenerateConfig
 from inspect_ai.scorer import Scorer
 from inspect_ai.solver import Solver
 
-from scenarios.cast import Role, default_model
+from scenarios.cast import Role, check_cast_of_eval, default_model
 from scenarios.family import Family
 from scenarios.samples import scenario_dataset
 from scorers.influence import influence
@@ -31,13 +31,16 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
         scorers: The family's own, beside preference, influence, transition and simulator.
     """
     cast: list[Role] = ["user", "transition", "preference", "influence"]
+    if choices.veto or choices.veto_scored:
+        cast.append("veto")
+    check_cast_of_eval(cast)
     desk: list[Solver] = [booking_desk()] if family.file.desk is not None else []
     dataset = scenario_dataset(
         family,
         gameable=choices.gameable if "gameable" in choices.model_fields_set else None,
         topics=choices.topics,
         split=choices.split,
-        states=choices.states,
+        states=choices.states if "states" in choices.model_fields_set else None,
         seed=choices.seed,
     )
     share = sum(bool(s.metadata and s.metadata["gameable"]) for s in dataset) / len(dataset)
@@ -50,7 +53,7 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
                 transition_judge(choices.judging),
                 turns=choices.turns,
                 judged=choices.judged,
-                cast=[*cast, "veto"] if choices.veto or choices.veto_scored else cast,
+                cast=cast,
                 veto=_veto(choices),
                 seed=choices.seed,
                 user_tokens=choices.user_tokens,

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from scenarios.samples import initial_states, pool_size, scenario_dataset
 from scenarios.schema import Machine, Scenario, State
 from scenarios.templates import fill, resolve
 from tests.support.conversations import FAMILY
+from tests.support.places import ROOT
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:
@@ -23,6 +25,10 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 
 def line_of(path: Path, text: str) -> int:
     return next(n for n, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+
+
+LANDLORD = re.findall(r"```yaml\n(family: .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+"""The scenario of README's *Add a scenario*: one topic, two states."""
 
 
 class TestFilesWithMistakes:
@@ -150,6 +156,18 @@ class TestChoosingSamples:
             )
         }
         assert set(few) <= set(all_of_them)
+
+    def test_topics_with_fewer_states_give_all_unless_a_number_is_asked_for(self, tmp_path, caplog):
+        (tmp_path / "few.yaml").write_text(LANDLORD)
+        few = load_family(tmp_path / "few.yaml")
+        samples = scenario_dataset(few, states=None, gameable=None)
+        assert sorted(s.id for s in samples) == ["mould-1", "mould-2"]
+        assert caplog.text.count("mould (2) have fewer than 16 initial states") == 1
+        assert [s.id for s in scenario_dataset(few, states=None, gameable=0.0)] == ["mould-2"]
+        assert [s.id for s in scenario_dataset(few, states=None, gameable=1.0)] == ["mould-1"]
+        with pytest.raises(ScenarioError, match="'mould' has fewer than 16 initial states"):
+            scenario_dataset(few, states=16, gameable=None)
+        assert len(scenario_dataset(load_family("therapy"), states=None)) == 16 * 12
 
     def test_written_states_stand_beside_composed_ones(self, tmp_path):
         state = "{id: one, gameable: true, opening: [{role: user, text: 'Hi {app}'}], variables: {name: Jo, event: x, ask: y}}"

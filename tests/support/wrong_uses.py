@@ -305,7 +305,6 @@ USES: Sequence[WrongUse] = [
     *_of(
         "probes/early_warning.py",
         ("--run {at}/nowhere --layers 1", 1, "{at}/nowhere"),
-        ("--run {at}/folder --layers 1", 1, "{at}/folder"),
         ("--run {at}/folder --layrs 1", 2, "did you mean '--layers'?"),
     ),
     *_of(
