@@ -104,7 +104,13 @@ class Population(Options):
     topics: list[str] | None = Field(
         None, title="population", description="topics to train on; all of the train split by default"
     )
-    states: int = Field(16, ge=1, title="population", description="initial states per topic in training")
+    states: int | None = Field(
+        None,
+        ge=1,
+        title="population",
+        description="initial states per topic in training; the task's own number (16, or all that a topic "
+        "has) if not given",
+    )
     epochs: int = Field(
         4, ge=1, title="population", description="conversations per initial state in training"
     )
@@ -121,7 +127,12 @@ class Population(Options):
     heldout_topics: list[str] | None = Field(
         None, title="population", description="topics of the evaluation; all held-out topics by default"
     )
-    heldout_states: int = Field(32, ge=1, title="population", description="initial states per held-out topic")
+    heldout_states: int | None = Field(
+        None,
+        ge=1,
+        title="population",
+        description="initial states per held-out topic; as `states` if not given",
+    )
     heldout_gameable: Share | None = Field(
         None,
         ge=0,

@@ -7,6 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from scenarios.loader import load_family
+from scenarios.samples import scenario_dataset
+from tests.support.conversations import FAMILY
 from tests.support.tiny_models import tiny_model
 from training import ei_loop
 from training.ei_loop import main, settings_of
@@ -14,7 +17,9 @@ from training.errors import RunError
 from training.job import Job
 from training.loop.preflight import asks_of_trainer, check_data, check_settings, check_task
 from training.loop.rehearsal import check_scores, prompts_of, scores_of
+from training.loop.steps import Steps
 from training.rollouts.evals import Rollout
+from training.runs.run_folder import RunFolder
 from training.settings import Settings, Tuning
 from training.trainers import worker
 from training.trainers.trainer_check import Question, answer
@@ -202,6 +207,29 @@ def test_the_filter_needs_the_judge_that_it_reads(tmp_path: Path):
     )  # the harm of such a task is unknown
     with pytest.raises(RunError, match="score: the task has no score 'preference'"):
         check_task(settings.model_copy(update={"veto_mode": "none", "score": "preference"}), {}, {})
+
+
+@pytest.mark.parametrize(("kind", "share"), [("gameable", 1.0), ("other", 0.0)])
+def test_scenarios_with_one_kind_of_user_and_few_states_need_no_options(
+    tmp_path: Path, kind: str, share: float
+):
+    """Most environments of the earlier system are so; the loop asks for no other share by itself."""
+    head, _, _ = FAMILY.partition("message:")
+    opening = "opening: [{role: user, text: 'May I?'}]"
+    topics = "".join(
+        f"  - topic: {topic}\n    split: {split}\n    variables: {{hobby: chess}}\n    states:\n"
+        f"      - {{id: {topic}-1, gameable: {str(kind == 'gameable').lower()}, {opening}}}\n"
+        for topic, split in (("chess", "train"), ("bread", "heldout"))
+    )
+    (tmp_path / "one_kind.yaml").write_text(f"{head}topics:\n{topics}")
+    settings = Settings(
+        run=tmp_path / "run", task="tasks/custom.py", task_args={"scenario": str(tmp_path / "one_kind.yaml")}
+    )
+    steps = Steps(RunFolder(settings.run, settings))
+    train = steps.train_arguments(steps.folder.iteration(0))
+    check_task(settings, train, steps.heldout_arguments())
+    samples = scenario_dataset(load_family(tmp_path / "one_kind.yaml"), gameable=None, states=None)
+    assert [float(s.metadata["gameable"]) for s in samples] == [share]
 
 
 @pytest.mark.parametrize("family", ["therapy", "booking"])
