@@ -9,8 +9,8 @@ Rows of worst conversations go into `openai_dpo` and `messages` alone: the other
 
 import json
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,6 +24,7 @@ from scenarios.files.whole import write_jsonl
 from scenarios.schema import Frozen
 from training.errors import RunError
 from training.examples.from_logs import Example
+from training.examples.pairs import pairs_of, reply_of
 
 Format = Literal["openai_sft", "openai_dpo", "together", "messages"]
 Message = dict[str, Any]
@@ -153,7 +154,7 @@ def _openai_dpo(rows: Sequence[Example], left_out: Counter[str]) -> Made:
     if len(labelled) < len(rows):
         left_out["unlabelled"] += len(rows) - len(labelled)
     usable = [row for row in labelled if _usable(row, left_out, alternate=False)]
-    pairs = list(pairs_of(usable, left_out))
+    pairs = pairs_of(map(reply_of, usable), left_out)
     made = [
         {
             "input": _with_tools({"messages": [openai_message(m) for m in best["prompt"]]}, best),
@@ -200,67 +201,6 @@ def openai_message(message: Message) -> Message:
     if message["role"] == "tool":
         found["tool_call_id"] = message["tool_call_id"]
     return found
-
-
-def pairs_of(rows: Iterable[Example], left_out: Counter[str]) -> Iterable[tuple[Example, Example]]:
-    """Rows of a best and a worst conversation of one state, where the agent first spoke differently.
-
-    The best is joined with the worst, the second best with the second worst, and so on; rows of static
-    data are joined by their prompt. What is in no pair is counted, see `export`.
-    """
-    states: dict[Hashable, dict[Hashable, list[Example]]] = defaultdict(lambda: defaultdict(list))
-    for number, row in enumerate(rows):
-        static = row.get("sample") is None
-        state = (row.get("source"), _same(row["prompt"]) if static else row["sample"])
-        states[state][number if static else (row["log"], row["epoch"])].append(row)
-    for conversations in states.values():
-        ordered = [sorted(c, key=lambda row: row["turn"] or 0) for c in conversations.values()]
-        ranked = sorted(ordered, key=lambda c: c[0].get("rank") or 0)
-        best = [c for c in ranked if c[0]["label"]]
-        worst = [c for c in reversed(ranked) if not c[0]["label"]]
-        count = min(len(best), len(worst))
-        if spare := sum(map(len, best[count:] + worst[count:])):
-            left_out["no_partner"] += spare
-        for one, other in zip(best[:count], worst[:count], strict=True):
-            found = _first_difference(one, other)
-            size = len(one) + len(other)
-            if isinstance(found, str):
-                left_out[found] += size
-                continue
-            if size > 2:
-                left_out["around_the_pair"] += size - 2
-            yield found
-
-
-def _first_difference(best: Sequence[Example], worst: Sequence[Example]) -> tuple[Example, Example] | str:
-    """The first turn with different replies to the same prompt, or why there is none."""
-    scores = (best[0].get("score"), worst[0].get("score"))
-    if None not in scores and scores[0] == scores[1]:
-        return "tie"
-    for one, other in zip(best, worst, strict=False):
-        if one.get("turn") != other.get("turn") or _seen(one) != _seen(other):
-            return "other_prompt"
-        if _same(one["completion"]) != _same(other["completion"]):
-            return one, other
-    return "same_reply"
-
-
-def _seen(row: Example) -> str:
-    return _same([row["prompt"], row.get("tools")])
-
-
-def _same(value: Any) -> str:
-    """Equal for equal messages; ids of tool calls are drawn, and so are left out."""
-    return json.dumps(_without_ids(value), sort_keys=True)
-
-
-def _without_ids(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_without_ids(item) for item in value]
-    if isinstance(value, dict) and "role" in value:
-        calls = [call["function"] for call in value.get("tool_calls") or []]
-        return {k: v for k, v in value.items() if k not in ("tool_calls", "tool_call_id")} | {"calls": calls}
-    return value
 
 
 def _best(rows: Iterable[Example], left_out: Counter[str]) -> list[Example]:

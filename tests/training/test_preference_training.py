@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.tiny_models import tiny_model
 from tests.support.training_jobs import job_of, row, rows_of
+from training.examples.pairs import pairs_of
 from training.trainers import dpo, kto, worker
 from training.trainers.base_models import CannotTrain
 from training.trainers.rows import Text, TokenRow
@@ -104,7 +105,7 @@ def pairs(*rows: dict) -> tuple[list[tuple[str, str]], dict[str, int]]:
         return [words.setdefault(w, len(words)) for m in messages for w in m["content"].split()]
 
     tokens = [TokenRow(r, Text(str(r["prompt"]), ""), ids(r["prompt"]), ids(r["completion"])) for r in rows]
-    found = dpo.pairs_of(tokens, left_out)
+    found = pairs_of(map(dpo.reply_in_tokens, tokens), left_out)
     said = [tuple(t.example["completion"][0]["content"] for t in pair) for pair in found]
     return said, dict(left_out)
 

@@ -1,13 +1,14 @@
 """The arithmetic of an iteration's data set, told before training starts."""
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from training.algorithms import ALGORITHMS, LearnsFrom
 from training.examples.from_logs import Example
+from training.examples.pairs import groups_of, pairs_of, reply_of, whole_conversations, with_reward
 from training.selection.selecting import Choice, Selection
 from training.settings import Algorithm, Tuning
 
@@ -17,12 +18,11 @@ BALANCED = (1.0, 4 / 3)
 MUCH = 0.2
 """From this share on, what was lost is warned of."""
 
-UNITS: dict[Algorithm, str] = {
-    "ei": "rows",
-    "kto": "rows",
-    "dpo": "pairs",
-    "grpo": "conversations",
-    "grpo_online": "conversations",
+UNITS: dict[LearnsFrom, str] = {
+    "best": "rows",
+    "labels": "rows",
+    "pairs": "pairs",
+    "groups": "conversations",
 }
 """What a batch is counted in."""
 
@@ -163,7 +163,7 @@ def plan_of(
         left_out=dict(left_out or {}),
         static=dict(Counter(row["source"] for row in static)),
         n_rows=len(every),
-        unit=UNITS[tuning.algorithm],
+        unit=UNITS[ALGORITHMS[tuning.algorithm].learns_from],
         n_units=units,
         batch_size=batch,
         passes=tuning.passes,
@@ -202,67 +202,36 @@ def _by_label(rows: Iterable[Example]) -> dict[str, int]:
 
 def _steps(rows: Sequence[Example], tuning: Tuning) -> tuple[int, int, int]:
     """Units, units per optimizer step, optimizer steps."""
-    if tuning.algorithm in ("grpo", "grpo_online"):
+    learns_from = ALGORITHMS[tuning.algorithm].learns_from
+    if learns_from == "groups":
         return _steps_in_groups(rows, tuning)
-    if tuning.algorithm == "ei":
+    if learns_from == "best":
         units = sum(row["label"] is True for row in rows)
-    elif tuning.algorithm == "kto":
+    elif learns_from == "labels":
         units = sum(row["label"] is not None for row in rows)
     else:
-        units = _pairs(rows)
+        units = len(pairs_of(map(reply_of, rows), Counter()))
     if tuning.algorithm == "kto" and units % (tuning.device_batch_size or tuning.batch_size) == 1:
         units -= 1  # a last batch of one row would be compared with itself
     return units, tuning.batch_size, math.ceil(tuning.passes * math.ceil(units / tuning.batch_size))
 
 
-def _pairs(rows: Iterable[Example]) -> int:
-    """As `algorithms/dpo.py` joins them: best with worst, second best with second worst, within a state."""
-    states: dict[str, dict[int, list[Example]]] = defaultdict(lambda: defaultdict(list))
-    for number, row in enumerate(rows):
-        static = row["sample"] is None or row["epoch"] is None
-        state = f"{row['source']}\0{json.dumps(row['prompt'])}" if static else str(row["sample"])
-        states[state][number if row["epoch"] is None else row["epoch"]].append(row)
-    found = 0
-    for state in states.values():
-        ranked = sorted(state.values(), key=lambda c: c[0]["rank"] or 0)
-        best = [c for c in ranked if c[0]["label"] is True]
-        worst = [c for c in reversed(ranked) if c[0]["label"] is False]
-        found += sum(_part(chosen, rejected) for chosen, rejected in zip(best, worst, strict=False))
-    return found
-
-
-def _part(chosen: Sequence[Example], rejected: Sequence[Example]) -> bool:
-    """Whether two conversations part because the agent answered the same prompt differently."""
-    for one, other in zip(chosen, rejected, strict=False):
-        if any(one[key] != other[key] for key in ("turn", "prompt", "tools")):
-            return False
-        if one["completion"] != other["completion"]:
-            return True
-    return False
-
-
-def _steps_in_groups(rows: Iterable[Example], tuning: Tuning) -> tuple[int, int, int]:
-    """As `algorithms/grpo.py` lays them out: conversations of one sample together, whole groups in a step."""
-    samples: dict[str, dict[int, float | None]] = defaultdict(dict)
-    for row in rows:
-        if row["sample"] is not None and row["epoch"] is not None:
-            samples[row["sample"]][row["epoch"]] = row["score"]
-    sizes = [
-        len(part)
-        for rewards in samples.values()
-        for part in _parts(list(rewards.values()), tuning.generations)
-        if len(set(part)) > 1
-    ]
+def _steps_in_groups(rows: Sequence[Example], tuning: Tuning) -> tuple[int, int, int]:
+    """Conversations of one beginning together, whole groups in a step."""
+    lost = Counter[str]()
+    conversations = whole_conversations(with_reward(rows, lost), lambda row: row, lost)
+    groups = groups_of(
+        [conversation[0] for conversation in conversations],
+        tuning.generations,
+        state=lambda first: (first["sample"], reply_of(first).prompt),
+        reward=lambda first: first["score"],
+    ).groups
+    sizes = [len(group.members) for group in groups]
     if not sizes:
         return 0, tuning.batch_size, 0
     per_step = min(max(1, tuning.batch_size // max(sizes)), len(sizes))
     steps = math.ceil(max(1, round(tuning.passes * len(sizes))) / per_step)
     return sum(sizes), per_step * max(sizes), steps
-
-
-def _parts(rewards: list[float | None], most: int) -> list[list[float | None]]:
-    count = math.ceil(len(rewards) / most)
-    return [rewards[number::count] for number in range(count)]
 
 
 def _undesirable_weight(rows: Sequence[Example], tuning: Tuning) -> float | None:

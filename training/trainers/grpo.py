@@ -40,6 +40,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from training.examples.from_logs import Example
+from training.examples.pairs import with_reward
 from training.job import Job, Trained
 from training.settings import Tuning
 from training.trainers.base_models import LONG_RUN, CannotTrain, load_policy, load_tokenizer, processes
@@ -52,7 +53,6 @@ from training.trainers.token_trajectories import (
     groups_of,
     in_order,
     token_trajectories,
-    with_reward,
 )
 
 Rollout = Callable[[list[str], Any], dict[str, Any]]

@@ -36,13 +36,14 @@ from analysis.trajectories import Trajectory, read_trajectories
 from scenarios.files.whole import write_json
 from training.errors import RunError
 from training.examples.from_logs import Example, Mark, rows_of_log
+from training.examples.pairs import with_reward
 from training.job import Job, Trained
 from training.rollouts.evals import Rollout, roll_out
 from training.trainers.base_models import CannotTrain, load_tokenizer, processes, write_weights
 from training.trainers.fitting import Prepared, fit
 from training.trainers.grpo import as_rollout, filler, layout, quiet, trainer_of
 from training.trainers.rows import token_rows
-from training.trainers.token_trajectories import TokenTrajectory, token_trajectories, with_reward
+from training.trainers.token_trajectories import TokenTrajectory, token_trajectories
 
 SAVE_EVERY = 10
 """Steps after which the trainer keeps a checkpoint to resume from; a step takes as long as its rollouts."""

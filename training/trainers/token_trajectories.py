@@ -2,11 +2,12 @@
 
 import math
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from training.examples.from_logs import Example
+from training.examples import pairs
+from training.examples.pairs import whole_conversations
 from training.trainers.rows import TokenRow
 
 
@@ -47,24 +48,6 @@ class Group(NamedTuple):
         return sum(m.generations for m in self.members)
 
 
-def with_reward(rows: Sequence[Example], left_out: Counter[str]) -> list[Example]:
-    """The rows that a reward can be given to.
-
-    Args:
-        rows: What there is.
-        left_out: Counts the others: `static` (of no conversation in a log), `unscored`.
-    """
-    kept = []
-    for row in rows:
-        if row["sample"] is None:
-            left_out["static"] += 1
-        elif row["score"] is None or math.isnan(row["score"]):
-            left_out["unscored"] += 1
-        else:
-            kept.append(row)
-    return kept
-
-
 def token_trajectories(rows: Iterable[TokenRow], left_out: Counter[str]) -> list[TokenTrajectory]:
     """The conversations that rows are of, in the order in which they first come.
 
@@ -79,18 +62,11 @@ def token_trajectories(rows: Iterable[TokenRow], left_out: Counter[str]) -> list
         left_out: Counts generations in no trajectory: `cut_by_template`, and `without_beginning`, where the
             first generation of a conversation is not among the rows.
     """
-    conversations: dict[tuple[str | None, str | None, int | None], list[TokenRow]] = defaultdict(list)
-    for row in rows:
-        conversations[row.example["log"], row.example["sample"], row.example["epoch"]].append(row)
-    made = []
-    for conversation in conversations.values():
-        ordered = sorted(conversation, key=lambda row: row.example["turn"] or 1)
-        if (ordered[0].example["turn"] or 1) != 1:
-            left_out["without_beginning"] += len(ordered)
-            continue
-        trajectory = _joined(ordered)
+    made: list[TokenTrajectory] = []
+    for conversation in whole_conversations(rows, lambda row: row.example, left_out):
+        trajectory = _joined(conversation)
         made.append(trajectory)
-        if cut := len(ordered) - trajectory.generations:
+        if cut := len(conversation) - trajectory.generations:
             left_out["cut_by_template"] += cut
     return made
 
@@ -117,37 +93,19 @@ def _joined(rows: Sequence[TokenRow]) -> TokenTrajectory:
 
 
 def groups_of(trajectories: Iterable[TokenTrajectory], most: int, left_out: Counter[str]) -> list[Group]:
-    """Groups of conversations with the same initial state and the same first prompt.
-
-    A state with more than `most` conversations gives several groups of nearly equal size. One with fewer
-    gives a group of its own size: dropping it would lose states where judges failed or a veto struck, and
-    an advantage over two conversations is as unbiased as one over eight, only noisier.
+    """Groups of conversations with the same initial state and the same first prompt, see `examples/pairs.py`.
 
     Args:
         trajectories: With rewards.
         most: Conversations in a group; one more where one would be left alone.
-        left_out: Counts generations in no group: `alone` (nothing to compare with), and `equal_rewards`
-            (every advantage is 0, so there is no gradient).
+        left_out: Counts generations in no group: `alone`, `equal_rewards`.
     """
-    states: dict[tuple[str, tuple[int, ...]], list[TokenTrajectory]] = defaultdict(list)
-    for trajectory in trajectories:
-        states[trajectory.sample, tuple(trajectory.prompt)].append(trajectory)
-    groups = []
-    for (sample, _), members in states.items():
-        parts = min(math.ceil(len(members) / most), max(1, len(members) // 2))  # nobody is left alone
-        for number in range(parts):
-            group = Group(f"{sample}/{number + 1}", tuple(members[number::parts]))
-            if reason := _worthless(group):
-                left_out[reason] += group.generations
-            else:
-                groups.append(group)
-    return groups
-
-
-def _worthless(group: Group) -> str | None:
-    if len(group.members) < 2:
-        return "alone"
-    return "equal_rewards" if len({m.reward for m in group.members}) == 1 else None
+    found = pairs.groups_of(
+        trajectories, most, state=lambda t: (t.sample, tuple(t.prompt)), reward=lambda t: t.reward
+    )
+    for reason, members in found.left_out:
+        left_out[reason] += sum(member.generations for member in members)
+    return [Group(f"{one.members[0].sample}/{one.number}", one.members) for one in found.groups]
 
 
 def in_order(groups: Sequence[Group], passes: float, seed: int) -> list[Group]:
