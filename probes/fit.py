@@ -22,18 +22,29 @@ from probes.activations.whole_files import StoreError, write_whole
 from probes.fit_settings import Settings
 from probes.fitting.calibration import platt
 from probes.fitting.cross_validation import Candidate, Layers, Tried, best_of, cross_validate
+from probes.fitting.final_fit import FittedHead, fit_on_all, fit_on_part, named_rows
 from probes.fitting.fit_data import LabelledRows, read_labelled
 from probes.fitting.splits import folds, hold_out
-from probes.heads.base import Head, NotFiniteError, score_together
+from probes.heads.base import Head
 from probes.heads.table import HEADS, PARITY, candidates, make_head
-from probes.heads.together import fit_together
 from probes.heads.trained import Progress
-from probes.monitors.monitor import Monitor, MonitorCard, Threshold, parameters_of
+from probes.monitors.monitor import Monitor, MonitorCard, Sources, Threshold, parameters_of
 from scenarios.commands.command_line import read_settings
 from scenarios.commands.exits import exit_status
 
 SUMMARY = "fit.json"
 GROUPS_OF_HEADS = {"all": tuple(HEADS), "parity": tuple(head.NAME for head in PARITY)}
+
+
+class _Data(NamedTuple):
+    """Rows of a fit."""
+
+    whole: LabelledRows
+    training: LabelledRows
+    """Those that are not held out, matched if asked for."""
+
+    validation: LabelledRows
+    """Held out, or a set of their own; as they come."""
 
 
 class Fitted(NamedTuple):
@@ -54,20 +65,16 @@ def fit(settings: Settings, *, progress: bool = False) -> Fitted:
     """
     names = _heads(settings)
     fixed = _parameters(settings, names)
-    training, validation = _data(settings)
-    layer_sets = _layer_sets(settings, training)
+    data = _data(settings)
+    layer_sets = _layer_sets(settings, data.training)
     wanted = [Candidate(name, layers, fixed[name]) for name in names for layers in layer_sets]
     for candidate in wanted:
         make_head(candidate.head, **candidate.parameters).check_parameters()
     tried: list[Tried] = []
-    try:
-        if settings.folds:
-            tried = _choose(settings, training, wanted, progress)
-            wanted = _chosen(settings, tried)
-        monitors = _fit_chosen(settings, wanted, training, validation, progress)
-    except NotFiniteError as error:
-        of = validation if error.of_validation else training
-        raise ValueError(f"{of.ids[error.row]}: {error}") from error
+    if settings.folds:
+        tried = _choose(settings, data.training, wanted, progress)
+        wanted = _chosen(settings, tried)
+    monitors = _fit_chosen(settings, wanted, data, progress)
     for monitor in monitors:
         monitor.save(settings.out / monitor.card.name)
     _write_summary(settings, tried, monitors)
@@ -101,16 +108,15 @@ def _parameters(settings: Settings, names: Sequence[str]) -> dict[str, dict[str,
     return given
 
 
-def _data(settings: Settings) -> tuple[LabelledRows, LabelledRows]:
-    """Rows to fit on, matched if asked for, and rows that set the threshold, as they come."""
-    training, validation = _divided(settings)
+def _data(settings: Settings) -> _Data:
+    rows = read_labelled(settings.data, settings.where)
+    training, validation = _divided(settings, rows)
     if settings.match is not None:
         training = training.matched(settings.match, settings.seed)
-    return training, validation
+    return _Data(rows, training, validation)
 
 
-def _divided(settings: Settings) -> tuple[LabelledRows, LabelledRows]:
-    rows = read_labelled(settings.data, settings.where)
+def _divided(settings: Settings, rows: LabelledRows) -> tuple[LabelledRows, LabelledRows]:
     if not settings.validation:
         part = hold_out(rows.labels, rows.groups, settings.validation_share, settings.seed)
         return rows.take(part.train), rows.take(part.test)
@@ -155,14 +161,11 @@ def _choose(
         else one
         for one in tried
     ]
-    return cross_validate(
-        rows,
-        seeded,
-        parts,
-        asked_fpr=settings.fpr,
-        device=settings.device,
-        progress=_bars("cross-validation", progress),
-    )
+    bars = _bars("cross-validation", progress)
+    with named_rows(rows):
+        return cross_validate(
+            rows, seeded, parts, asked_fpr=settings.fpr, device=settings.device, progress=bars
+        )
 
 
 def _chosen(settings: Settings, tried: Sequence[Tried]) -> list[Candidate]:
@@ -178,11 +181,7 @@ def _chosen(settings: Settings, tried: Sequence[Tried]) -> list[Candidate]:
 
 
 def _fit_chosen(
-    settings: Settings,
-    chosen: Sequence[Candidate],
-    training: LabelledRows,
-    validation: LabelledRows,
-    progress: bool,
+    settings: Settings, chosen: Sequence[Candidate], data: _Data, progress: bool
 ) -> list[Monitor]:
     """Heads of the same layers in the same reads."""
     monitors: list[Monitor] = []
@@ -193,25 +192,40 @@ def _fit_chosen(
             if candidate.layers == layers
             for head in _seeded(candidate, settings.seed, settings.seeds)
         ]
-        x = validation.layers(layers)
-        fit_together(
-            heads,
-            training.layers(layers),
-            training.labels,
-            validation=(x, validation.labels),
-            pooled=training.pooled(layers),
-            device=settings.device,
-            progress=_bars("fit", progress)(layers),
-        )
-        try:
-            logits = score_together(heads, x, device=settings.device)
-        except NotFiniteError as error:
-            raise NotFiniteError(error.row, of_validation=True) from error
-        monitors += [
-            _monitor(settings, head, layers, training, validation, column)
-            for head, column in zip(heads, logits.T, strict=True)
-        ]
+        on_all = [head for head in heads if _takes_all(settings, head)]
+        on_part = [head for head in heads if not _takes_all(settings, head)]
+        bar = _bars("fit", progress)(layers)
+        fitted = {}
+        if on_all:
+            fitted |= {
+                id(one.head): one
+                for one in fit_on_all(
+                    on_all,
+                    layers,
+                    data.whole,
+                    share=settings.validation_share,
+                    match=settings.match,
+                    seed=settings.seed,
+                    device=settings.device,
+                    progress=bar,
+                )
+            }
+        if on_part:
+            fitted |= {
+                id(one.head): one
+                for one in fit_on_part(
+                    on_part, layers, data.training, data.validation, device=settings.device, progress=bar
+                )
+            }
+        monitors += [_monitor(settings, layers, fitted[id(head)]) for head in heads]
     return monitors
+
+
+def _takes_all(settings: Settings, head: Head) -> bool:
+    """Whether it is fitted on all rows: those that need no validation rows, unless something else is said."""
+    if settings.validation or settings.final == "part":
+        return False
+    return settings.final == "all" or not HEADS[head.NAME].SEEDED
 
 
 def _seeded(candidate: Candidate, first: int, count: int) -> list[Head]:
@@ -223,16 +237,10 @@ def _seeded(candidate: Candidate, first: int, count: int) -> list[Head]:
     ]
 
 
-def _monitor(
-    settings: Settings,
-    head: Head,
-    layers: Layers,
-    training: LabelledRows,
-    validation: LabelledRows,
-    logits: Any,
-) -> Monitor:
+def _monitor(settings: Settings, layers: Layers, fitted: FittedHead) -> Monitor:
+    head, training, validation, logits, parts = fitted
     flagged = ranking.largest_recall(validation.labels, logits, validation.groups, settings.fpr)
-    area = ranking.auroc(validation.labels, logits, validation.groups)
+    area = ranking.auroc_within(validation.labels, logits, validation.groups, parts)
     card = MonitorCard(
         detects=settings.detects,
         head=head.NAME,
@@ -243,6 +251,7 @@ def _monitor(
         any_adapter=settings.any_adapter,
         training=training.sources,
         validation=validation.sources,
+        cross_fitted=len(parts) if fitted.is_cross_fitted else None,
         threshold=Threshold(
             logit=flagged.logit,
             asked_fpr=settings.fpr,
@@ -314,13 +323,18 @@ def _report(settings: Settings, done: Fitted) -> None:
             layers = "+".join(map(str, one.candidate.layers))
             figures = f"{_interval(*one.auroc):<20} {_interval(*one.recall):<20}"
             print(f"{one.candidate.head:<22} {layers:<8} {figures} {_told(one.candidate.parameters)}")
-    card = done.monitors[0].card
-    for title, data in (("fitted on", card.training), ("validated on", card.validation)):
-        if data is not None:
-            print(f"{title} {data.rows} conversations, {data.positive} positive, in {data.groups} groups")
-            for reason, count in data.excluded.items():
-                print(f"  left out: {count} ({reason})")
-    print("on the validation set, which chose weights and threshold: on other data monitors do worse")
+    for parts in dict.fromkeys(monitor.card.cross_fitted for monitor in done.monitors):
+        mine = [monitor.card for monitor in done.monitors if monitor.card.cross_fitted == parts]
+        if len(mine) < len(done.monitors):
+            print(f"{', '.join(dict.fromkeys(card.head for card in mine))}:")
+        print(f"fitted on {_counts(mine[0].training)}")
+        if parts is None:
+            print(f"validated on {_counts(mine[0].validation)}")
+        else:
+            print(
+                f"validated on the same in {parts} parts, each scored by heads that were fitted on the others"
+            )
+    print("on the rows that validate, which chose the threshold: on other data monitors do worse")
     print(f"{'monitor':<38} {'AUROC':<20} {'recall at ' + rate:<20} {'threshold':>9} FPR")
     for monitor in done.monitors:
         found, threshold = list(monitor.card.metrics.values()), monitor.card.threshold
@@ -329,12 +343,19 @@ def _report(settings: Settings, done: Fitted) -> None:
                 f"{monitor.card.name:<38} {_interval(*found[:3]):<20} {_interval(*found[3:6]):<20} "
                 f"{threshold.logit:>9.3f} {_interval(*found[6:9])}"
             )
-    if card.threshold is not None and card.threshold.n_negative * settings.fpr < 1:
+    negatives = min(m.card.threshold.n_negative for m in done.monitors if m.card.threshold is not None)
+    if negatives * settings.fpr < 1:
         print(
-            f"only {card.threshold.n_negative} negatives to set thresholds on: at {rate} none of them may be "
-            "flagged, and the rate elsewhere may be as high as its interval reaches"
+            f"only {negatives} negatives to set thresholds on: at {rate} none of them may be flagged, and the "
+            "rate elsewhere may be as high as its interval reaches"
         )
     print(f"monitors and {SUMMARY} are in {settings.out}")
+
+
+def _counts(data: Sources | None) -> str:
+    assert data is not None
+    told = f"{data.rows} conversations, {data.positive} positive, in {data.groups} groups"
+    return told + "".join(f"\n  left out: {count} ({reason})" for reason, count in data.excluded.items())
 
 
 def _interval(value: float | None, low: float | None, high: float | None) -> str:

@@ -51,6 +51,12 @@ class Settings(Frozen):
         title="data",
         description="share of data, by group, that is held out for validation",
     )
+    final: Literal["auto", "all", "part"] = Field(
+        "auto",
+        title="data",
+        description="all: the final fit is on all rows, and fits without each part of them set thresholds; "
+        "part: without the rows held out for validation; auto: all, but for heads that validation rows stop",
+    )
     detects: str = Field(
         "label 1", min_length=1, title="data", description="what label 1 means, e.g. 'high stakes'"
     )
@@ -119,6 +125,8 @@ class Settings(Frozen):
             raise ValueError("class_weight and base_rate exclude each other; give one")
         if self.folds == 1:
             raise ValueError("folds: at least 2, or 0 for none")
+        if self.final == "all" and self.validation:
+            raise ValueError("final: all takes rows of data for validation; leave validation out")
         if self.tune and not self.folds:
             raise ValueError("parameters can only be chosen with folds")
         return self

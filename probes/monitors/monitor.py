@@ -121,6 +121,10 @@ class MonitorCard(Frozen):
     training: Sources
     validation: Sources | None = None
     threshold: Threshold | None = None
+    cross_fitted: int | None = None
+    """Threshold, calibration and metrics are of the rows that the head was fitted on, as scored by heads that
+    were fitted without each of so many parts. None: of rows that were held out."""
+
     calibration: Calibration | None = None
     """By which it is pooled with others. None in cards of earlier monitors."""
 
