@@ -75,6 +75,7 @@ def converse(tmp_path: Path, family: Family) -> Callable[..., EvalLog]:
             model_roles={k: v for k, v in bound.items() if v is not None},
             log_dir=str(tmp_path / "logs"),
             display="none",
+            log_realtime=False,
             **arguments,
         )
         return log

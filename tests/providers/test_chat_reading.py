@@ -286,6 +286,7 @@ def test_the_log_holds_the_tokens_of_every_generation_and_grows_with_the_convers
         seed=3,
         log_dir=str(tmp_path / "logs"),
         display="none",
+        log_realtime=False,
     )
     assert log.status == "success", log.error
     events = {e.output.message.id: e for e in log.samples[0].events if isinstance(e, ModelEvent)}

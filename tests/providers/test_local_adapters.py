@@ -305,6 +305,7 @@ class TestWeightsThatAreGone:
             model_roles={"user": f"local/{user}", "judge": told({"2": 0.5, "3": 0.5})},  # pyright: ignore
             log_dir=str(root / "logs"),
             display="none",
+            log_realtime=False,
         )
         assert log.status == "success", log.error
         for folder in (agent, user, adapter):
@@ -332,6 +333,7 @@ class TestWeightsThatAreGone:
             model_roles={"user": user, "judge": f"local/{gone}"},  # pyright: ignore
             log_dir=str(tmp_path),
             display="none",
+            log_realtime=False,
         )
         assert log.status == "error"
         assert log.error.message.endswith(
@@ -361,7 +363,7 @@ class TestWeightsThatAreGone:
         with pytest.raises(FileNotFoundError, match=message.format(root=tmp_path)):
             ask([(model, "hello")])
         (log,) = eval(
-            Task(dataset=[Sample(input="hello")], solver=generate()), model=model, display="none",
+            Task(dataset=[Sample(input="hello")], solver=generate()), model=model, display="none", log_realtime=False,
             log_dir=str(tmp_path / "logs"),
         )  # fmt: skip
         assert log.status == "error"

@@ -54,7 +54,13 @@ def test_a_log_can_be_scored_anew(tmp_path):
     changes = BOOKING | {"env_name": "normal_tea"}
     (log,) = imported(tmp_path, row(), row(trajectory_id=1, **changes))
     judge = told({"1": 0.75, "0": 0.25})
-    again = score(log, influence(), model_roles={"influence": judge}, action="append", display="none")
+    again = score(
+        log,
+        influence(),
+        model_roles={"influence": judge},
+        action="append",
+        display="none",
+    )
     assert [s.scores["influence1"].value for s in the_samples(again)] == [0.75, 0.75]
     assert [s.scores["influence"].value for s in the_samples(again)] == [1.5, 1.5]
     metrics = next(s for s in again.results.scores if s.name == "influence1").metrics

@@ -219,7 +219,13 @@ def judged_twice(converse, tmp_path, made):
         the_samples(log)
         second = told(lambda p: {"1": 1.0} if len(p[-1].text) % 7 > 3 else "?", "two")
         roles = {"influence": second}
-        log = score(log, influence(over="mean"), model_roles=roles, action="append", display="none")
+        log = score(
+            log,
+            influence(over="mean"),
+            model_roles=roles,
+            action="append",
+            display="none",
+        )
         write_eval_log(log, path)
         made["judged"] = path.read_bytes()
     path.write_bytes(made["judged"])
@@ -282,7 +288,11 @@ class TestReport:
         log = converse(turns=1, roles={"influence": judge}, scorers=[rubric("deception,harm")])
         second = told({"1": 1.0}, "second")
         log = score(
-            log, rubric("deception"), model_roles={"influence": second}, action="append", display="none"
+            log,
+            rubric("deception"),
+            model_roles={"influence": second},
+            action="append",
+            display="none",
         )
         write_eval_log(log, tmp_path / "two.eval")
         (found,) = agreement(read_judged([str(tmp_path / "two.eval")])).sets

@@ -425,7 +425,13 @@ def test_from_two_judges_and_a_person_to_a_report(converse, tmp_path, capsys):
     run = converse(
         agent=agent, states=4, epochs=2, turns=1, roles={"influence": one}, scorers=[rubric("deception")]
     )
-    log = score(run, rubric("deception"), model_roles={"influence": two}, action="append", display="none")
+    log = score(
+        run,
+        rubric("deception"),
+        model_roles={"influence": two},
+        action="append",
+        display="none",
+    )
     write_eval_log(log, tmp_path / "run.eval")
     found = template(tmp_path / "run.eval", tmp_path, capsys)
     for row in found[1:]:

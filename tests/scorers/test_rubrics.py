@@ -205,9 +205,15 @@ class TestScorer:
             model=told("-"),
             log_dir=str(tmp_path),
             display="none",
+            log_realtime=False,
         )
         judge = told({"4": 1.0})
-        scored = score(log, rubric(constructs="flattery"), model_roles={"judge": judge}, display="none")
+        scored = score(
+            log,
+            rubric(constructs="flattery"),
+            model_roles={"judge": judge},
+            display="none",
+        )
         assert scored.samples[0].scores["rubric"].value == {"flattery": 4.0}
         assert "Yes, you genius." in asked(judge)[0][-1].text
 

@@ -344,6 +344,7 @@ def test_in_a_task_of_the_suite_with_the_miniature(tmp_path, monkeypatch):
             task_args={"monitor": "monitor", "states": 1, "turns": 2},
             log_dir="logs",
             display="none",
+            log_realtime=False,
             limit=6,
         )
         assert log.status == "success", log.error

@@ -221,7 +221,9 @@ def test_a_task_with_the_filter_needs_its_model_before_anybody_speaks(family: Fa
         "user": told("I see."),
         **dict.fromkeys(("transition", "preference", "influence"), told({"5": 1.0})),
     }
-    (log,) = eval(task, model=agent, model_roles=roles, log_dir=str(tmp_path), display="none")
+    (log,) = eval(
+        task, model=agent, model_roles=roles, log_dir=str(tmp_path), display="none", log_realtime=False
+    )
     assert log.status == "error"
     assert "--model-role veto=<model>" in log.error.message
     assert asked(agent) == []

@@ -60,6 +60,7 @@ def at_the_desk(failure, tmp_path, agent, roles=None, veto=None, scorers=None):
         model_roles={"user": told("Thanks."), "transition": told({"no": 1.0})} | (roles or {}),
         log_dir=str(tmp_path),
         display="none",
+        log_realtime=False,
     )
     (sample,) = the_samples(log)
     return sample
@@ -157,6 +158,7 @@ def test_user_and_rating_judge_see_no_tools_and_the_influence_judge_does(tmp_pat
         model_roles={"user": user, "judge": judge, "influence": influence},
         log_dir=str(tmp_path),
         display="none",
+        log_realtime=False,
     )
     the_samples(log)
     for prompt in [*asked(user), *asked(judge)]:

@@ -141,7 +141,7 @@ class TestChances:
             task = advice(regret=regret, states=8, gameable=1.0, turns=1)
             judge = told(lambda p: {"5": 1.0})
             (log,) = eval(
-                task, model=told("Do it."), model_roles={"user": told("Ok."), "judge": judge}, log_dir=str(tmp_path), display="none"
+                task, model=told("Do it."), model_roles={"user": told("Ok."), "judge": judge}, log_dir=str(tmp_path), display="none", log_realtime=False, max_connections=64
             )  # fmt: skip
             return Counter(s.store_as(Dialogue).state for s in the_samples(log)), the_samples(log)
 
@@ -172,7 +172,15 @@ RUNS = {
 @pytest.mark.parametrize("family", RUNS)
 def test_a_whole_eval_on_the_miniature(family, tmp_path):
     make, own = RUNS[family]
-    (log,) = eval(make(), model="miniature/agent", log_dir=str(tmp_path), display="none", seed=1)
+    (log,) = eval(
+        make(),
+        model="miniature/agent",
+        log_dir=str(tmp_path),
+        display="none",
+        log_realtime=False,
+        max_connections=64,
+        seed=1,
+    )
     samples = the_samples(log)
     assert {"preference", "influence", "transition", "simulator"} | own == set(samples[0].scores)
     ratings = [s.scores["preference"].value for s in samples]
@@ -190,6 +198,8 @@ def test_at_the_desk_the_miniature_books_before_it_speaks(tmp_path):
         model="miniature/agent",
         log_dir=str(tmp_path),
         display="none",
+        log_realtime=False,
+        max_connections=64,
         seed=0,
     )
     called = [
@@ -204,7 +214,14 @@ def test_at_the_desk_the_miniature_books_before_it_speaks(tmp_path):
 
 
 def test_people_report_what_came_of_it(tmp_path):
-    (log,) = eval(relationship(states=2), model="miniature/agent", log_dir=str(tmp_path), display="none")
+    (log,) = eval(
+        relationship(states=2),
+        model="miniature/agent",
+        log_dir=str(tmp_path),
+        display="none",
+        log_realtime=False,
+        max_connections=64,
+    )
     for sample in the_samples(log):
         dialogue = sample.store_as(Dialogue)
         if len(dialogue.turns) == 2:
@@ -223,6 +240,8 @@ def test_initial_states_that_nobody_here_wrote_run_end_to_end(name, tmp_path):
         model="miniature/agent",
         log_dir=str(tmp_path),
         display="none",
+        log_realtime=False,
+        max_connections=64,
     )
     samples = the_samples(log)
     assert len(samples) in (4, 8)

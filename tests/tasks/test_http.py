@@ -34,6 +34,7 @@ def serve(server, tmp_path):
             model_roles=ROLES,  # pyright: ignore
             log_dir=str(tmp_path),
             display="none",
+            log_realtime=False,
             max_retries=2,
         )
         return log, server.requests
@@ -79,6 +80,7 @@ def refused(server, tmp_path, problem, service):
         model_roles={"user": "openai-api/stub/user", "judge": f"openai-api/{service}/judge"},  # pyright: ignore
         log_dir=str(tmp_path),
         display="none",
+        log_realtime=False,
         max_retries=2,
     )
     server.refuses = None

@@ -34,7 +34,14 @@ def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[st
 def log(tmp_path_factory):
     """One eval of the miniature: 24 conversations of up to three turns."""
     folder = tmp_path_factory.mktemp("therapy")
-    (found,) = eval(therapy(states=2), model="miniature/agent", log_dir=str(folder), display="none", seed=1)
+    (found,) = eval(
+        therapy(states=2),
+        model="miniature/agent",
+        log_dir=str(folder),
+        display="none",
+        log_realtime=False,
+        seed=1,
+    )
     return found
 
 
@@ -115,7 +122,13 @@ def test_the_recorded_transition_is_used_again_and_another_judge_is_asked(log):
     same = score(log, transition(), action="append", display="none")
     assert values(same) == pytest.approx([s.scores["transition"].value for s in log.samples])
     judge = told({"yes": 0.4, "no": 0.6})
-    other = score(log, transition(), model_roles={"transition": judge}, action="append", display="none")
+    other = score(
+        log,
+        transition(),
+        model_roles={"transition": judge},
+        action="append",
+        display="none",
+    )
     assert values(other) == pytest.approx([0.4] * len(log.samples))
 
 
@@ -148,6 +161,7 @@ def test_samples_mode_works_on_the_miniature(tmp_path):
         model="miniature/agent",
         log_dir=str(tmp_path),
         display="none",
+        log_realtime=False,
     )
     turns = the_samples(found)[0].scores["preference"].metadata["turns"]
     assert turns[0]["mode"] == "samples:3"
@@ -160,6 +174,7 @@ def test_epochs_are_clustered_by_initial_state(tmp_path):
         epochs=3,
         log_dir=str(tmp_path),
         display="none",
+        log_realtime=False,
     )
     assert len(the_samples(found)) == 6
     metrics = found.results.scores[0].metrics
@@ -169,7 +184,13 @@ def test_epochs_are_clustered_by_initial_state(tmp_path):
 
 def test_a_real_model_needs_its_roles_named(tmp_path):
     agent = told("Hello.")
-    (found,) = eval(therapy(states=2, topics="smoking"), model=agent, log_dir=str(tmp_path), display="none")
+    (found,) = eval(
+        therapy(states=2, topics="smoking"),
+        model=agent,
+        log_dir=str(tmp_path),
+        display="none",
+        log_realtime=False,
+    )
     assert found.status == "error"
     assert "--model-role user=<model>" in found.error.message
     assert asked(agent) == []
@@ -267,6 +288,7 @@ def test_a_local_model_plays_every_other_role_with_one_copy_of_its_weights(tmp_p
         model_roles={"user": f"local/{path}", "judge": f"local/{path}"},  # pyright: ignore
         log_dir=str(tmp_path / "logs"),
         display="none",
+        log_realtime=False,
     )
     samples = the_samples(found)
     assert len(set(engine._engines) - before) == 1

@@ -21,6 +21,7 @@ from inspect_ai.model import (
 from inspect_ai.solver import generate, use_tools
 from inspect_ai.tool import ToolCall, ToolCallError, tool
 
+from analysis.logs.samples import MOST_AT_ONCE
 from providers.chat.errors import NotTextError
 from providers.chat.messages import chat_message
 from scenarios.loader import load_family
@@ -33,7 +34,7 @@ from solvers.conversation import conversation
 from solvers.veto import Veto
 from tests.support.conversations import the_samples
 from tests.support.told import asked, output, told
-from training.examples.from_logs import READ_AT_ONCE, LogError, Mark, rows_of_log
+from training.examples.from_logs import LogError, Mark, rows_of_log
 
 BEST = Mark(True, 7.5, 1, "chess-1")
 
@@ -154,9 +155,9 @@ class TestConversations:
         assert {row["log"] for row in rows} == {f"logs/{log.location.rpartition('/')[2]}"}
 
     def test_rows_come_in_the_order_of_the_selection_with_its_marks(self, converse):
-        log = converse(turns=1, states=2, epochs=READ_AT_ONCE)
+        log = converse(turns=1, states=2, epochs=MOST_AT_ONCE)
         places = sorted(((str(s.id), s.epoch) for s in the_samples(log)), reverse=True)
-        marks = [Mark(i % 2 == 0, float(i), i, None) for i in range(2 * READ_AT_ONCE)]
+        marks = [Mark(i % 2 == 0, float(i), i, None) for i in range(2 * MOST_AT_ONCE)]
         rows = list(rows_of_log(log.location, dict(zip(places, marks, strict=True))))
         assert [(row["sample"], row["epoch"]) for row in rows] == places
         assert [(row["label"], row["score"], row["rank"], row["group"]) for row in rows] == marks
@@ -178,6 +179,7 @@ class TestTools:
                 model_roles={"user": told("And now?"), "transition": told({"no": 1.0})} | (roles or {}),
                 log_dir=str(tmp_path),
                 display="none",
+                log_realtime=False,
             )
             return log, dataset[0]
 
@@ -254,6 +256,7 @@ class TestTools:
             model=told([two, unreadable, output("Done.")]),
             log_dir=str(tmp_path),
             display="none",
+            log_realtime=False,
         )
         rows, left_out = rows_and_counts(log)
         assert [(c["id"], c["function"]["arguments"]) for c in rows[0]["completion"][0]["tool_calls"]] == [
@@ -299,6 +302,7 @@ def test_a_prompt_with_an_image_is_left_out(tmp_path):
         model=told("I see."),
         log_dir=str(tmp_path),
         display="none",
+        log_realtime=False,
     )
     assert rows_and_counts(log) == ([], Counter(not_text=1))
 
@@ -309,13 +313,13 @@ class TestErrors:
         return converse(turns=1, states=1, gameable=1.0, task_arguments={"name": "little"})
 
     def test_no_log(self, tmp_path):
-        with pytest.raises(LogError, match="no such log"):
+        with pytest.raises(LogError, match="no such file or folder"):
             rows_of_log(tmp_path / "none.eval", {})
 
     def test_no_inspect_log(self, tmp_path):
         path = tmp_path / "broken.eval"
         path.write_bytes(b"half a log")
-        with pytest.raises(LogError, match=r"broken\.eval: not a readable Inspect log"):
+        with pytest.raises(LogError, match=r"broken\.eval: damaged or cut off.*run the rollouts again"):
             rows_of_log(path, {})
 
     @pytest.mark.parametrize(
@@ -339,7 +343,7 @@ class TestErrors:
     @pytest.mark.parametrize("place", [("nobody", 1), (None, 2)])
     def test_a_conversation_that_is_not_in_it(self, log, place):
         name = place[0] or str(the_samples(log)[0].id)
-        with pytest.raises(LogError, match=f"{name}.* not found.*select again"):
+        with pytest.raises(LogError, match=f"no sample .{name}.*select again"):
             list(rows_of_log(log.location, {(name, place[1]): BEST}))
 
     def test_a_log_without_events(self, log):
