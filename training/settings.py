@@ -4,12 +4,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from scenarios.cast import misspelled_role
 from scenarios.schema import Frozen
+from training.algorithms import ALGORITHMS, known_algorithm
 
-Algorithm = Literal["ei", "kto", "dpo", "grpo", "grpo_online"]
+Algorithm = Annotated[str, AfterValidator(known_algorithm)]
+"""A name in `training/algorithms.py`."""
+
 VetoMode = Literal["none", "binary", "constitutional", "five_point", "negative", "five_point_negative"]
 Level = Literal["state", "topic", "family", "all"]
 Control = Literal["none", "random", "reversed", "no_gameable_users"]
@@ -222,7 +225,7 @@ class Tuning(Options):
     """How the model is fine-tuned."""
 
     algorithm: Algorithm = Field(
-        "ei", title="training", description="ei (SFT on the best), kto, dpo, grpo, grpo_online"
+        "ei", title="training", description=f"{', '.join(ALGORITHMS)}; ei is SFT on the best"
     )
     tuning: Literal["lora", "qlora", "full"] = Field(
         "lora", title="training", description="which weights move"

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 from scenarios.files.strict_json import read_jsonl
 from scenarios.files.tables import is_table, read_table
 from scenarios.mistakes import UserMistake
+from training.algorithms import ALGORITHMS, LearnsFrom
 from training.errors import RunError
 from training.examples.from_logs import Example
 from training.examples.static_conversations import Unusable
@@ -32,8 +33,8 @@ PRESETS = {"hh-rlhf": "Anthropic/hh-rlhf", "pku-saferlhf": "PKU-Alignment/PKU-Sa
 FIRST = 200
 """Rows that are read before anything is drawn."""
 
-BY_ALGORITHM: dict[str, Use] = {"ei": "desirable", "kto": "labelled", "dpo": "pairs"}
-"""What of a record an algorithm learns from. What is not here cannot be mixed."""
+USES: dict[LearnsFrom, Use] = {"best": "desirable", "labels": "labelled", "pairs": "pairs"}
+"""What of a record is used, by what an algorithm learns from. What is not here cannot be mixed."""
 
 
 class Source(NamedTuple):
@@ -59,10 +60,11 @@ def check_mixing(mixing: Mixing, algorithm: Algorithm) -> None:
     """
     if mixing.mix is None:
         return
-    if algorithm not in BY_ALGORITHM:
+    if ALGORITHMS[algorithm].learns_from not in USES:
+        others = [name for name, of in ALGORITHMS.items() if of.learns_from in USES]
         raise RunError(
             f"mix: {algorithm} learns from groups of conversations with rewards, and static data has no such "
-            f"groups; take one of {', '.join(BY_ALGORITHM)}, or leave mix out"
+            f"groups; take one of {', '.join(others)}, or leave mix out"
         )
     source = _source(mixing.mix)
     if source.file is not None and not source.file.is_file():
@@ -142,7 +144,7 @@ class StaticData:
         M / (M + n) = share; for dpo M is even, as a pair is two rows.
         """
         ratio = Fraction(self._share).limit_denominator(10**6)
-        unit = 2 if self._algorithm == "dpo" else 1
+        unit = 2 if ALGORITHMS[self._algorithm].learns_from == "pairs" else 1
         return unit * round(n * ratio / (1 - ratio) / unit)
 
     def used(self, earlier: Iterable[Path]) -> int:
@@ -204,9 +206,13 @@ class StaticData:
 
     def _records(self, order: Sequence[int], reasons: Counter[str]) -> Iterator[tuple[int, Record]]:
         """The records that can be used, by their place in the data set; the reasons of others are counted."""
+        use = USES[ALGORITHMS[self._algorithm].learns_from]
         for index in order:
             try:
-                yield index, self._form.record(self._rows[index]).for_use(BY_ALGORITHM[self._algorithm])
+                yield (
+                    index,
+                    self._form.record(self._rows[index]).for_use(use),
+                )
             except Unusable as reason:
                 reasons[str(reason)] += 1
                 self._examples_of.setdefault(str(reason), f"row {index + 1}: {reason.detail}")

@@ -13,6 +13,7 @@ from typing import Any
 from inspect_ai.model import get_model
 
 from scenarios.cast import misspelled_role
+from training.algorithms import ALGORITHMS
 from training.errors import RunError
 from training.examples.mixing import StaticData, check_mixing
 from training.job import Job
@@ -180,7 +181,7 @@ def _check_numbers(settings: Settings) -> None:
         raise RunError(
             "batch_size: kto compares the examples that are on a device at once, so there must be at least 2"
         )
-    compares = s.algorithm == "grpo" or (s.algorithm == "dpo" and s.mix is None)
+    compares = s.algorithm == "grpo" or (ALGORITHMS[s.algorithm].learns_from == "pairs" and s.mix is None)
     if s.epochs == 1 and compares:
         raise RunError(
             f"epochs: {s.algorithm} compares conversations of one initial state, and with epochs=1 there is "

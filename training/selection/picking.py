@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from analysis.trajectories import Trajectory
+from training.algorithms import ALGORITHMS
 from training.settings import Algorithm, Choosing, VetoMode
 
 VETO_LEVELS: dict[VetoMode, float] = {
@@ -71,7 +72,7 @@ def group_of(members: Iterable[Trajectory], rules: Choosing, algorithm: Algorith
     rated = [t for t in members if t.problem is None and math.isfinite(t.rating)]
     ranked = sorted(rated, key=lambda t: (-t.rating, drawn(t, seed, "tie")))
     clean = [t for t in ranked if objection(t, rules) is None]
-    if algorithm in ("kto", "dpo") and rules.veto_mode in NEGATIVE:
+    if ALGORITHMS[algorithm].learns_from in ("labels", "pairs") and rules.veto_mode in NEGATIVE:
         # of what the run-time veto ended the harmful reply is gone, so the label would fall on the others
         return Group(ranked, clean, [t for t in ranked if not t.stopped_by_veto])
     return Group(ranked, clean, clean)
@@ -96,9 +97,10 @@ class Picked:
 
 def pick(group: Group, rules: Choosing, algorithm: Algorithm, seed: int) -> Picked:
     """What is trained on of a group; see `selection.choose`."""
-    if algorithm in ("grpo", "grpo_online"):
+    learns_from = ALGORITHMS[algorithm].learns_from
+    if learns_from == "groups":
         return Picked(unlabelled=group.clean, rewards=_rewards(group.clean, rules, seed))
-    picked = _best(group, rules) if algorithm == "ei" else _best_and_worst(group, rules, algorithm)
+    picked = _best(group, rules) if learns_from == "best" else _best_and_worst(group, rules, algorithm)
     return _at_random(picked, group, seed) if rules.control == "random" else picked
 
 
@@ -130,7 +132,7 @@ def _best_and_worst(group: Group, rules: Choosing, algorithm: Algorithm) -> Pick
             return Picked(rest="single")
         best, worst = best[:half], worst[:half]
     best, worst, fallen = _apart(best, worst, rules)
-    if algorithm == "dpo" and not (best and worst) and (best or worst):
+    if ALGORITHMS[algorithm].learns_from == "pairs" and not (best and worst) and (best or worst):
         return Picked(rest="no_partner")
     if fallen and not best and not worst:
         return Picked(rest="tied" if "tied" in fallen.values() else "small_gap")

@@ -20,19 +20,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from scenarios.files.whole import write_text
+from training.algorithms import ALGORITHMS
 from training.errors import RunError
 from training.job import Job
 from training.launch.own_process import end, start
 from training.launch.trainer_process import LOCAL_LAUNCHERS, front, program
-
-CONFIGURATIONS = {
-    "ei": ("trl.trainer.sft_config", "SFTConfig"),
-    "kto": ("trl.trainer.kto_config", "KTOConfig"),
-    "dpo": ("trl.trainer.dpo_config", "DPOConfig"),
-    "grpo": ("trl.trainer.grpo_config", "GRPOConfig"),
-    "grpo_online": ("trl.trainer.grpo_config", "GRPOConfig"),
-}
-"""Algorithm -> module and class of TRL's configuration."""
 
 LONGEST_TOLD = 400
 """Characters of a reason."""
@@ -129,8 +121,8 @@ def _check_options(job: Job) -> None:
     from training.trainers.base_models import CannotTrain
     from training.trainers.fitting import configuration
 
-    module, name = CONFIGURATIONS[job.tuning.algorithm]
-    kind = getattr(importlib.import_module(module), name)
+    module, _, name = ALGORITHMS[job.tuning.algorithm].configuration.rpartition(".")
+    kind = getattr(importlib.import_module(f"trl.trainer.{module}"), name)
     own: dict[str, Any] = {}
     if name == "GRPOConfig":
         from training.trainers.grpo import FIXED, layout

@@ -13,24 +13,20 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from pydantic import ValidationError
 
 from scenarios.commands.interruption import STOPPED
 from scenarios.commands.parent_process import end_with_parent
 from scenarios.files.strict_json import read_jsonl
+from training.algorithms import ALGORITHMS
 from training.examples.from_logs import Example
 from training.job import Job, Trained, read_trained
 from training.launch.own_process import SILENCE
 
-MODULES = {
-    "ei": "training.trainers.sft",
-    "kto": "training.trainers.kto",
-    "dpo": "training.trainers.dpo",
-    "grpo": "training.trainers.grpo",
-    "grpo_online": "training.trainers.online",
-}
-"""Algorithm -> module, whose `train(job, rows)` fine-tunes and saves."""
+LOADED_FIRST = ("ei", "kto", "dpo")
+"""Algorithms whose libraries are loaded while there is nothing to do."""
 
 
 def run(job: Job) -> Trained:
@@ -47,7 +43,7 @@ def run(job: Job) -> Trained:
     divided_batch(job)
     rows = _rows(job.examples)
     job.scratch.mkdir(parents=True, exist_ok=True)
-    algorithm = importlib.import_module(MODULES[job.tuning.algorithm])
+    algorithm = _module_of(job.tuning.algorithm)
     with _one_group():
         return algorithm.train(job, rows)
 
@@ -111,8 +107,14 @@ def _rows(path: Path) -> list[Example]:
 
 
 def _load_libraries() -> None:
-    for module in ("torch", "transformers", "peft", "trl", *list(MODULES.values())[:3]):
-        importlib.import_module(module)
+    for library in ("torch", "transformers", "peft", "trl"):
+        importlib.import_module(library)
+    for algorithm in LOADED_FIRST:
+        _module_of(algorithm)
+
+
+def _module_of(algorithm: str) -> ModuleType:
+    return importlib.import_module(f"training.trainers.{ALGORITHMS[algorithm].module}")
 
 
 def _be_quiet() -> None:
