@@ -115,7 +115,6 @@ def _is_scored(record: SampleRecord, name: str | None) -> bool:
 
 def _age(log: LogFile) -> tuple[datetime, float]:
     """When the eval began, and when its log was written: a copy has the first of the original."""
-    created = datetime.fromisoformat(log.header.eval.created).astimezone()
     changed = log.path.stat().st_mtime
     if log.path.suffix == ".eval":
         with zipfile.ZipFile(log.path) as archive:
@@ -123,4 +122,4 @@ def _age(log: LogFile) -> tuple[datetime, float]:
                 # a file that was copied or cloned has another time than what is in it
                 written = datetime(*archive.getinfo(WRITTEN_LAST).date_time).timestamp()
                 changed = changed if abs(changed - written) < 2 else written
-    return created, changed
+    return log.created, changed

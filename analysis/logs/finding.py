@@ -38,6 +38,11 @@ class LogFile(NamedTuple):
     """Without samples."""
 
     @property
+    def created(self) -> datetime:
+        """When the eval began."""
+        return datetime.fromisoformat(self.header.eval.created).astimezone()
+
+    @property
     def finished(self) -> bool:
         """Whether the eval ended by itself, so that no conversation is missing."""
         return self.header.status == "success"
@@ -124,7 +129,7 @@ def _stem(path: Path) -> str:
 
 
 def _age(log: LogFile) -> tuple[datetime, str]:
-    return datetime.fromisoformat(log.header.eval.created).astimezone(), str(log.path)
+    return log.created, str(log.path)
 
 
 def _logs_in(folder: Path) -> list[LogFile]:

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from inspect_ai.event import ModelEvent
-from inspect_ai.log import EvalLog, EvalSample, read_eval_log, read_eval_log_samples_by_id
+from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessageAssistant
 
+from analysis.logs import finding as logs
+from analysis.logs.finding import LogFile, open_log
+from analysis.logs.samples import read_samples
 from providers.chat.errors import NotTextError
 from providers.chat.messages import chat_message, is_served, tool_schemas
 from providers.chat.token_record import clock_of, packed, tokens_of
@@ -71,10 +74,6 @@ class Example(TypedDict):
     """A server rendered the prompt."""
 
 
-READ_AT_ONCE = 64
-"""Samples held in memory; the log's table of contents is read again for each lot."""
-
-
 class LogError(RunError):
     """A log that rows cannot be made from."""
 
@@ -119,26 +118,24 @@ def rows_of_log(
         LogError: The log is missing or unreadable, not complete, of another task or model; a chosen
             conversation is not in it; or it was written without model events.
     """
-    header = _header(Path(log))
-    _check_belongs(log, "task", header.eval.task.rpartition("/")[2], expect_task)
-    _check_belongs(log, "model", header.eval.model, expect_model)
+    file = _finished_log(log)
+    _check_belongs(log, "task", file.header.eval.task.rpartition("/")[2], expect_task)
+    _check_belongs(log, "model", file.model, expect_model)
     counts = Counter[str]() if left_out is None else left_out
-    return _rows(Path(log), chosen, counts, _shown(Path(log), run), checkpoint)
+    return _rows(file, chosen, counts, _shown(file.path, run), checkpoint)
 
 
-def _header(log: Path) -> EvalLog:
-    if not log.exists():
-        raise LogError(f"{log}: no such log; run the rollouts again, or name the folder that it was moved to")
+def _finished_log(log: Path | str) -> LogFile:
     try:
-        header = read_eval_log(str(log), header_only=True)
-    except Exception as error:
-        raise LogError(f"{log}: not a readable Inspect log ({error}); run the rollouts again") from error
-    if header.status != "success":
+        file = open_log(log)
+    except logs.LogError as error:
+        raise LogError(f"{error}; or run the rollouts again") from None
+    if not file.finished:
         raise LogError(
-            f"{log}: the run ended with status {header.status!r}, so conversations may be missing; "
+            f"{log}: the run ended with status {file.header.status!r}, so conversations may be missing; "
             "finish it with `inspect eval-retry`, or run the rollouts again"
         )
-    return header
+    return file
 
 
 def _check_belongs(log: Path | str, what: str, found: str, expected: str | None) -> None:
@@ -154,56 +151,52 @@ def _shown(log: Path, run: Path | None) -> str:
 
 
 def _rows(
-    log: Path,
+    log: LogFile,
     chosen: Mapping[tuple[str, int], Mark],
     left_out: Counter[str],
     shown: str,
     checkpoint: str | None,
 ) -> Iterator[Example]:
-    keys = list(chosen)
-    for first in range(0, len(keys), READ_AT_ONCE):
-        lot = keys[first : first + READ_AT_ONCE]
-        for key, sample in zip(lot, _samples(log, lot), strict=True):
-            mark = chosen[key]
-            generations = _generations(log, sample)
-            by_message = {e.output.message.id or "": e for e in generations}
-            if not generations:
-                left_out["no_generation"] += 1
-            for turn, event in enumerate(generations, start=1):
-                if reason := _unusable(event):
-                    left_out[reason] += 1
-                    continue
-                try:
-                    prompt, completion = _messages(event)
-                except NotTextError:
-                    left_out["not_text"] += 1
-                    continue
-                yield Example(
-                    prompt=prompt,
-                    completion=completion,
-                    label=mark.label,
-                    tools=tool_schemas(event.tools),
-                    source="log",
-                    log=shown,
-                    sample=key[0],
-                    epoch=key[1],
-                    turn=turn,
-                    score=mark.score,
-                    rank=mark.rank,
-                    group=mark.group,
-                    checkpoint=checkpoint,
-                    tokens=_tokens(by_message, event),
-                    clock=clock_of(event) or _day_of(sample),
-                    served=is_served(event.model),
-                )
+    for key, sample in zip(chosen, _samples(log, list(chosen)), strict=True):
+        mark = chosen[key]
+        generations = _generations(log.path, sample)
+        by_message = {e.output.message.id or "": e for e in generations}
+        if not generations:
+            left_out["no_generation"] += 1
+        for turn, event in enumerate(generations, start=1):
+            if reason := _unusable(event):
+                left_out[reason] += 1
+                continue
+            try:
+                prompt, completion = _messages(event)
+            except NotTextError:
+                left_out["not_text"] += 1
+                continue
+            yield Example(
+                prompt=prompt,
+                completion=completion,
+                label=mark.label,
+                tools=tool_schemas(event.tools),
+                source="log",
+                log=shown,
+                sample=key[0],
+                epoch=key[1],
+                turn=turn,
+                score=mark.score,
+                rank=mark.rank,
+                group=mark.group,
+                checkpoint=checkpoint,
+                tokens=_tokens(by_message, event),
+                clock=clock_of(event) or _day_of(sample),
+                served=is_served(event.model),
+            )
 
 
-def _samples(log: Path, keys: Sequence[tuple[str, int]]) -> list[EvalSample]:
-    # to leave fields out would be slower: another parser reads them then
+def _samples(log: LogFile, units: Sequence[tuple[str, int]]) -> Iterator[EvalSample]:
     try:
-        return read_eval_log_samples_by_id(log, keys, concurrency=1, resolve_attachments=True)
-    except IndexError as error:
-        raise LogError(f"{log}: {error}; the selection was made from another log, select again") from None
+        yield from read_samples(log, units, attachments=True)
+    except logs.LogError as error:
+        raise LogError(f"{error} The selection was made from another log; select again") from None
 
 
 def _generations(log: Path, sample: EvalSample) -> list[ModelEvent]:

@@ -1,12 +1,15 @@
 """Single conversations of a log, for people to read: in reports, cards and trackers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log, read_eval_log_sample
+from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessage, ChatMessageAssistant
 
+from analysis.logs.finding import LogError, LogFile, is_log, open_log
+from analysis.logs.samples import read_samples
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.conversations.text import Part, Speaker, transcript
 from scenarios.schema import Scenario
@@ -65,26 +68,22 @@ def finished_log_in(folder: Path) -> Path | None:
     """The newest log in a folder that ended with success; None if there is none."""
     if not folder.is_dir():
         return None
-    found = sorted((info.name for info in list_eval_logs(str(folder), recursive=False)), reverse=True)
-    for name in found:  # names begin with the time
-        try:
-            if read_eval_log(name, header_only=True).status == "success":
-                return Path(name.removeprefix("file://"))
-        except Exception:
-            # not whole: an eval was killed while it wrote, or writes it now
-            continue
-    return None
+    finished: list[LogFile] = []
+    for path in folder.iterdir():
+        # what is not whole is passed over: an eval was killed while it wrote, or writes it now
+        with suppress(LogError):
+            if path.is_file() and is_log(path) and (log := open_log(path)).finished:
+                finished.append(log)
+    return max(finished, key=lambda log: (log.created, log.path)).path if finished else None
 
 
 def read_conversation(log: Path, sample: str, epoch: int) -> Conversation:
     """One conversation of a log.
 
     Raises:
-        IndexError: The log has no such sample in that epoch.
+        LogError: The log has no such sample in that epoch, or cannot be read.
     """
-    found = read_eval_log_sample(
-        str(log), id=sample, epoch=epoch, resolve_attachments=True, exclude_fields={"events", "events_data"}
-    )
+    (found,) = read_samples(open_log(log), [(sample, epoch)], without={"events"}, attachments=True)
     facts = found.metadata_as(Scenario)
     dialogue = found.store_as(Dialogue)
     spoken = {turn.agent for turn in dialogue.turns}
