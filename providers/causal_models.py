@@ -28,3 +28,29 @@ def loader_of(config: Any, source: str) -> Any:
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return AutoModelForImageTextToText
     raise ValueError(f"{source} is no causal language model: transformers has none for {config.model_type!r}")
+
+
+def model_size(model: Any) -> dict[str, int]:
+    """What the arithmetic of a pass depends on, as `analysis.compute.ModelSize` has it.
+
+    The table of input embeddings is looked up, not multiplied with. A head that shares it counts as a head.
+    Of experts counts the share that a token goes through.
+    """
+    config = model.config.get_text_config()
+    head = model.get_output_embeddings()
+    apart = {id(model.get_input_embeddings().weight)} | ({id(head.weight)} if head is not None else set())
+    known = ("num_local_experts", "num_experts", "n_routed_experts")
+    experts = next((count for name in known if (count := getattr(config, name, None))), 0)
+    used = getattr(config, "num_experts_per_tok", None) or experts
+    body = 0.0
+    for name, weight in model.named_parameters():
+        if id(weight) not in apart:
+            body += weight.numel() * (used / experts if experts and ".experts." in name else 1.0)
+    heads = getattr(config, "num_attention_heads", None) or 1
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    return {
+        "body": round(body),
+        "head": 0 if head is None else head.weight.numel(),
+        "layers": int(config.num_hidden_layers),
+        "width": int(width),
+    }

@@ -1,5 +1,6 @@
 """`local/...` as an Inspect model provider."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from providers.chat.reading import Reply, call_id
 from providers.chat.token_record import KEY, TokenLog
 from providers.local.adapters import check_adapter
 from providers.local.engine import Engine, EngineOptions, Generated, T, engine_for
+from providers.local.likelihood import OPTION, asked_completions, token_prefix, tokens_of
 from providers.local.sampling import Settings
 from providers.local.speech import THOUGHT_TOKENS, Prompt, Speech
 from providers.local.watching import Watch
@@ -68,6 +70,9 @@ class LocalAPI(ModelAPI):
     Thoughts are parts of the message of their own: they stay in the log, and are neither said nor judged.
     They may take `--reasoning-tokens` tokens (2048) beside the `--max-tokens` of the answer. The token ids of
     each generation are in its log (`providers/chat/token_record.py`).
+
+    A call with `extra_body={"completions": [text, text]}` gives the likelihoods of these completions in the
+    metadata of its output (`completions`: text, logprob, tokens), from one pass over the prompt.
 
     Raises:
         ValueError: An unknown option.
@@ -214,6 +219,8 @@ class LocalAPI(ModelAPI):
         prompt = self.speech.prompt(input, offered)
         if len(prompt.tokens) >= self.engine.context:
             return self._overflow(len(prompt.tokens))
+        if completions := asked_completions(config.extra_body):
+            return await self._weighed(prompt, completions, started)
         settings = Settings(
             temperature=1.0 if config.temperature is None else config.temperature,
             top_p=1.0 if config.top_p is None else config.top_p,
@@ -238,6 +245,52 @@ class LocalAPI(ModelAPI):
             ),
             time=time.monotonic() - started,
             metadata=self._record(input, prompt, choices, answers),
+        )
+
+    async def _weighed(self, prompt: Prompt, completions: Sequence[str], started: float) -> ModelOutput:
+        """The likeliest of some completions; the metadata have the log-probabilities of all.
+
+        `differ_from` is the number of tokens that all begin with alike, `prompt_passes` how often the prompt
+        was read, `size` what the arithmetic of a pass goes by (`analysis/compute.py`).
+        """
+
+        def encode(text: str) -> list[int]:
+            return self.engine.tokenizer.encode(text, add_special_tokens=False)
+
+        tokens = tokens_of(completions, encode, opened=prompt.opened)
+        alike = token_prefix(tokens)
+        whole = [*prompt.tokens, *tokens[0][:alike]]
+        if len(whole) + max(map(len, tokens)) - alike > self.engine.context:
+            return self._overflow(len(whole))
+        different = [own[alike:] for own in tokens]
+        weighed = await self.engine.weigh(whole, different, adapter=self.adapter)
+        sums = [math.fsum(own) for own in weighed.logprobs]
+        written = sum(map(len, different))
+        return ModelOutput(
+            model=self.model_name,
+            choices=[
+                ChatCompletionChoice(
+                    message=ChatMessageAssistant(
+                        content=completions[sums.index(max(sums))], model=self.model_name, source="generate"
+                    )
+                )
+            ],
+            usage=ModelUsage(
+                input_tokens=len(whole), output_tokens=written, total_tokens=len(whole) + written
+            ),
+            time=time.monotonic() - started,
+            metadata={
+                OPTION: [
+                    {"text": text, "logprob": logprob, "logprobs": own, "tokens": len(ids)}
+                    for text, logprob, own, ids in zip(
+                        completions, sums, weighed.logprobs, different, strict=True
+                    )
+                ],
+                "differ_from": alike,
+                "prompt_passes": weighed.prompt_passes,
+                "size": self.engine.size,
+                "clock": self.speech.clock.isoformat(),
+            },
         )
 
     async def _answer(self, prompt: Prompt, config: GenerateConfig, settings: Settings) -> Generated:
@@ -269,6 +322,7 @@ class LocalAPI(ModelAPI):
                 for c, a in zip(choices, answers, strict=True)
             ],
             "clock": self.speech.clock.isoformat(),
+            "size": self.engine.size,
         }
 
     def _overflow(self, length: int) -> ModelOutput:

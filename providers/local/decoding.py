@@ -93,7 +93,7 @@ def decode(
     """
     written = [Written([], [], []) for _ in rows]
     sampler = Sampler(settings, [r.seed for r in rows])
-    batch = _Batch(forward, batching, config, pad, device)
+    batch = Batch(forward, batching, config, pad, device)
     logits = batch.read_prompts(rows, trace)
     alive = list(range(len(rows)))  # rows in the batch, in order
     done: set[int] = set()
@@ -122,7 +122,7 @@ def decode(
             trace.step_read(alive)
 
 
-class _Batch:
+class Batch:
     """The rows that go through the model together, and what it remembers of them."""
 
     def __init__(

@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -14,6 +15,7 @@ import anyio.lowlevel
 import torch
 from transformers import AutoTokenizer, GenerationConfig
 
+from providers.causal_models import model_size
 from providers.local.adapters import (
     BASE,
     changes_base,
@@ -26,11 +28,12 @@ from providers.local.adapters import (
 )
 from providers.local.batching import batching_of
 from providers.local.decoding import Row, Written, decode
+from providers.local.likelihood import Weighed, weigh, weigh_singly
 from providers.local.request import Generated, Request, announce
 from providers.local.sampling import Settings
 from providers.local.singly import decode_singly
 from providers.local.watching import Trace, Watch, read_all, shared_out
-from providers.local.weights import check_base, load_model
+from providers.local.weights import check_base, context_of, device_called, end_tokens_of, load_model
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class Engine:
 
     def __init__(self, options: EngineOptions) -> None:
         self.options = options
-        self.device = _device(options.device)
+        self.device = device_called(options.device)
         tokenizer = AutoTokenizer.from_pretrained(options.path, revision=options.revision)
         self.tokenizer = tokenizer
         self.model: Any = load_model(
@@ -67,8 +70,9 @@ class Engine:
             device_map=options.device_map,
             attn_implementation=options.attn_implementation,
         )
-        self.context = _context(self.model.config)
-        self.end_tokens = _end_tokens(self.model, tokenizer)
+        self.size = model_size(self.model)
+        self.context = context_of(self.model.config)
+        self.end_tokens = end_tokens_of(self.model, tokenizer)
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_tokens[0]
         takes = inspect.signature(self.model.forward).parameters
         self._last_logits = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
@@ -140,6 +144,27 @@ class Engine:
         """
         token = anyio.lowlevel.current_token()
         request = Request(prompt, max_tokens, seed, adapter, settings, watches, closing, over, token)
+        await self._served(request)
+        assert request.answer is not None
+        return request.answer
+
+    async def weigh(
+        self, prompt: list[int], completions: Sequence[Sequence[int]], *, adapter: str
+    ) -> Weighed:
+        """Log-probabilities of completions of one prompt, in a batch with whatever else is waiting.
+
+        Args:
+            prompt: Token ids.
+            completions: Token ids, all of which go on from the prompt.
+            adapter: Name of the adapter, `BASE` without.
+        """
+        token = anyio.lowlevel.current_token()
+        request = Request(prompt, 0, 0, adapter, Settings(), (), (), None, token, completions)
+        await self._served(request)
+        assert request.weighed is not None
+        return request.weighed
+
+    async def _served(self, request: Request) -> None:
         self._queue.put(request)
         try:
             await request.done.wait()
@@ -148,8 +173,6 @@ class Engine:
             raise
         if request.error is not None:
             raise request.error
-        assert request.answer is not None
-        return request.answer
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -160,8 +183,11 @@ class Engine:
                 continue
             try:
                 with self._lock:
-                    for request, answer in zip(batch, self._answers(batch), strict=True):
-                        request.answer = answer
+                    if batch[0].completions:
+                        self._weigh_all(batch)
+                    else:
+                        for request, answer in zip(batch, self._answers(batch), strict=True):
+                            request.answer = answer
             except BaseException as error:
                 for request in batch:
                     request.error = error
@@ -183,8 +209,8 @@ class Engine:
         self._waiting = [r for r in self._waiting if not r.abandoned]
         if not self._waiting:
             return []
-        settings = self._waiting[0].settings
-        batch = [r for r in self._waiting if r.settings == settings][: self.options.batch_size]
+        first = self._waiting[0]
+        batch = [r for r in self._waiting if r.goes_with(first)][: self.options.batch_size]
         taken = set(map(id, batch))
         self._waiting = [r for r in self._waiting if id(r) not in taken]
         return batch
@@ -196,7 +222,7 @@ class Engine:
             parts.setdefault((BASE if self._mixes else request.adapter, singly), []).append(place)
         found: dict[int, Generated] = {}
         for (_, singly), places in parts.items():
-            answers = self._halved([batch[place] for place in places], singly)
+            answers = self._halved([batch[place] for place in places], partial(self._generate, singly=singly))
             found |= zip(places, answers, strict=True)
         return [
             self._generate([request], singly=True)[0] if self._outgrew(request, answer) else answer
@@ -208,17 +234,47 @@ class Engine:
         length = len(request.prompt) + len(answer.written.tokens)
         return answer.stop == "max_tokens" and length == self._batching.most < self.context
 
-    def _halved(self, batch: Sequence[Request], singly: bool) -> list[Generated]:
+    def _weigh_all(self, batch: Sequence[Request]) -> None:
+        parts: dict[tuple[str, bool], list[Request]] = {}
+        for request in batch:
+            length = len(request.prompt) + max(map(len, request.completions))
+            singly = self._batching.way == "singly" or length > self._batching.most
+            parts.setdefault((BASE if self._mixes else request.adapter, singly), []).append(request)
+        for (_, singly), requests in parts.items():
+            weighed = self._halved(requests, partial(self._weigh, singly=singly))
+            for request, one in zip(requests, weighed, strict=True):
+                request.weighed = one
+
+    def _weigh(self, batch: Sequence[Request], *, singly: bool) -> list[Weighed]:
+        prompts, completions = [r.prompt for r in batch], [r.completions for r in batch]
+        adapters = [r.adapter for r in batch]
+        if singly:
+            given = {"adapters": adapters, "device": self.device}
+            return weigh_singly(self._all_logits, prompts, completions, **given)
+        with ExitStack() as stack:
+            forward = self._forward_of(set(adapters), stack)
+            return weigh(
+                forward,
+                self._batching,
+                self.model.config,
+                prompts,
+                completions,
+                adapters=adapters,
+                pad=self.pad,
+                device=self.device,
+            )
+
+    def _halved(self, batch: Sequence[Request], run: Callable[[Sequence[Request]], list[T]]) -> list[T]:
         """In one batch, or in as many as memory takes."""
         try:
-            return self._generate(batch, singly=singly)
+            return run(batch)
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
             torch.cuda.empty_cache()
             half = len(batch) // 2
             logger.warning("out of memory with %d conversations at once; trying %d", len(batch), half)
-            return [*self._halved(batch[:half], singly), *self._halved(batch[half:], singly)]
+            return [*self._halved(batch[:half], run), *self._halved(batch[half:], run)]
 
     def _generate(self, batch: Sequence[Request], *, singly: bool) -> list[Generated]:
         settings = batch[0].settings
@@ -270,12 +326,19 @@ class Engine:
         }
         if singly or self._batching.way == "singly":
             return decode_singly(self._whole_generate, rows, settings, **common)
-        adapters = {row.adapter for row in rows}
-        forward = self._mixed_forward
-        if len(adapters) == 1:
-            stack.enter_context(speaking(self.model, adapters.pop()))
-            forward = self._forward
+        forward = self._forward_of({row.adapter for row in rows}, stack)
         return decode(forward, self._batching, self.model.config, rows, settings, **common)
+
+    def _forward_of(self, adapters: set[str], stack: ExitStack) -> Callable[..., Any]:
+        """The pass of a batch; while `stack` is open, of the one adapter if there is but one."""
+        if len(adapters) > 1:
+            return self._mixed_forward
+        stack.enter_context(speaking(self.model, next(iter(adapters))))
+        return self._forward
+
+    def _all_logits(self, *, adapter: str, **inputs: Any) -> torch.Tensor:
+        with speaking(self.model, adapter):
+            return self.model(**inputs).logits
 
     def _forward(self, *, adapters: Sequence[str], **inputs: Any) -> Any:
         """Of whoever speaks."""
@@ -336,22 +399,3 @@ def engine_for(options: EngineOptions, adapter: str | None = None) -> tuple[Engi
             _engines[options, own] = Engine(options)
         engine = _engines[options, own]
     return engine, BASE if adapter is None else engine.adapter(adapter)
-
-
-def _device(name: str | None) -> torch.device:
-    if name is not None:
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _context(config: Any) -> int:
-    text = config.get_text_config()
-    return int(getattr(text, "max_position_embeddings", None) or 2**31)
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    own = model.generation_config.eos_token_id
-    found = own if isinstance(own, list) else [own]
-    return sorted({t for t in (*found, tokenizer.eos_token_id) if t is not None})

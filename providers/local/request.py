@@ -10,6 +10,7 @@ import anyio.from_thread
 import anyio.lowlevel
 
 from providers.local.decoding import Written
+from providers.local.likelihood import Weighed
 from providers.local.sampling import Settings
 from providers.local.watching import Seen, Watch
 
@@ -45,10 +46,20 @@ class Request:
 
     over: Callable[[list[int]], bool] | None
     token: anyio.lowlevel.EventLoopToken
+    completions: Sequence[Sequence[int]] = ()
+    """Whose likelihoods are wanted; nothing is generated then."""
+
     done: anyio.Event = field(default_factory=anyio.Event)
     answer: Generated | None = None
+    weighed: Weighed | None = None
+    """In place of an answer, of completions."""
+
     error: BaseException | None = None
     abandoned: bool = False
+
+    def goes_with(self, other: "Request") -> bool:
+        """Whether both can be in one batch."""
+        return self.settings == other.settings and bool(self.completions) == bool(other.completions)
 
 
 def announce(batch: Sequence[Request]) -> None:

@@ -77,6 +77,28 @@ def load_model(
         return loader.from_pretrained(path, **arguments).to(device).eval()
 
 
+def device_called(name: str | None) -> torch.device:
+    """The device of this name; the best there is if none is given."""
+    if name is not None:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def context_of(config: Any) -> int:
+    """Most tokens that a model takes."""
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", None) or 2**31)
+
+
+def end_tokens_of(model: Any, tokenizer: Any) -> list[int]:
+    """Tokens that end a generation, by the checkpoint and by its tokenizer."""
+    own = model.generation_config.eos_token_id
+    found = own if isinstance(own, list) else [own]
+    return sorted({t for t in (*found, tokenizer.eos_token_id) if t is not None})
+
+
 @contextmanager
 def _no_bar() -> Iterator[None]:
     """Weights are loaded in the middle of an eval, whose display a progress bar would break."""
