@@ -19,7 +19,7 @@ class TrainingAlgorithm(NamedTuple):
     learns_from: LearnsFrom
 
     module: str
-    """In `training/trainers/`. Its `train(job, rows)` fine-tunes, saves the checkpoint and returns a `Trained`."""
+    """In `training/trainers/`. Its `train(job, rows)` fine-tunes, saves, and returns a `Trained`."""
 
     configuration: str
     """TRL's class of options, with its module in TRL."""

@@ -10,6 +10,7 @@ import torch
 
 from probes.heads import aggregation
 from probes.heads.aggregation import Segments
+from probes.heads.base import Grid
 from probes.heads.trained import TrainedHead
 
 
@@ -25,6 +26,7 @@ class AttentionHead(TrainedHead):
     """
 
     NAME: ClassVar[str] = "attention"
+    GRID: ClassVar[Grid] = {"weight_decay": [0.01, 0.1, 1.0]}
     SHAPE: ClassVar[tuple[str, ...]] = ("heads",)
     heads: int = 1
 
@@ -58,6 +60,7 @@ class MultiHeadAttention(AttentionHead):
     """`AttentionHead` with several heads."""
 
     NAME: ClassVar[str] = "multi_head_attention"
+    GRID: ClassVar[Grid] = {"heads": [2, 4], "weight_decay": [0.1, 1.0]}
     heads: int = 4
 
 
@@ -73,6 +76,7 @@ class RollingAttention(AttentionHead):
     """
 
     NAME: ClassVar[str] = "rolling_attention"
+    GRID: ClassVar[Grid] = {"heads": [4, 10], "weight_decay": [0.1, 1.0]}
     SHAPE: ClassVar[tuple[str, ...]] = ("heads", "window")
     heads: int = 10
     window: int = 10
@@ -104,6 +108,7 @@ class MultiMaxHead(TrainedHead):
     """
 
     NAME: ClassVar[str] = "multimax"
+    GRID: ClassVar[Grid] = {"heads": [2, 4], "weight_decay": [0.1, 1.0]}
     SHAPE: ClassVar[tuple[str, ...]] = ("heads",)
     heads: int = 4
 

@@ -26,6 +26,8 @@ them anew costs more than to read the activations."""
 
 ClassWeight = Literal["balanced"] | Mapping[int, float] | None
 Validation = tuple[Ragged, Any]
+Grid = Mapping[str, Sequence[Any]]
+"""Values by the name of a parameter."""
 
 
 class NotFiniteError(ValueError):
@@ -79,6 +81,9 @@ class Head(ClassifierMixin, BaseEstimator):
 
     SHAPE: ClassVar[tuple[str, ...]] = ()
     """Parameters that the logit depends on, beside the weights."""
+
+    GRID: ClassVar[Grid] = {}
+    """What cross-validation chooses among."""
 
     SEEDED: ClassVar[bool] = False
     """True if the fit depends on a seed."""

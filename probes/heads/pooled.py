@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from probes.activations.ragged import Ragged
 from probes.heads import aggregation
 from probes.heads.aggregation import Segments
-from probes.heads.base import Head, Masses, NotFiniteError, Validation, block_tokens, check_finite
+from probes.heads.base import Grid, Head, Masses, NotFiniteError, Validation, block_tokens, check_finite
 
 Pooling = Literal["mean", "last"]
 Pooled = Callable[[Pooling], torch.Tensor]
@@ -104,6 +104,7 @@ class MeanHead(PooledHead):
     """
 
     NAME: ClassVar[str] = "mean"
+    GRID: ClassVar[Grid] = {"C": [0.01, 0.1, 1.0, 10.0, 100.0]}
     C: float = 1.0
 
     def check_parameters(self) -> None:
@@ -122,6 +123,7 @@ class LastHead(MeanHead):
     """Logit of the last token, fitted as `MeanHead`."""
 
     NAME: ClassVar[str] = "last"
+    GRID: ClassVar[Grid] = {"C": [0.01, 0.1, 1.0, 10.0, 100.0]}
     POOLING: ClassVar[Pooling] = "last"
 
 
@@ -136,6 +138,7 @@ class LogisticHead(MeanHead):
     """
 
     NAME: ClassVar[str] = "logistic"
+    GRID: ClassVar[Grid] = {"C": [1e-4, 1e-3, 1e-2, 0.1, 1.0]}
     C: float = 1e-3
 
     def solve(self, features: np.ndarray, masses: Masses, scale: Scale) -> tuple[np.ndarray, float]:
@@ -156,6 +159,7 @@ class DifferenceOfMeans(PooledHead):
     """
 
     NAME: ClassVar[str] = "difference_of_means"
+    GRID: ClassVar[Grid] = {}
     calibrate: bool = True
 
     def solve(self, features: np.ndarray, masses: Masses, scale: Scale) -> tuple[np.ndarray, float]:
@@ -180,6 +184,7 @@ class DiscriminantHead(PooledHead):
     """
 
     NAME: ClassVar[str] = "lda"
+    GRID: ClassVar[Grid] = {"shrinkage": ["auto", 0.01, 0.1, 0.5, 0.9]}
     shrinkage: float | Literal["auto"] = "auto"
 
     def check_parameters(self) -> None:

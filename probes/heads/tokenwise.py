@@ -7,6 +7,7 @@ import torch
 
 from probes.heads import aggregation
 from probes.heads.aggregation import Segments
+from probes.heads.base import Grid
 from probes.heads.checks import cross_entropy
 from probes.heads.trained import TrainedHead
 
@@ -16,6 +17,7 @@ class MaxHead(TrainedHead):
     """The largest logit of a token."""
 
     NAME: ClassVar[str] = "max"
+    GRID: ClassVar[Grid] = {"weight_decay": [0.01, 0.1, 1.0]}
 
     def aggregate(self, channels: torch.Tensor, segments: Segments) -> torch.Tensor:
         """See `Head`."""
@@ -33,6 +35,7 @@ class SoftmaxHead(TrainedHead):
     """
 
     NAME: ClassVar[str] = "softmax"
+    GRID: ClassVar[Grid] = {"temperature": [1.0, 5.0], "weight_decay": [0.01, 0.1, 1.0]}
     SHAPE: ClassVar[tuple[str, ...]] = ("temperature",)
     temperature: float = 5.0
 
@@ -79,6 +82,7 @@ class RollingMeanHead(WindowHead):
     """
 
     NAME: ClassVar[str] = "max_of_rolling_means"
+    GRID: ClassVar[Grid] = {"window": [10, 40], "weight_decay": [0.1, 1.0]}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -91,6 +95,7 @@ class PerEntryHead(TrainedHead):
     """
 
     NAME: ClassVar[str] = "per_entry"
+    GRID: ClassVar[Grid] = {"weight_decay": [0.01, 0.1, 1.0]}
 
     def aggregate(self, channels: torch.Tensor, segments: Segments) -> torch.Tensor:
         """See `Head`."""
@@ -116,6 +121,7 @@ class ExponentialMaxHead(TrainedHead):
     """
 
     NAME: ClassVar[str] = "ema_max"
+    GRID: ClassVar[Grid] = {"decay": [0.1, 0.5], "weight_decay": [0.1, 1.0]}
     SHAPE: ClassVar[tuple[str, ...]] = ("decay",)
     decay: float = 0.5
 
@@ -149,6 +155,7 @@ class SlidingMeanHead(WindowHead):
     """
 
     NAME: ClassVar[str] = "sliding_mean"
+    GRID: ClassVar[Grid] = {"window": [16, 40], "weight_decay": [0.1, 1.0]}
     SHAPE: ClassVar[tuple[str, ...]] = ("window", "temperature")
     window: int = 16
     temperature: float = 1.0
@@ -184,6 +191,7 @@ class TopMeanHead(TrainedHead):
     """
 
     NAME: ClassVar[str] = "top_k"
+    GRID: ClassVar[Grid] = {"count": [5, 20], "weight_decay": [0.1, 1.0]}
     SHAPE: ClassVar[tuple[str, ...]] = ("count",)
     count: int = 5
 
