@@ -117,13 +117,14 @@ def capture(settings: Settings, *, progress: bool = False) -> Captured:
         print(
             f"{len(rows)} conversations, {len(unique) - len(todo)} of {len(unique)} rows are stored already"
         )
-    if todo:
-        _compute(settings, entry, todo, team, progress=progress)
-    team.wait()
-    if team.first:
-        card = DatasetCard(spec=spec.key, source=settings.data, excluded=dict(sorted(left_out.items())))
-        save_dataset(settings.out, settings.dataset_name, [row.told for row in rows], card)
-    team.wait()
+    with entry.in_use():
+        if todo:
+            _compute(settings, entry, todo, team, progress=progress)
+        team.wait()
+        if team.first:
+            card = DatasetCard(spec=spec.key, source=settings.data, excluded=dict(sorted(left_out.items())))
+            save_dataset(settings.out, settings.dataset_name, [row.told for row in rows], card)
+        team.wait()
     cut = [row.told.truncated for row in rows if row.told.truncated]
     at_end = sum(row.cut_at_end for row in rows if row.told.truncated)
     tokens = sum(len(row.token_ids) for row in todo)

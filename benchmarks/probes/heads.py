@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 
 from probes.activations.capture_spec import CaptureSpec
 from probes.activations.ragged import Ragged
-from probes.activations.shards import CapturedRow
+from probes.activations.shards.writing_shards import CapturedRow
 from probes.activations.store import DatasetCard, DatasetRow, Store, open_dataset, save_dataset
 from probes.heads.base import score_together
 from probes.heads.table import HEADS, make_head

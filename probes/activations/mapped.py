@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from probes.activations.ragged import Block, Ragged
-from probes.activations.shards import Shard
+from probes.activations.shards.shard import Shard
 
 LARGE_PAGE = 2**21
 """Bytes. So much of a file may become this process's memory when a single byte of it is read."""

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from probes.activations.mapped import Mapped, Place
 from probes.activations.ragged import Block
-from probes.activations.shards import Shard
+from probes.activations.shards.shard import Shard
 from probes.activations.whole_files import StoreError, write_whole
 
 Pooling = Literal["mean", "last", "max"]

@@ -20,8 +20,18 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from probes.activations.capture_spec import CaptureSpec
-from probes.activations.shards import UNFINISHED, Sidecar, finish, writing
-from probes.activations.whole_files import NO_ROOM, StoreError, cannot_write, digest, write_whole
+from probes.activations.shards.locks import writing
+from probes.activations.shards.shard import Sidecar
+from probes.activations.shards.writing_shards import UNFINISHED, finish
+from probes.activations.stored_sets import DatasetCard
+from probes.activations.whole_files import (
+    NO_ROOM,
+    StoreError,
+    cannot_write,
+    digest,
+    refuse_links,
+    write_whole,
+)
 
 SPEC = re.compile(r"[0-9a-f]{16}/spec\.json")
 SIDECAR = re.compile(r"[0-9a-f]{16}/shard-[\w-]+\.json")
@@ -130,6 +140,7 @@ def push(root: Path, url: str, endpoint_url: str | None = None) -> Copied:
         StoreError: The remote cannot be reached or written, or a shard here is damaged.
     """
     remote = connected(url, endpoint_url)
+    _refuse_links_in(root)
     names = [path.relative_to(root).as_posix() for path in root.glob("*/*") if path.is_file()]
     sidecars = {name: _sidecar((root / name).read_bytes(), root / name) for name in _like(SIDECAR, names)}
     with _explained(url):
@@ -151,6 +162,7 @@ def pull(root: Path, url: str, endpoint_url: str | None = None) -> Copied:
         StoreError: The remote cannot be reached or holds no store, or a shard there is damaged; disk full.
     """
     remote = connected(url, endpoint_url)
+    _refuse_links_in(root)
     with _explained(url):
         sizes = remote.sizes()
         if not _like(SPEC, sizes):
@@ -165,6 +177,12 @@ def pull(root: Path, url: str, endpoint_url: str | None = None) -> Copied:
         for name in _like(DATASET, sizes):
             _pull_small(root, remote, name, tally)
         return tally.done()
+
+
+def _refuse_links_in(root: Path) -> None:
+    """The store's own folder may be a link; what lies in it may not."""
+    for folder in root.glob("*"):
+        refuse_links(folder)
 
 
 def _push_shard(
@@ -211,7 +229,8 @@ def _pull_shard(root: Path, remote: Remote, name: str, tally: _Tally) -> None:
 
 def _push_small(root: Path, remote: Remote, name: str, sizes: dict[str, int], tally: _Tally) -> None:
     data = (root / name).read_bytes()
-    if name not in sizes:
+    table_alone = DATASET.fullmatch(name) and name.endswith(".jsonl") and name[:-1] not in sizes
+    if name not in sizes or table_alone:  # a push that was broken off: the card comes last
         remote.files.pipe_file(remote.path(name), data)
         tally.copied(len(data))
     else:
@@ -220,11 +239,26 @@ def _push_small(root: Path, remote: Remote, name: str, sizes: dict[str, int], ta
 
 def _pull_small(root: Path, remote: Remote, name: str, tally: _Tally) -> None:
     data = remote.read(name)
+    if DATASET.fullmatch(name) and name.endswith(".json"):
+        _check_table(name, data, remote)
     if not (root / name).exists():
         write_whole(root / name, data)
         tally.copied(len(data))
     else:
         _compare(name, (root / name).read_bytes(), data, tally)
+
+
+def _check_table(card_name: str, card: bytes, remote: Remote) -> None:
+    """That a data set has as many lines there as its card says."""
+    try:
+        wanted = DatasetCard.model_validate_json(card).rows
+    except ValidationError as error:
+        raise StoreError(f"{remote.url}: {card_name}: {error.errors()[0]['msg']}") from error
+    there = remote.read(f"{card_name}l").count(b"\n")
+    if wanted is not None and there != wanted:
+        raise StoreError(
+            f"{remote.url}: {card_name}l has {there} of {wanted} rows; delete it there, push again"
+        )
 
 
 def _compare(name: str, here: bytes, there: bytes, tally: _Tally) -> None:

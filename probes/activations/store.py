@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from probes.activations.capture_spec import CaptureSpec
 from probes.activations.mapped import Activations
-from probes.activations.shards import CapturedRow, collect, writing
+from probes.activations.shards.locks import alone_in
+from probes.activations.shards.writing_shards import CapturedRow, collect
 from probes.activations.stored_sets import (
     Dataset,
     DatasetCard,
@@ -89,15 +90,13 @@ class Store:
         """Remove an entry, or some of its layers.
 
         Raises:
-            StoreError: No such entry or layer, or another process is writing to it.
+            StoreError: No such entry or layer, another process is writing to it, or it holds a symbolic link.
         """
         entry = self.keyed(key)
         if layers is not None:
             entry.delete_layers(layers)
             return
-        with writing(entry.folder, alone=True) as alone:
-            if not alone:
-                raise StoreError(f"{entry.folder}: another process is writing to it just now")
+        with alone_in(entry.folder):
             # without its spec a folder that could not be removed wholly is no entry any more
             (entry.folder / SPEC).unlink()
             shutil.rmtree(entry.folder)

@@ -58,6 +58,9 @@ class DatasetCard(Frozen):
     source: str
     """File, folder or hub data set that was read."""
 
+    rows: int | None = None
+    """Lines of the table; None in data sets of earlier versions. `save_dataset` counts them."""
+
     excluded: dict[str, int] = {}
     """Reason -> number of conversations that were left out."""
 
@@ -88,16 +91,18 @@ def save_dataset(root: Path | str, name: str, rows: Sequence[DatasetRow], card: 
         if row.id in seen:
             raise ValueError(f"data set {name}: two rows have the id {row.id!r}")
         seen.add(row.id)
+    counted = card.model_copy(update={"rows": len(rows)})
     lines = "".join(row.model_dump_json() + "\n" for row in rows)
     write_whole(folder / f"{name}.jsonl", lines)
-    write_whole(folder / f"{name}.json", card.model_dump_json(indent=1) + "\n")
+    write_whole(folder / f"{name}.json", counted.model_dump_json(indent=1) + "\n")
 
 
 def read_dataset(root: Path | str, name: str) -> tuple[list[DatasetRow], DatasetCard]:
     """Rows and card.
 
     Raises:
-        StoreError: No such data set (names those that exist), or a line that is not one of its rows.
+        StoreError: No such data set (names those that exist), a line that is not one of its rows, or fewer or
+            more rows than were written.
     """
     folder = _folder(root, name)
     card, table = folder / f"{name}.json", folder / f"{name}.jsonl"
@@ -105,10 +110,16 @@ def read_dataset(root: Path | str, name: str) -> tuple[list[DatasetRow], Dataset
         names = ", ".join(dataset_names(root)) or "none; capture makes them"
         raise StoreError(f"{root} has no data set {name!r}; it has: {names}")
     rows: list[DatasetRow] = []
-    with table.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            rows.append(_parsed(DatasetRow, line, f"{table}:{number}"))
-    return rows, _parsed(DatasetCard, card.read_text(encoding="utf-8"), str(card))
+    told = _parsed(DatasetCard, _text(card), str(card))
+    # other line separators of Unicode may stand in a row's texts
+    for number, line in enumerate(_text(table).removesuffix("\n").split("\n"), start=1):
+        rows.append(_parsed(DatasetRow, line, f"{table}:{number}"))
+    if told.rows not in (None, len(rows)):
+        raise StoreError(
+            f"{table}: {len(rows)} rows instead of {told.rows}; capture again, or delete "
+            f"it and {card.name}, and pull"
+        )
+    return rows, told
 
 
 def dataset_names(root: Path | str) -> list[str]:
@@ -119,6 +130,13 @@ def dataset_names(root: Path | str) -> list[str]:
 def label_array(rows: Sequence[DatasetRow]) -> np.ndarray:
     """[rows], float64, NaN where there is no label."""
     return np.array([math.nan if row.label is None else row.label for row in rows], dtype=np.float64)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path}: not UTF-8 from byte {error.start} on; capture again") from error
 
 
 def _parsed(model: type[Model], text: str, where: str) -> Model:

@@ -1,6 +1,7 @@
 """The activations of one capture spec: a folder of shards that any number of processes may add to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,16 +11,9 @@ from probes.activations import pooled_features
 from probes.activations.capture_spec import CaptureSpec
 from probes.activations.mapped import Activations, Place
 from probes.activations.pooled_features import Pooling
-from probes.activations.shards import (
-    CapturedRow,
-    Shard,
-    collect,
-    finished,
-    problem,
-    read_shard,
-    save_shard,
-    write_shard,
-)
+from probes.activations.shards.locks import alone_in, writing
+from probes.activations.shards.shard import Shard, finished, read_shard
+from probes.activations.shards.writing_shards import CapturedRow, collect, problem, save_shard, write_shard
 from probes.activations.whole_files import StoreError
 
 
@@ -75,6 +69,12 @@ class StoredSpec:
         if rows:
             write_shard(self.folder, rows, self.spec.dtype)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a capture goes on: nobody deletes anything of the entry between two of its shards."""
+        with writing(self.folder):
+            yield
+
     def open(self, row_keys: Sequence[str], layers: Sequence[int]) -> Activations:
         """Rows in the order given, a key as often as it is given.
 
@@ -121,10 +121,15 @@ class StoredSpec:
         return [what for what, _ in self._damaged()]
 
     def delete_damaged(self) -> list[str]:
-        """Remove the files that `verify` objects to; returns what was wrong with each."""
-        found = self._damaged()
-        for _, file in found:
-            _delete(file)
+        """Remove the files that `verify` objects to; returns what was wrong with each.
+
+        Raises:
+            StoreError: Another process is writing to the entry, or it holds a symbolic link.
+        """
+        with alone_in(self.folder):
+            found = self._damaged()
+            for _, file in found:
+                _delete(file)
         collect(self.folder)
         self._refresh()
         return [what for what, _ in found]
@@ -133,8 +138,13 @@ class StoredSpec:
         """Remove some layers. Shards that hold others too are written again without them.
 
         Raises:
-            StoreError: A layer that is not stored.
+            StoreError: A layer that is not stored, another process is writing to the entry, or it holds a
+                symbolic link.
         """
+        with alone_in(self.folder):
+            self._delete_layers(layers)
+
+    def _delete_layers(self, layers: Sequence[int]) -> None:
         self._refresh()
         if lacking := set(layers) - set(self._index):
             raise StoreError(f"{self.folder}: no layer {min(lacking)}; there are {sorted(self._index)}")
@@ -143,7 +153,9 @@ class StoredSpec:
             if len(kept) == len(shard.sidecar.layers):
                 continue
             if kept:
-                save_shard(self.folder, shard.sidecar.rows, shard.without(layers), self.spec.dtype)
+                save_shard(
+                    self.folder, shard.sidecar.rows, shard.without(layers), self.spec.dtype, alone=True
+                )
             _delete(shard)
         self._refresh()
 

@@ -60,6 +60,17 @@ def write_whole(path: Path, data: bytes | str) -> None:
         raise StoreError(str(error)) from error
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder of a store that is a symbolic link, or that holds one.
+
+    Raises:
+        StoreError: Names the link: what lies behind it is not the store's to copy, write or delete.
+    """
+    for path in (folder, *folder.glob("*"), *folder.glob("*/*")):
+        if path.is_symlink():
+            raise StoreError(f"{path} is a symbolic link, which a store may not hold; put the file there")
+
+
 @contextmanager
 def no_part_left(path: Path, *unfinished: Path) -> Iterator[None]:
     """Remove what is unfinished if writing `path` fails.

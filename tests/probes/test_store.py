@@ -284,7 +284,7 @@ def test_a_killed_writer_loses_only_its_last_shard(tmp_path):
 
 
 def test_what_a_live_writer_has_not_finished_is_left_alone(tmp_path):
-    from probes.activations.shards import writing
+    from probes.activations.shards.locks import writing
 
     entry = Store(tmp_path).entry(SPEC)
     entry.write([row("r")])
@@ -359,7 +359,7 @@ def test_a_data_set_has_labels_groups_and_activations_in_one_order(entry):
     assert dataset.groups == ["id0", "pair", "id2", "id3"]
     np.testing.assert_array_equal(dataset.labels, [1, 0, np.nan, 0.25])
     assert dataset.facts[3] == {"topic": "t"}
-    assert (dataset.spec, dataset.card) == (SPEC, card)
+    assert (dataset.spec, dataset.card) == (SPEC, card.model_copy(update={"rows": 4}))
     assert dataset.activations.available == [4, 8]
     assert torch.equal(dataset.activations.layer(8).row(3), rows[0].layers[8].float())
     assert open_dataset(root, "train", layers=[8]).activations.available == [8]

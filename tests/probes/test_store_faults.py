@@ -123,7 +123,7 @@ def test_a_full_disk_is_told_as_such(entry, monkeypatch):
         raise OSError(28, "No space left on device")
 
     entry.write([row("r0")])
-    monkeypatch.setattr("probes.activations.shards.flushed", full)
+    monkeypatch.setattr("probes.activations.shards.writing_shards.flushed", full)
     with pytest.raises(StoreError, match=r"the disk is full \(No space left on device\): make room"):
         entry.write([row("r1")])
     assert not list((entry.folder / ".unfinished").glob("*"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from probes.activations.shards import CapturedRow
+from probes.activations.shards.writing_shards import CapturedRow
 from probes.activations.store import DatasetCard, DatasetRow, Store, save_dataset
 from probes.evaluation.token_texts import TokenizerError, conversation_texts, token_groups
 from probes.token_page import choose, main

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from probes.activations.shards import CapturedRow
+from probes.activations.shards.writing_shards import CapturedRow
 from probes.activations.store import DatasetCard, DatasetRow, Store, save_dataset
 from tests.support.stored_rows import spec
 

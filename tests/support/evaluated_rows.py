@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from probes.activations.shards import CapturedRow
+from probes.activations.shards.writing_shards import CapturedRow
 from probes.activations.store import DatasetCard, DatasetRow, Store, save_dataset
 from probes.heads.table import make_head
 from probes.monitors.monitor import Monitor, MonitorCard, Sources, Threshold

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from probes.activations.capture_spec import CaptureSpec
-from probes.activations.shards import CapturedRow
+from probes.activations.shards.writing_shards import CapturedRow
 from tests.support.places import ROOT
 
 SPEC = CaptureSpec(
