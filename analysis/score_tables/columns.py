@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from analysis.logs.scores import ScoredConversation, ScoredValue, base_name
@@ -32,10 +33,10 @@ class Column(NamedTuple):
     """A score as it was asked: a line of the table."""
 
     asked: Asked
-    name: str
-    """That most of its numbers have in their log."""
-
     title: str
+    instead: tuple[Asked, ...]
+    """What one name of the log stands for, this among it, where no conversation has two of them: a score that
+    is on one scale in some conversations and on another in others."""
 
 
 class Row(NamedTuple):
@@ -87,7 +88,8 @@ def arrange(rows: Sequence[tuple[Row, list[ScoredValue]]]) -> list[Column]:
                 asked = asked._replace(name=one.name)
             row.scores[asked] = one
             shown.setdefault(asked, Counter())[one.name] += 1
-    return _titled(shown)
+    together = {frozenset(pair) for row, _ in rows for pair in combinations(row.scores, 2)}
+    return _titled(shown, together)
 
 
 def values_of(rows: Iterable[Row], column: Column) -> Values:
@@ -102,17 +104,16 @@ def is_scored(row: Row, column: Column) -> bool:
     return one is not None and not math.isnan(one.value)
 
 
-def belonging(rows: Iterable[Row], column: Column, columns: Sequence[Column]) -> list[Row]:
+def belonging(rows: Iterable[Row], column: Column) -> list[Row]:
     """The conversations that a column is about: with a number, or where one is missing.
 
-    One that has no number at all under a name is missing in the first column of that name alone.
+    Of columns that stand instead of each other, what has no number at all is missing in the first alone.
     """
-    alike = [other for other in columns if other.name == column.name]
 
     def belongs(row: Row) -> bool:
         if column.asked in row.scores:
             return True
-        return column is alike[0] and not any(other.asked in row.scores for other in alike)
+        return column.asked == column.instead[0] and not any(other in row.scores for other in column.instead)
 
     return [row for row in rows if belongs(row)]
 
@@ -163,14 +164,26 @@ def _repeated(rows: Sequence[tuple[Row, list[ScoredValue]]], names: set[str], kn
     return repeated
 
 
-def _titled(shown: dict[Asked, Counter[str]]) -> list[Column]:
+def _titled(shown: dict[Asked, Counter[str]], together: set[frozenset[Asked]]) -> list[Column]:
+    """The columns.
+
+    Args:
+        shown: What was asked, with the names that its numbers have in the log.
+        together: Pairs of which one conversation has both.
+    """
     titles = {asked: _title(asked.name, {a.name for a in shown}) for asked in shown}
+    usual = {asked: names.most_common(1)[0][0] for asked, names in shown.items()}
     columns: list[Column] = []
-    for asked, names in shown.items():
+    for asked in shown:
         alike = [other for other, title in titles.items() if title == titles[asked]]
-        columns.append(Column(asked, names.most_common(1)[0][0], titles[asked] + _difference(asked, alike)))
+        instead = [
+            other
+            for other in shown
+            if other == asked or (usual[other] == usual[asked] and frozenset((other, asked)) not in together)
+        ]
+        columns.append(Column(asked, titles[asked] + _difference(asked, alike), tuple(instead)))
     twice = {title for title, count in Counter(c.title for c in columns).items() if count > 1}
-    return [c._replace(title=f"{c.title}, {c.name}") if c.title in twice else c for c in columns]
+    return [c._replace(title=f"{c.title}, {usual[c.asked]}") if c.title in twice else c for c in columns]
 
 
 def _title(name: str, names: set[str]) -> str:

@@ -37,7 +37,7 @@ def compare(first: Side, second: Side) -> tuple[list[Compared], list[str]]:
     found: list[Compared] = []
     for column in columns:
         for users, kind in kinds_in([*sides[0], *sides[1]]).items():
-            members = [belonging(of_kind(rows, kind), column, columns) for rows in sides]
+            members = [belonging(of_kind(rows, kind), column) for rows in sides]
             values = [values_of(rows, column) for rows in members]
             if not all(v.values for v in values):
                 continue

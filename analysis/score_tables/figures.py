@@ -52,7 +52,7 @@ def lines_of(rows: Sequence[Row], columns: Sequence[Column]) -> list[Line]:
     for column in columns:
         values, cells = [], []
         for users, kind in kinds_in(rows).items():
-            members = belonging(of_kind(rows, kind), column, columns)
+            members = belonging(of_kind(rows, kind), column)
             values.append(values_of(members, column))
             scored = len(values[-1].values)
             cells.append(
