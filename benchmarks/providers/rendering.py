@@ -4,17 +4,15 @@
 
 Rows of training (prompt and reply) and conversations with the spans of their messages, each of four messages
 and some 400 characters, through the template of the miniature and through one that tells thoughts apart. The
-earlier renderers are read from this repository's history; without one, the new figures stand alone. Printed
-with them: what keeping the tokens of generations adds to a log.
+earlier renderers run in the tree of their commit (`benchmarks/earlier_commit.py`); without a history, the new
+figures stand alone. Printed with them: what keeping the tokens of generations adds to a log.
 """
 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
-import types
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -23,13 +21,13 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.earlier_commit import EarlierCommit
 from miniature.checkpoint import base_checkpoint
 from providers.chat.choice import Readers, TemplateChoice
 from providers.chat.completion import complete
 from providers.chat.spans import ConversationSpans
 from providers.chat.token_record import TokenLog
 
-ROOT = Path(__file__).resolve().parents[2]
 BEFORE = "0b481ea"
 WORDS = "I wanted to tell you what happened at work today, because it keeps me awake. " * 5
 THINKS = (
@@ -51,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     from transformers import AutoTokenizer
 
-    old_rows, old_spans = _module("training/algorithms/chat_text.py"), _module("probes/message_spans.py")
+    earlier = EarlierCommit.start(BEFORE, Path(__file__).with_name("earlier_rendering.py"))
     print(
         f"seconds per 1,000 messages, median of {options.rounds} ({options.rows} conversations of 4 messages)"
     )
@@ -62,35 +60,39 @@ def main() -> None:
         talks = [_talk(number) for number in range(options.rows)]
         reader = Readers(tokenizer, [], TemplateChoice(), name).on(None)
         spans = ConversationSpans(reader)
-        pairs: list[tuple[str, Callable[[Any], Any] | None, Callable[[Any], Any]]] = [
-            (
-                "rows",
-                _rows_before(old_rows, tokenizer),
-                lambda talk, reader=reader: complete(reader, talk[:-1], talk[-1], None),
-            ),
-            ("spans", _spans_before(old_spans, tokenizer), lambda talk, spans=spans: spans.render(talk)),
-        ]
-        for work, before, now in pairs:
-            _line(name, work, before, now, talks, options.rounds)
+        work: dict[str, Callable[[Any], Any]] = {
+            "rows": lambda talk, reader=reader: complete(reader, talk[:-1], talk[-1], None),
+            "spans": spans.render,
+        }
+        for which, render in work.items():
+            asked = {
+                "checkpoint": str(base_checkpoint()),
+                "template": template,
+                "work": which,
+                "talks": talks,
+            }
+            _line(name, asked, earlier, render, options.rounds)
     _log_size()
 
 
 def _line(
     name: str,
-    work: str,
-    before: Callable[[Any], Any] | None,
-    now: Callable[[Any], Any],
-    talks: list[Any],
+    asked: dict[str, Any],
+    earlier: EarlierCommit | None,
+    render: Callable[[Any], Any],
     rounds: int,
 ) -> None:
-    both: list[tuple[float | None, float]] = []
-    for _ in range(rounds):
-        both.append((None if before is None else _seconds(before, talks), _seconds(now, talks)))
-    new = median(n for _, n in both)
-    old = None if before is None else median(o for o, _ in both if o is not None)
-    told = f"{old:>10.3f}" if old is not None else f"{'-':>10}"
-    ratio = f"{new / old:>8.2f}" if old is not None else f"{'-':>8}"
-    print(f"{name:<12}{work:<10}{told}{new:>10.3f}{ratio}")
+    talks = asked["talks"]
+    each = 1000 / (4 * len(talks))
+    old: list[float] = []
+    new: list[float] = []
+    for _ in range(rounds):  # by turns: what else the machine does slows both
+        if earlier is not None:
+            old.append(each * earlier.ask(asked))
+        new.append(each * _seconds(render, talks))
+    before = f"{median(old):>10.3f}" if old else f"{'-':>10}"
+    ratio = f"{median(new) / median(old):>8.2f}" if old else f"{'-':>8}"
+    print(f"{name:<12}{asked['work']:<10}{before}{median(new):>10.3f}{ratio}")
 
 
 def _seconds(render: Callable[[Any], Any], talks: list[Any]) -> float:
@@ -99,39 +101,13 @@ def _seconds(render: Callable[[Any], Any], talks: list[Any]) -> float:
     begin = time.perf_counter()
     for talk in talks:
         render(talk)
-    return (time.perf_counter() - begin) / (4 * len(talks)) * 1000
+    return time.perf_counter() - begin
 
 
 def _talk(number: int) -> list[dict[str, Any]]:
     roles = ("system", "user", "assistant", "user")
     talk = [{"role": role, "content": f"{number} {WORDS}"} for role in roles]
     return [*talk, {"role": "assistant", "content": f"{number} {WORDS}"}][1:]
-
-
-def _module(path: str) -> types.ModuleType | None:
-    """A file as it was, or None where there is no history."""
-    shown = subprocess.run(
-        ["git", "show", f"{BEFORE}:{path}"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if shown.returncode:
-        return None
-    module = types.ModuleType(f"before_{Path(path).stem}")
-    sys.modules[module.__name__] = module
-    exec(compile(shown.stdout, path, "exec"), module.__dict__)
-    return module
-
-
-def _rows_before(module: types.ModuleType | None, tokenizer: Any) -> Callable[[Any], Any] | None:
-    if module is None:
-        return None
-    chat = module.ChatText(tokenizer, "x")
-    return lambda talk: chat.row({"prompt": talk[:-1], "completion": talk[-1:], "tools": None}, "row")
-
-
-def _spans_before(module: types.ModuleType | None, tokenizer: Any) -> Callable[[Any], Any] | None:
-    if module is None:
-        return None
-    return module.ChatText(tokenizer, None, {}, "x").render
 
 
 def _log_size() -> None:

@@ -15,23 +15,23 @@ import argparse
 import math
 import random
 import re
-import subprocess
 import sys
-import types
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import anyio
-from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, get_model
 
+from benchmarks.earlier_commit import EarlierCommit, EarlierError
 from scenarios.conversations.dialogue import Judgement
 from scenarios.schema import Question, Scale
 from scorers.judging.calls import NoLogprobs
 from scorers.judging.judgement import Judging, judge, parse_answer
 from scorers.judging.scales import ANSWERS
+from tests.support import judge_services
 from tests.support.fuzzed_answers import Fuzzed, nonsense, valid
 from tests.support.judge_services import SERVICES, Service, Tokens, spelled
 
@@ -57,29 +57,27 @@ async def read_now(name: str, scale: Scale) -> Judgement:
 
 def earlier_reader(commit: str) -> tuple[Reader, Parser] | None:
     """The reader of a commit, or None where there is no git history."""
-    root = Path(__file__).resolve().parents[2]
-    shown = subprocess.run(
-        ["git", "show", f"{commit}:scorers/judging/judgement.py"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if shown.returncode:
+    earlier = EarlierCommit.start(commit, Path(__file__).with_name("earlier_judges.py"))
+    if earlier is None:
         return None
-    module: Any = types.ModuleType("earlier_judgement")
-    sys.modules[module.__name__] = module
-    exec(compile(shown.stdout, "earlier_judgement.py", "exec"), module.__dict__)
 
     async def read(name: str, scale: Scale) -> Judgement:
-        blank = Judgement(role="preference", model=name, question="rating", mode="logprobs")
-        prompt: list[ChatMessage] = [
-            ChatMessageSystem(content="Rate it."),
-            ChatMessageUser(content="Your rating?"),
-        ]
-        return await module._judge_by_logprobs(get_model(name), prompt, ANSWERS[scale], blank)
+        service = SERVICES[name.removeprefix("service/")]
+        told = {
+            f.name: getattr(service, f.name) for f in fields(service) if f.name not in ("prompts", "configs")
+        }
+        told["texts"] = list(service.texts.items())
+        asked = {"support": ANSWERS[scale], "services": judge_services.__file__, "service": told}
+        try:
+            value = earlier.ask(asked)
+        except EarlierError as error:
+            raise NoLogprobs(error.message) if error.kind == "NoLogprobs" else error from None
+        return Judgement(role="preference", model=name, question="rating", mode="logprobs", value=value)
 
-    return read, module.parse_answer
+    def parse(text: str, support: Mapping[str, float]) -> str | None:
+        return earlier.ask({"text": text, "support": support})
+
+    return read, parse
 
 
 # -- texts ----------------------------------------------------------------------------------------
@@ -331,7 +329,7 @@ async def grid(behaviour: str, seeds: int, read: Reader, of: Sequence[Shape] | N
             service = Service(spelled(answers, how), seed=1000 * place + seed, **arguments)
             found = await asked(read, f"grid-{behaviour}-{place}-{seed}", service, "1-10")
             value = found.value if isinstance(found, Judgement) else None
-            if isinstance(found, NoLogprobs) or type(found).__name__ == "NoLogprobs":
+            if isinstance(found, NoLogprobs):
                 refused += 1
             elif isinstance(found, Exception):
                 broken += 1

@@ -3,16 +3,15 @@
     python benchmarks/solvers/user_checks.py [--before 0b481ea] [--list]
 
 The messages are in `benchmarks/solvers/user_messages.yaml`, which says what each set may be used for. Beside
-the present rules stand those of a commit before them, read from the repository's history. False alarms are
-also counted on the first messages of the families' people, all of them sound, of which there are thousands.
+the present rules stand those of a commit before them, in whose tree they run (`benchmarks/earlier_commit.py`;
+their time includes that of asking them). False alarms are also counted on the first messages of the families'
+people, all of them sound, of which there are thousands.
 """
 
 import argparse
 import logging
-import subprocess
 import sys
 import time
-import types
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,12 +25,12 @@ from scipy.stats import binomtest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.earlier_commit import EarlierCommit
 from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
 from solvers.user_checks import user_flaws
 
-ROOT = Path(__file__).resolve().parents[2]
 MESSAGES = Path(__file__).with_name("user_messages.yaml")
 SETS = {"t": "tuning", "h": "held out", "f": "fresh"}
 FAMILIES = (
@@ -128,22 +127,21 @@ def rules_now(message: Message) -> set[str]:
 
 
 def rules_before(commit: str) -> Check | None:
-    """The rules of a commit in which they were one file; None if the history does not reach back so far."""
-    name = f"{commit}:solvers/user_checks.py"
-    shown = subprocess.run(["git", "show", name], cwd=ROOT, capture_output=True, text=True, check=False)
-    if shown.returncode:
+    """The rules of a commit; None if the history does not reach back so far."""
+    earlier = EarlierCommit.start(commit, Path(__file__).with_name("earlier_user_checks.py"))
+    if earlier is None:
         return None
-    module = types.ModuleType("user_checks_before")
-    exec(compile(shown.stdout, name, "exec"), module.__dict__)
-
-    def check(message: Message) -> set[str]:
-        return set(
-            module.user_flaws(
-                message.text, earlier=message.earlier, agent_said=message.agent_said, persona=message.persona
-            )
+    return lambda message: set(
+        earlier.ask(
+            {
+                "text": message.text,
+                "earlier": message.earlier,
+                "agent_said": message.agent_said,
+                "persona": message.persona,
+                "setting": message.setting,
+            }
         )
-
-    return check
+    )
 
 
 def measure(check: Check, messages: Sequence[Message]) -> Counts:
