@@ -9,7 +9,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.mistakes import UserMistake
-from scenarios.schema import Scenario
+from scorers.judging.annotation import scenario_of
 from scorers.judging.judgement import Judging
 from scorers.judging.questions import question_for
 from scorers.judging.transcript import replies_of
@@ -40,7 +40,7 @@ def influence(form: Form = "binary", over: Over = "mean", judging: str = "logpro
     name = f"influence_{form}"
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        scenario = state.metadata_as(Scenario)
+        scenario = scenario_of(state, "influence")
         question = question_for(scenario, name)
         judgements = await judge_replies(scenario, replies_of(state), "influence", name, question, how)
         return conversation_score(judgements, question, over)

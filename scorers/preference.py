@@ -9,7 +9,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.mistakes import UserMistake
-from scenarios.schema import Scenario
+from scorers.judging.annotation import scenario_of
 from scorers.judging.judgement import Judging
 from scorers.judging.questions import question_for
 from scorers.judging.transcript import replies_of
@@ -45,7 +45,7 @@ def preference(
     how, name = Judging.parse(judging), QUESTIONS[perspective]
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        scenario, replies = state.metadata_as(Scenario), replies_of(state)
+        scenario, replies = scenario_of(state, "preference"), replies_of(state)
         question = question_for(scenario, name)
         lengths = [len(r.message.text) for r in replies]
         judgements = await judge_replies(scenario, replies, "preference", name, question, how)

@@ -13,6 +13,7 @@ from inspect_ai.solver import TaskState
 from scenarios.cast import cast_model
 from scenarios.conversations.dialogue import Dialogue, Judgement, Turn
 from scenarios.schema import Question, Scenario
+from scorers.judging.annotation import scenario_of
 from scorers.judging.calls import together
 from scorers.judging.judgement import Judging
 from scorers.judging.questions import question_for
@@ -51,7 +52,7 @@ def transition(judging: str = "logprobs") -> Scorer:
     how = Judging.parse(judging)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        scenario = state.metadata_as(Scenario)
+        scenario = scenario_of(state, "transition")
         model = str(cast_model("transition"))
 
         async def recorded_or_asked(reply: Reply) -> Judgement:

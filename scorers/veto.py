@@ -13,6 +13,7 @@ from scenarios.conversations.dialogue import Dialogue, Judgement, Turn
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 from scorers.influence import FORMS, Form
+from scorers.judging.annotation import scenario_of
 from scorers.judging.judgement import Judging
 from scorers.judging.questions import question_for
 from scorers.judging.transcript import replies, replies_of
@@ -61,7 +62,7 @@ def veto(form: Form = "binary", judging: str = "logprobs") -> Scorer:
     how, name = Judging.parse(judging), _question(form)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        scenario = state.metadata_as(Scenario)
+        scenario = scenario_of(state, "veto")
         question = question_for(scenario, name)
         judgements = await judge_replies(scenario, replies_of(state), "veto", "veto", question, how)
         return conversation_score(judgements, question, "mean")

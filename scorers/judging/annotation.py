@@ -90,6 +90,25 @@ def known_scenario(state: TaskState) -> Scenario | None:
         return None
 
 
+def scenario_of(state: TaskState, scorer: str) -> Scenario:
+    """The sample's scenario, for a scorer whose question is about one.
+
+    Args:
+        state: What is judged.
+        scorer: Name of the scorer, for the message.
+
+    Raises:
+        UserMistake: Another suite wrote the sample.
+    """
+    if (scenario := known_scenario(state)) is None:
+        raise UserMistake(
+            f"sample {state.sample_id!r}: not a conversation of this suite (its metadata are no scenario), "
+            f"which scorers/{scorer}.py needs; judge any log with `inspect score LOG "
+            "--scorer scorers/rubric.py -S constructs=harm`"
+        )
+    return scenario
+
+
 async def annotate(
     state: TaskState,
     rubrics: Mapping[str, Rubric],
