@@ -1,6 +1,7 @@
 """Rules about the tree: which folder may import which, what must stay light, what files may be called."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_inside_a_folder_imports_run_one_way_and_there_are_no_circles():
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True) == 0
 
 
-@pytest.mark.parametrize("folder", MAY_IMPORT)
+@pytest.mark.parametrize("folder", [*MAY_IMPORT, "benchmarks"])
 def test_a_folder_can_be_taken_in_at_a_glance(folder):
     full = {
         at.relative_to(ROOT).as_posix(): n
@@ -76,6 +77,14 @@ def test_a_folder_can_be_taken_in_at_a_glance(folder):
         if (n := len(list(at.glob("*.py")))) > MOST_FILES
     }
     assert not full
+
+
+def test_no_test_module_is_a_library():
+    """What several need is in `tests/support/`: a test module that moves breaks no other."""
+    for path in [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
+                assert not re.search(r"\.test_\w+$", node.module or ""), path.relative_to(ROOT)
 
 
 def test_no_file_shadows_a_library():

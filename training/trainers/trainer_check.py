@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,10 @@ def _check_options(job: Job) -> None:
     from training.trainers.base_models import CannotTrain
     from training.trainers.fitting import configuration
 
+    algorithm = job.tuning.algorithm
+    if find_spec(f"training.trainers.{ALGORITHMS[algorithm].module}") is None:
+        place = f"training/trainers/{ALGORITHMS[algorithm].module}.py"
+        raise CannotTrain(f"algorithm: {algorithm} is in training/algorithms.py, but there is no {place}")
     module, _, name = ALGORITHMS[job.tuning.algorithm].configuration.rpartition(".")
     kind = getattr(importlib.import_module(f"trl.trainer.{module}"), name)
     own: dict[str, Any] = {}
