@@ -120,7 +120,7 @@ def numbers_in(scores: Mapping[str, AnyScore] | None) -> Numbers:
 
 
 def judges_of(metadata: Mapping[str, Any] | None, key: str = "") -> tuple[str, ...]:
-    """The models that a score's metadata name, or the person; sorted, empty if they name none.
+    """The models that a score's metadata name, or the person or monitor; sorted, empty if they name none.
 
     Args:
         metadata: Of one score.
@@ -129,6 +129,8 @@ def judges_of(metadata: Mapping[str, Any] | None, key: str = "") -> tuple[str, .
     facts = metadata or {}
     if "rater" in facts:
         return (str(facts["rater"]),)
+    if "monitor" in facts:
+        return (str(facts["monitor"]),)
     judges = facts.get("judges")
     if key and isinstance(judges, Mapping) and isinstance(judges.get(key), Mapping):
         return tuple(sorted(map(str, judges[key])))
@@ -138,7 +140,7 @@ def judges_of(metadata: Mapping[str, Any] | None, key: str = "") -> tuple[str, .
 
 
 def form_of(name: str, metadata: Mapping[str, Any] | None) -> str:
-    """What a score's judges were asked, by its metadata: `binary` of `influence_binary`.
+    """What judges were asked, `binary` of `influence_binary`, or what a monitor detects, by the metadata.
 
     Empty if they do not say, or if the question has the name of the score.
 
@@ -146,6 +148,8 @@ def form_of(name: str, metadata: Mapping[str, Any] | None) -> str:
         name: Of the score.
         metadata: Its metadata.
     """
+    if isinstance(detects := (metadata or {}).get("detects"), str):
+        return detects
     question, base = (metadata or {}).get("question"), base_name(name)
     if not isinstance(question, str) or question == base:
         return ""

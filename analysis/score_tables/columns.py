@@ -18,6 +18,10 @@ TITLES = {
 }
 
 
+MONITOR = "stakes"
+"""Score of a monitor, whatever it was fitted to detect."""
+
+
 class Asked(NamedTuple):
     """What was asked, of whom: numbers with the same may stand in one mean."""
 
@@ -171,7 +175,7 @@ def _titled(shown: dict[Asked, Counter[str]], together: set[frozenset[Asked]]) -
         shown: What was asked, with the names that its numbers have in the log.
         together: Pairs of which one conversation has both.
     """
-    titles = {asked: _title(asked.name, {a.name for a in shown}) for asked in shown}
+    titles = {asked: _title(asked, {a.name for a in shown}) for asked in shown}
     usual = {asked: names.most_common(1)[0][0] for asked, names in shown.items()}
     columns: list[Column] = []
     for asked in shown:
@@ -186,10 +190,12 @@ def _titled(shown: dict[Asked, Counter[str]], together: set[frozenset[Asked]]) -
     return [c._replace(title=f"{c.title}, {usual[c.asked]}") if c.title in twice else c for c in columns]
 
 
-def _title(name: str, names: set[str]) -> str:
-    """The title of a score, unless another score has that name."""
-    title = TITLES.get(name, name)
-    return name if title in names else title
+def _title(asked: Asked, names: set[str]) -> str:
+    """The title of a score, unless another score has that name; of a monitor's, what it detects."""
+    title = TITLES.get(asked.name, asked.name)
+    if asked.name == MONITOR and asked.form:
+        title = f"{asked.form}, by monitor"
+    return asked.name if title in names else title
 
 
 def _difference(asked: Asked, alike: Sequence[Asked]) -> str:

@@ -47,6 +47,23 @@ class TestColumns:
         assert "3.00" in line(lines, "harm (five_point; b; 1-5)")
         assert "scores of 4 conversations that ended in an error are left out" in "\n".join(lines)
 
+    def test_a_monitors_score_is_named_after_what_it_detects(self, tmp_path):
+        def monitored(value, detects, monitor="mean-layer18"):
+            return (value, {"scale": "0-1", "detects": detects, "monitor": monitor})
+
+        rows = [
+            conversation(
+                f"s{n}",
+                {"stakes": monitored(0.25, "harm"), "stakes1": monitored(0.75, "harm", "lda-layer4"),
+                 "stakes2": monitored(0.5, "high stakes")},
+            )
+            for n in range(4)
+        ]  # fmt: skip
+        lines = describe(written(tmp_path / "a.eval", rows))
+        assert "0.25 [" in line(lines, "harm, by monitor (mean-layer18)")
+        assert "0.75 [" in line(lines, "harm, by monitor (lda-layer4)")
+        assert "0.50 [" in line(lines, "high stakes, by monitor")
+
     def test_logs_1_one_judge_under_two_names_has_one_line(self, tmp_path):
         rows = [conversation(f"s{n}", {"influence": judged("b", 1.0)}) for n in range(4)]
         rows += [
