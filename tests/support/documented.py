@@ -25,8 +25,10 @@ _INLINE = re.compile(r"`((?:python [\w/]+\.py|inspect (?:eval|score|view)|make)\
 BODIES: Mapping[str, str] = {
     "analysis/table.py": "_run",
     "probes/capture.py": "_capture",
+    "probes/corpus.py": "_run",
     "probes/early_warning.py": "_warn",
     "probes/evaluate.py": "_evaluate",
+    "probes/evaluation_sets.py": "_run",
     "probes/fit.py": "_fit",
     "probes/store.py": "_run",
     "probes/token_page.py": "_write",

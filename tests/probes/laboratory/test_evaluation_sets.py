@@ -145,55 +145,57 @@ def test_forms_are_written_by_split_with_a_card(tmp_path, capsys):
 COMMIT = "a" * 40
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """The hub with all files, and how often each was fetched."""
-    source, fetched = tmp_path / "hub", []
-    source.mkdir()
+class Hub:
+    """All files, and how often each was fetched; one kind of them only while it is not broken."""
 
-    def fetch(repo_id, filename, repo_type, revision):
+    def __init__(self, folder):
+        self.folder, self.fetched, self.broken, self.words = folder, [], False, "The dam cracks."
+        folder.mkdir()
+
+    def fetch(self, repo_id, filename, repo_type, revision):
         assert (repo_id, repo_type) == ("Arrrlex/models-under-pressure", "dataset")
-        fetched.append((filename, revision))
-        if "mental" in filename and fetch.broken:
+        self.fetched.append((filename, revision))
+        if "mental" in filename and self.broken:
             raise OSError("no route to host")
-        path = source / filename.replace("/", "_")
-        path.write_text(json.dumps({"inputs": fetch.words, "ids": filename, "labels": "high-stakes"}) + "\n")
+        path = self.folder / filename.replace("/", "_")
+        path.write_text(json.dumps({"inputs": self.words, "ids": filename, "labels": "high-stakes"}) + "\n")
         return str(path)
 
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
     class Api:
         def dataset_info(self, repository, revision):
             return type("Info", (), {"sha": COMMIT})
 
-    fetch.broken, fetch.words = False, "The dam cracks."
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    found = Hub(tmp_path / "hub")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", found.fetch)
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    return fetch, fetched
+    return found
 
 
 def test_published_sets_are_of_one_commit_and_fetched_once(tmp_path, capsys, hub):
-    fetch, fetched = hub
     out = tmp_path / "published"
-    fetch.broken = True
+    hub.broken = True
     status, shown = run(capsys, "download", "--out", out)
     assert status == 1
     assert "cannot be fetched from the hub (no route to host); what was fetched before is kept" in shown.err
-    before = len(fetched)
-    fetch.broken = False
+    before = len(hub.fetched)
+    hub.broken = False
     status, shown = run(capsys, "download", "--out", out)
     assert status == 0
-    assert len(fetched) == len(FILES) + 1  # the one that failed, again
+    assert len(hub.fetched) == len(FILES) + 1  # the one that failed, again
     assert before > 1
-    assert {revision for _, revision in fetched} == {COMMIT}
+    assert {revision for _, revision in hub.fetched} == {COMMIT}
     lock = json.loads((out / LOCK).read_text())
     assert (lock["commit"], len(lock["files"])) == (COMMIT, 22)
     assert read_rows(out / "anthropic_hh_raw" / "test.jsonl")[0].label == 1
-    fetched.clear()
+    hub.fetched.clear()
     assert "0 files fetched, 22 there already" in run(capsys, "download", "--out", out)[1].out
-    assert fetched == []
+    assert hub.fetched == []
 
 
 def test_another_commit_or_a_changed_file_is_refused(tmp_path, capsys, hub):
-    fetch, _ = hub
     out = tmp_path / "published"
     run(capsys, "download", "--out", out, "--files", "mt_raw/test.jsonl")
     status, shown = run(capsys, "download", "--out", out, "--revision", "b" * 40)
@@ -204,7 +206,7 @@ def test_another_commit_or_a_changed_file_is_refused(tmp_path, capsys, hub):
     assert status == 1
     assert "this is not the file that was fetched" in shown.err
     (out / "mt_raw" / "test.jsonl").unlink()
-    fetch.words = "Other words."
+    hub.words = "Other words."
     status, shown = run(capsys, "download", "--out", out, "--files", "mt_raw/test.jsonl")
     assert status == 1
     assert "gave another file than before" in shown.err
