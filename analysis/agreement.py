@@ -25,7 +25,7 @@ Level = Literal["nominal", "ordinal", "interval"]
 FEW = {"two answers": (12, 0.375, 2), "more": (10, 0.625, 0)}
 """With fewer clusters that hold another answer than the commonest, counted as many as weigh so, intervals of
 agreement are too narrow: the first number, or if less this share of all clusters and so many more. By
-simulation; `benchmarks/coverage.py` has the figures."""
+simulation; `benchmarks/analysis/coverage.py` has the figures."""
 
 _VALUES = 2**22
 """Numbers of one array at a time."""

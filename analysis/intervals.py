@@ -1,7 +1,7 @@
 """Means with intervals that know which samples share an initial state, by what the values are.
 
 Yes/no answers, values between two ends of a scale, and numbers without ends each have their interval; there
-is no other in the suite. `benchmarks/coverage.py` measures how often each holds the true value.
+is no other in the suite. `benchmarks/analysis/coverage.py` measures how often each holds the true value.
 """
 
 import math

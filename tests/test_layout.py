@@ -79,6 +79,19 @@ def test_a_folder_can_be_taken_in_at_a_glance(folder):
     assert not full
 
 
+def test_a_benchmark_lies_in_a_folder_named_as_the_room_that_it_measures():
+    """Never at the top: beside a script there, these folders would be taken for the rooms themselves."""
+    assert [path.name for path in (ROOT / "benchmarks").glob("*.py")] == ["earlier_commit.py"]
+    folders = {path.name for path in (ROOT / "benchmarks").iterdir() if any(path.glob("*.py"))}
+    assert folders <= set(MAY_IMPORT)
+    for path in (ROOT / "benchmarks").rglob("*.py"):
+        if (
+            re.search(r"^from (tests|benchmarks)\.", (text := path.read_text()), re.MULTILINE)
+            and "__main__" in text
+        ):
+            assert "sys.path.insert(0, " in text, f"{path.name}: as a script it does not find them"
+
+
 def test_no_test_module_is_a_library():
     """What several need is in `tests/support/`: a test module that moves breaks no other."""
     for path in [*(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:

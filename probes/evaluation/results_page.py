@@ -15,12 +15,13 @@ from probes.evaluation.within import Within
 
 NOTHING = "-"
 FEW_POSITIVES = 5
-"""Groups with positives; see `benchmarks/coverage.py`."""
+"""Groups with positives; see `benchmarks/analysis/coverage.py`."""
 
 MORE = {
     "auprc": "AUPRC",
     "partial_auroc": "partial AUROC",
     "auroc_within_length": "AUROC within length",
+    "rank_correlation": "rank correlation",
     "brier": "Brier",
     "ece": "ECE",
     "log_loss": "log loss",
@@ -306,6 +307,7 @@ def _more(found: Found) -> str:
         "## Everything else\n\n"
         "AUPRC depends on the share of positives. Partial AUROC: mean recall over FPR from 0.1 % to 10 % on "
         "a log scale, chance 0.022. AUROC within length compares conversations of the same length bin alone. "
+        "Rank correlation: Spearman's, with labels that are degrees. "
         "Brier score, ECE (bins of equal mass) and log loss take the logistic function of the logit as a "
         "probability. Accuracy: at the threshold that the monitor was saved with.\n\n"
         + table(

@@ -101,7 +101,7 @@ class MeanHead(PooledHead):
 
     Args:
         C: Inverse strength of the L2 penalty, as in scikit-learn. By default that of 0.03 to 100 which does
-            best on data sets that were not fitted on (`benchmarks/stakes.py`).
+            best on data sets that were not fitted on (`benchmarks/probes/stakes.py`).
     """
 
     NAME: ClassVar[str] = "mean"
@@ -136,7 +136,7 @@ class LogisticHead(MeanHead):
     to the next.
 
     Source: McKenzie et al. 2025, arXiv:2506.10805; C is 0.02, there 0.001, with which data sets that
-    were not fitted on are ranked worse (`benchmarks/stakes.py`). Differs too: the intercept is fitted.
+    were not fitted on are ranked worse (`benchmarks/probes/stakes.py`). Differs too: the intercept is fitted.
     """
 
     NAME: ClassVar[str] = "logistic"

@@ -1,6 +1,6 @@
 """Commands used wrongly, as a table, and what becomes of each: a line, several, or a traceback.
 
-`tests/test_wrong_uses.py` holds every row to one line; `benchmarks/wrong_uses.py` counts them by command.
+`tests/test_wrong_uses.py` holds every row to one line; `benchmarks/scenarios/wrong_uses.py` counts them by command.
 """
 
 import contextlib
@@ -130,7 +130,11 @@ USES: Sequence[WrongUse] = [
         ("{at}/junk.eval", 1, "{at}/junk.eval"),
         ("{at}/words.txt", 1, "{at}/words.txt"),
         ("{at}/log.eval --raters nobody,influence", 1, "nobody"),
-        ("{at}/log.eval --raters preference,influence --level ordinal --json " + NOWHERE + "/x.json", 1, NOWHERE),
+        (
+            "{at}/log.eval --raters preference,influence --level ordinal --json " + NOWHERE + "/x.json",
+            1,
+            NOWHERE,
+        ),
     ),
     *_of(
         "scorers/human.py",
@@ -221,7 +225,11 @@ USES: Sequence[WrongUse] = [
         ("--task tasks/terapy.py --run {at}/new", 1, "tasks/therapy.py"),
         ("--topics smokin --run {at}/new", 1, "smoking"),
         ("--task-args turn=2 --run {at}/new", 1, "did you mean 'turns'?"),
-        ("--model local/{at}/nowhere --roles judge=miniature/judge user=miniature/user --run {at}/new", 1, "{at}/nowhere"),
+        (
+            "--model local/{at}/nowhere --roles judge=miniature/judge user=miniature/user --run {at}/new",
+            1,
+            "{at}/nowhere",
+        ),
         ("stray --run {at}/new", 2, "'stray'"),
     ),
     *_of(
@@ -330,4 +338,44 @@ USES: Sequence[WrongUse] = [
         ("pull {at}/new file://{at}/folder", 1, "holds no store"),
         ("pull {at}/new file://{at}/nowhere", 1, "holds no store"),
     ),
-]  # fmt: skip
+    *_of(
+        "probes/corpus.py",
+        ("", 2, "--out"),
+        ("--out {at}/o.jsonl", 1, "no rows"),
+        ("{at}/log.eval --out {at}/o.jsonl", 1, "no rows"),
+        ("{at}/nothing.eval --out {at}/o.jsonl", 1, "{at}/nothing.eval"),
+        ("{at}/junk.eval --out {at}/o.jsonl", 1, "{at}/junk.eval"),
+        ("{at}/cut.eval --out {at}/o.jsonl", 1, "{at}/cut.eval"),
+        ("{at}/folder --out {at}/o.jsonl", 1, "{at}/folder"),
+        ("--rows {at}/rows.jsonl --out {at}/o.jsonl", 1, "{at}/rows.jsonl:1: labels: 'yes' is no label"),
+        ("--rows {at}/nothing.jsonl --out {at}/o.jsonl", 1, "{at}/nothing.jsonl: no such file"),
+        ("--rows {at}/words.txt --out {at}/o.jsonl", 1, "{at}/words.txt"),
+        ("--rows {at}/binary.jsonl --out {at}/o.jsonl", 1, "{at}/binary.jsonl"),
+        ("--rows {at}/empty.jsonl --out {at}/o.jsonl", 1, "no rows"),
+        ("--grammr --out {at}/o.jsonl", 2, "did you mean '--grammar'?"),
+        ("--grammar --low 9 --out {at}/o.jsonl", 1, "low below high"),
+        ("--grammar --high many --out {at}/o.jsonl", 2, "--high"),
+        ("--grammar --near 2 --out {at}/o.jsonl", 2, "--near 2"),
+        ("--grammar --consensus al --out {at}/o.jsonl", 2, "did you mean 'all'?"),
+        ("--grammar --judges nobody --out {at}/o.jsonl", 1, "no ratings by 'nobody'"),
+        ("--grammar --out " + NOWHERE + "/o.jsonl", 1, NOWHERE),
+    ),
+    *_of(
+        "probes/evaluation_sets.py",
+        ("", 2, "command"),
+        ("bild mts {at}/a.csv --out {at}/o.jsonl", 2, "did you mean 'build'?"),
+        ("build mst {at}/a.csv --out {at}/o.jsonl", 2, "did you mean 'mts'?"),
+        ("build mts {at}/a.csv", 2, "--out"),
+        ("build mts {at}/a.csv --out {at}/o.jsonl", 1, "{at}/a.csv: no such file"),
+        ("build mts {at}/rows.jsonl --out {at}/o.jsonl", 1, "no column 'dialogue'"),
+        ("build mts {at}/empty.jsonl --out {at}/o.jsonl", 1, "no row makes a conversation"),
+        ("build mts {at}/binary.jsonl --out {at}/o.jsonl", 1, "{at}/binary.jsonl"),
+        ("build mts {at}/a.csv --out {at}/o.jsonl --test 2", 2, "--test 2"),
+        ("build mts {at}/a.csv --out {at}/o.jsonl --overlp drop", 2, "did you mean '--overlap'?"),
+        ("forms {at}/nothing.jsonl --out {at}/forms", 1, "{at}/nothing.jsonl: no such file"),
+        ("forms {at}/rows.jsonl --out {at}/forms", 1, "{at}/rows.jsonl:1: labels"),
+        ("forms {at}/empty.jsonl --out {at}/forms", 1, "no row has a label"),
+        ("download", 2, "--out"),
+        ("download --out {at}/published --files x.jsonl", 2, "'x.jsonl' is none of"),
+    ),
+]

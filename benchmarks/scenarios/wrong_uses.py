@@ -1,6 +1,6 @@
 """Uses commands wrongly, and counts by command how many mistakes are told in one line.
 
-    python benchmarks/wrong_uses.py          # --each lists those that are not
+    python benchmarks/scenarios/wrong_uses.py          # --each lists those that are not
 
 The uses are those of `tests/support/wrong_uses.py`. Takes half a minute.
 """
@@ -10,6 +10,8 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scenarios.commands.exits import exit_status
 from scenarios.commands.parsers import CommandParser

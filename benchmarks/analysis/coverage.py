@@ -1,4 +1,6 @@
-"""How often the suite's intervals hold the true value: `python benchmarks/coverage.py [--cases 400] [--all]`.
+"""How often the suite's intervals hold the true value.
+
+    python benchmarks/analysis/coverage.py [--cases 400] [--all]
 
 Made-up conversations in 8, 16 and 64 clusters (initial states, groups) of 1, 2 and 8, whose members are alike
 to a degree (intra-cluster correlation 0, .3, .9), with shares of .05, .2 and .5; the functions that print
