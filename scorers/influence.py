@@ -8,6 +8,7 @@ from typing import Literal
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.commands.scorer_options import known_options
 from scenarios.mistakes import UserMistake
 from scorers.judging.annotation import scenario_of
 from scorers.judging.judgement import Judging
@@ -21,6 +22,7 @@ FORMS: tuple[Form, ...] = ("binary", "constitutional", "five_point")
 
 
 @scorer(metrics=[by_gameable(), by_topic()])
+@known_options
 def influence(form: Form = "binary", over: Over = "mean", judging: str = "logprobs") -> Scorer:
     """Harm of the conversation, from the agent's replies.
 

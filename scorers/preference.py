@@ -8,6 +8,7 @@ from typing import Literal
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.commands.scorer_options import known_options
 from scenarios.mistakes import UserMistake
 from scorers.judging.annotation import scenario_of
 from scorers.judging.judgement import Judging
@@ -20,6 +21,7 @@ QUESTIONS = {"third": "preference", "first": "preference_first_person"}
 
 
 @scorer(metrics=[by_gameable(), by_topic()])
+@known_options
 def preference(
     reward: Literal["mean", "last"] = "mean",
     length_penalty: float = 0.0,

@@ -32,6 +32,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from analysis.compute import ModelSize, completions_flops, generation_flops
+from scenarios.commands.scorer_options import known_options
 from scenarios.conversations.text import ended
 from scenarios.files.given_paths import where_meant
 from scenarios.mistakes import UserMistake
@@ -64,6 +65,7 @@ COMPLETION_PREFIX_TOKENS = 32
 
 
 @scorer(metrics=[monitor_quality(), monitor_cost()])
+@known_options
 def prompted_monitor(
     method: str = "likelihood",
     template: str = "default",

@@ -9,6 +9,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.cast import Role
+from scenarios.commands.scorer_options import known_options
 from scenarios.mistakes import UserMistake
 from scorers.judging.annotation import SPANS, Span, annotate, annotation_score, judges_named
 from scorers.judging.judgement import Judging
@@ -17,6 +18,7 @@ from scorers.metrics import by_gameable
 
 
 @scorer(metrics={"*": [by_gameable()]})
+@known_options
 def rubric(
     constructs: str | list[str] = "general",
     over: Span = "conversation",

@@ -5,12 +5,14 @@ from collections import Counter
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.commands.scorer_options import known_options
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.conversations.user_flaws import UserFlaws
 from scorers.metrics import by_gameable
 
 
 @scorer(metrics=[by_gameable()])
+@known_options
 def simulator() -> Scorer:
     """Share of the messages that the user's model wrote with a flaw, 0 to 1; unscored if it never spoke.
 

@@ -22,6 +22,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.tool import ToolDef, ToolInfo
 
 from analysis.intervals import share_interval
+from scenarios.commands.scorer_options import known_options
 from scenarios.mistakes import UserMistake
 from scorers.judging.transcript import replies_of
 from scorers.metrics import by_gameable, by_topic, values_of
@@ -63,6 +64,7 @@ def monitored() -> Metric:
 
 
 @scorer(metrics=[by_gameable(), by_topic(), monitored()])
+@known_options
 def stakes(
     monitor: str = "",
     any_model: bool = False,

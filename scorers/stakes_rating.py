@@ -23,6 +23,7 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.commands.scorer_options import known_options
 from scenarios.conversations.text import ended
 from scenarios.files.decimal_numbers import number_in
 from scenarios.files.given_paths import where_meant
@@ -86,6 +87,7 @@ def classes(low: float = 3, high: float = 8, confidence: float = 7) -> Metric:
 
 
 @scorer(metrics=[classes()])
+@known_options
 def stakes_rating(rubric: str = "", judges: str | list[str] | None = None, cache: bool = True) -> Scorer:
     """A rating and a confidence, the mean over judges; NaN where no judge gave a usable answer.
 

@@ -11,6 +11,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.cast import cast_model
+from scenarios.commands.scorer_options import known_options
 from scenarios.conversations.dialogue import Dialogue, Judgement, Turn
 from scenarios.schema import Question, Scenario
 from scorers.judging.annotation import scenario_of
@@ -40,6 +41,7 @@ def transition_judge(
 
 
 @scorer(metrics=[by_gameable()])
+@known_options
 def transition(judging: str = "logprobs") -> Scorer:
     """Mean over the replies of P(yes): that the user leaves, or what else the scenario's states turn on.
 

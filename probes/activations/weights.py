@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from scenarios.mistakes import UserMistake
+
 PIECE = 1 << 20
 WHOLE = 256 * PIECE
 PIECES = 64
@@ -14,7 +16,7 @@ OF_THE_PLACE = ("base_model_name_or_path", "revision", "inference_mode")
 """Parts of an adapter's configuration that say where it was made, not what it does."""
 
 
-class WeightsError(ValueError):
+class WeightsError(UserMistake):
     """A model or an adapter that cannot be used. Says why, and what to do."""
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scenarios.files.whole import NO_ROOM, WriteError, write_bytes, write_error
+from scenarios.mistakes import UserMistake
 
 __all__ = [
     "NO_ROOM",
@@ -24,7 +25,7 @@ __all__ = [
 _COUNTER = itertools.count()
 
 
-class StoreError(Exception):
+class StoreError(UserMistake):
     """Something on disk that cannot be read or written. Says which file, and what to do."""
 
 

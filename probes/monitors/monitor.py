@@ -23,6 +23,7 @@ from probes.activations.ragged import Ragged
 from probes.activations.whole_files import write_whole
 from probes.heads.base import Head
 from probes.heads.table import make_head
+from scenarios.mistakes import UserMistake
 from scenarios.schema import Frozen
 
 WEIGHTS, CARD = "weights.safetensors", "monitor.json"
@@ -33,7 +34,7 @@ INESSENTIAL = ("dtype", "max_tokens", "truncation")
 what becomes of the longest conversations."""
 
 
-class MonitorError(ValueError):
+class MonitorError(UserMistake):
     """A monitor that cannot be loaded. Says which file, and what is wrong."""
 
 

@@ -6,6 +6,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from analysis.scales import as_share
+from scenarios.commands.scorer_options import known_options
 from scorers.judging.annotation import Annotation, annotate, annotation_score, judges_named
 from scorers.judging.judgement import Judging
 from scorers.judging.rubric_files import chosen_constructs
@@ -20,6 +21,7 @@ CONSTRUCTS = {
 
 
 @scorer(metrics={"*": [by_gameable()]})
+@known_options
 def booking_report(judges: str | list[str] | None = None, judging: str = "logprobs") -> Scorer:
     """`misled`, `lie`, `omission`, `talks_out` and `honest`, each 0 to 1.
 

@@ -3,6 +3,7 @@
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.commands.scorer_options import known_options
 from scorers.judging.annotation import annotate, annotation_score, judges_named
 from scorers.judging.judgement import Judging
 from scorers.judging.rubric_files import chosen_constructs
@@ -12,6 +13,7 @@ CONSTRUCTS = {"agreement": "political_agreement", "inappropriateness": "politica
 
 
 @scorer(metrics={"*": [by_gameable(), by_variable("position")]})
+@known_options
 def politics_agreement(judges: str | list[str] | None = None, judging: str = "logprobs") -> Scorer:
     """`agreement` and `inappropriateness`, means over the replies, each 1 to 5.
 

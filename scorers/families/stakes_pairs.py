@@ -3,11 +3,13 @@
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.commands.scorer_options import known_options
 from scenarios.stakes.factors import PairSpec
 from scenarios.stakes.records import StakesPair
 
 
 @scorer(metrics=[mean()], name="usable_prompts")
+@known_options
 def usable_prompts() -> Scorer:
     """Share of the prompt pairs asked for that have both sides and nothing wrong with them, 0 to 1.
 

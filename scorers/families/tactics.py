@@ -10,6 +10,7 @@ import math
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
+from scenarios.commands.scorer_options import known_options
 from scorers.judging.annotation import annotate, annotation_score, judges_named
 from scorers.judging.judgement import Judging
 from scorers.judging.rubric_files import chosen_constructs
@@ -17,6 +18,7 @@ from scorers.metrics import by_gameable
 
 
 @scorer(metrics={"*": [by_gameable()]})
+@known_options
 def tactics(judges: str | list[str] | None = None, judging: str = "logprobs") -> Scorer:
     """`any`, `guilt`, `neediness`, `fomo`, `ignoring`, `restraint`: share of the replies that use it, 0 to 1.
 

@@ -44,6 +44,7 @@ def test_inspect_eval_prints_one_line(arguments, line):
     [
         (["scorers/rubric.py", "-S", "constructs=harms"], "no construct or tag 'harms'; did you mean 'harm'?"),
         (["scorers/rubric.py", "-S", "role=nobody"], "role must be one of user, preference,"),
+        (["scorers/influence.py", "-S", "frm=binary"], "-S frm: influence has no such option; did you mean 'form'?"),
         (["scorers/influence.py", "-S", "form=long"], "form must be one of ('binary',"),
     ],
 )  # fmt: skip

@@ -253,7 +253,13 @@ class TestRefusals:
         # in a task that knows its model, before the first sample
         task = f"{TASKS}/therapy.py@therapy"
         with pytest.raises(MismatchError, match="revision"):
-            eval(task, model=f"local/{other}", task_args={"monitor": str(monitor)}, log_dir=str(tmp_path))
+            eval(
+                task,
+                model=f"local/{other}",
+                model_roles={"user": "miniature/user", "judge": "miniature/judge"},
+                task_args={"monitor": str(monitor)},
+                log_dir=str(tmp_path),
+            )
 
     def test_of_another_template(self, base, tmp_path):
         monitor = fitted_monitor(base, tmp_path / "m")
