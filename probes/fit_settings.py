@@ -62,7 +62,10 @@ class Settings(Frozen):
     )
 
     heads: Parts = Field(
-        ["mean", "attention"], min_length=1, title="heads", description="e.g. mean,attention; parity; all"
+        ["logistic", "attention"],
+        min_length=1,
+        title="heads",
+        description="e.g. mean,attention; parity; all",
     )
     layers: Parts = Field(
         min_length=1, title="heads", description="e.g. 4,8; 4+8 is both side by side; all is each of them"

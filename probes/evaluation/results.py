@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.agreement import estimate, spearman
 from analysis.intervals import over_seeds as mean_over_seeds
 from analysis.ranking import (
     Ranked,
@@ -45,7 +46,8 @@ def whole_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], edges: S
     """On whole data sets.
 
     `auroc_within_length` compares conversations of the same length bin alone: the mean of the bins' AUROCs,
-    each weighing as many as it has pairs of a positive and a negative row.
+    each weighing as many as it has pairs of a positive and a negative row. `rank_correlation` is Spearman's,
+    of labels that are degrees; None where they are yes or no.
     """
     rows: list[Row] = []
     for number, data in enumerate(sets):
@@ -55,6 +57,8 @@ def whole_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], edges: S
             row = _row(one, data, labels, one.logits[number], groups)
             within = _within(labels, one.logits[number], groups, bins)
             row |= {name: _finite(v) for name, v in _ends("auroc_within_length", within).items()}
+            degrees = _rank_correlation(labels, one.logits[number], groups)
+            row |= {name: _finite(v) for name, v in _ends("rank_correlation", degrees).items()}
             row["n_excluded"] += sum(data.excluded.values())
             rows.append(row)
     return rows
@@ -180,6 +184,14 @@ def _within(
         return auroc_within(labels, logits, groups, bins)
     except ValueError:  # no bin has both classes
         return NOWHERE
+
+
+def _rank_correlation(labels: np.ndarray, logits: np.ndarray, groups: Sequence[str]) -> Ranked:
+    if len(np.unique(labels)) < 3:
+        return NOWHERE
+    positive = (labels > 0.5).astype(np.float64)
+    found = estimate(spearman(logits, labels), np.stack([positive, positive]), groups, undefined="")
+    return Ranked(*(math.nan if end is None else end for end in (found.value, found.low, found.high)))
 
 
 def _row(

@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from analysis.ranking import area, auroc_within
 from probes.evaluate import main
@@ -138,6 +140,20 @@ def test_every_conversation_has_its_scores_on_a_line(tmp_path):
     assert lines[0]["scores"]["m"]["probability"] == pytest.approx(1 / (1 + math.exp(-1)))
     assert set(lines[0]["scores"]["length"]) == {"score"}  # tokens are no log-odds
     assert (lines[4]["id"], lines[4]["label"], lines[4]["facts"]) == ("4", 1.0, {"iteration": "1"})
+
+
+def test_labels_that_are_degrees_are_correlated_with_what_monitors_say(tmp_path):
+    degrees = [0.9, 0.1, 0.4, 0.2, 0.6, 0.8, 1.0, 0.7]
+    soft = stored(tmp_path / "store", "soft", degrees, LOGITS)
+    hard = stored(tmp_path / "store", "hard", LABELS, LOGITS)
+    code, _ = evaluated(tmp_path, "--monitors", saved(tmp_path / "m"), "--data", soft, hard)
+    assert code == 0
+    rows = json.loads((tmp_path / "results" / "results.json").read_text())
+    found = {row["dataset"]: row for row in rows if row["monitor"] == "m" and row["by"] is None}
+    assert found["soft"]["rank_correlation"] == pytest.approx(spearmanr(degrees, LOGITS).statistic)
+    assert found["soft"]["rank_correlation_low"] < found["soft"]["rank_correlation"]
+    assert found["hard"]["rank_correlation"] is None
+    assert re.search(r"\| +rank correlation \|", (tmp_path / "results" / "results.md").read_text())
 
 
 def calibrated(folder, calibration, **more):
