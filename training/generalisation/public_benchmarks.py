@@ -17,12 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 from inspect_ai import Task, eval, task_with  # noqa: A004
 from inspect_ai.dataset import Dataset, MemoryDataset
-from inspect_ai.log import read_eval_log, read_eval_log_samples
 from inspect_ai.scorer import Score
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from pydantic import BaseModel, ConfigDict
 
 from analysis.contrasts import Group
+from analysis.logs.finding import open_log
+from analysis.logs.samples import read_samples
 from scenarios.schema import Scale
 from scorers.metrics import Values
 from training.errors import RunError
@@ -199,9 +200,7 @@ def run_benchmark(run: BenchmarkRun, *, own_process: bool) -> Path:
 def read_benchmark(log: Path, name: str) -> dict[str, Group]:
     """Measure -> its numbers in a log, each sample a cluster of its own."""
     found: dict[str, Group] = {}
-    samples = list(
-        read_eval_log_samples(str(log), exclude_fields={"events", "events_data", "attachments", "messages"})
-    )
+    samples = list(read_samples(open_log(log), without={"events", "attachments", "messages"}))
     for title, measure in BENCHMARKS[name].measures.items():
         pairs = [(s.id, measure.value(s.scores or {}) if s.error is None else math.nan) for s in samples]
         scored = [(i, v) for i, v in pairs if v is not None and not math.isnan(v)]
@@ -219,8 +218,7 @@ def persons_in(log: Path, *, gameable: bool, most: int = 8) -> dict[str, str]:
         most: Persons at most.
     """
     found: dict[str, str] = {}
-    left_out: Any = {"events", "events_data", "attachments", "messages", "store"}
-    for sample in read_eval_log_samples(str(log), exclude_fields=left_out):
+    for sample in read_samples(open_log(log), without={"events", "attachments", "messages", "store"}):
         if bool(sample.metadata.get("gameable")) is gameable and not isinstance(sample.input, str):
             words = "\n\n".join(m.text for m in sample.input if m.role == "user")
             found[str(sample.metadata["initial_state"])] = words
@@ -305,7 +303,7 @@ def _finished(run: BenchmarkRun) -> Path | None:
     log = finished_log_in(run.folder)
     if log is None:
         return None
-    asked = (read_eval_log(str(log), header_only=True).eval.metadata or {}).get("benchmark_run")
+    asked = (open_log(log).header.eval.metadata or {}).get("benchmark_run")
     if asked != run.asked():
         raise RunError(f"{log} was run with other options; move it away, or give another --out")
     return log
