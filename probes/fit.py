@@ -21,7 +21,7 @@ from analysis import ranking
 from probes.activations.whole_files import StoreError, write_whole
 from probes.fit_settings import Settings
 from probes.fitting.calibration import platt
-from probes.fitting.cross_validation import Candidate, Layers, Tried, best_of, cross_validate
+from probes.fitting.cross_validation import Candidate, Layers, Tried, auroc_in, best_of, cross_validate
 from probes.fitting.final_fit import FittedHead, fit_on_all, fit_on_part, named_rows
 from probes.fitting.fit_data import LabelledRows, read_labelled
 from probes.fitting.splits import folds, hold_out
@@ -164,7 +164,13 @@ def _choose(
     bars = _bars("cross-validation", progress)
     with named_rows(rows):
         return cross_validate(
-            rows, seeded, parts, asked_fpr=settings.fpr, device=settings.device, progress=bars
+            rows,
+            seeded,
+            parts,
+            asked_fpr=settings.fpr,
+            within=settings.within,
+            device=settings.device,
+            progress=bars,
         )
 
 
@@ -240,7 +246,7 @@ def _seeded(candidate: Candidate, first: int, count: int) -> list[Head]:
 def _monitor(settings: Settings, layers: Layers, fitted: FittedHead) -> Monitor:
     head, training, validation, logits, parts = fitted
     flagged = ranking.largest_recall(validation.labels, logits, validation.groups, settings.fpr)
-    area = ranking.auroc_within(validation.labels, logits, validation.groups, parts)
+    area = auroc_in(validation.strata(settings.within, parts), validation, logits)
     card = MonitorCard(
         detects=settings.detects,
         head=head.NAME,
@@ -317,7 +323,8 @@ def _row(tried: Tried) -> dict[str, Any]:
 def _report(settings: Settings, done: Fitted) -> None:
     rate = f"{100 * settings.fpr:g} % FPR"
     if done.tried:
-        print(f"cross-validation in {settings.folds} folds by group")
+        of = "" if settings.within is None else f"; AUROC within {settings.within}"
+        print(f"cross-validation in {settings.folds} folds by group{of}")
         print(f"{'head':<22} {'layer':<8} {'AUROC':<20} {'recall at ' + rate:<20} parameters")
         for one in done.tried:
             layers = "+".join(map(str, one.candidate.layers))
@@ -334,7 +341,8 @@ def _report(settings: Settings, done: Fitted) -> None:
             print(
                 f"validated on the same in {parts} parts, each scored by heads that were fitted on the others"
             )
-    print("on the rows that validate, which chose the threshold: on other data monitors do worse")
+    of = "" if settings.within is None else f"; AUROC within {settings.within}"
+    print(f"on the rows that validate, which chose the threshold: on other data monitors do worse{of}")
     print(f"{'monitor':<38} {'AUROC':<20} {'recall at ' + rate:<20} {'threshold':>9} FPR")
     for monitor in done.monitors:
         found, threshold = list(monitor.card.metrics.values()), monitor.card.threshold

@@ -91,6 +91,11 @@ class Settings(Frozen):
     select: Literal["auroc", "recall"] = Field(
         "auroc", title="choosing", description="what is chosen by: AUROC, or recall at the asked rate"
     )
+    within: str | None = Field(
+        None,
+        title="choosing",
+        description="fact, e.g. iteration: AUROC, which also chooses, of conversations with the same value",
+    )
     keep: Literal["best", "all"] = Field(
         "best", title="choosing", description="fit the best layer of each head, or all of them"
     )

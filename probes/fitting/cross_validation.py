@@ -33,7 +33,8 @@ class Tried(NamedTuple):
     candidate: Candidate
     auroc: ranking.Ranked
     """Mean over folds, with an interval for the heads that they trained, on other rows; without ends if a
-    fold has fewer than two groups of a class."""
+    fold has fewer than two groups of a class. Within a fact: of all pairs of one fold and value, each pair
+    weighing the same; NaN if there are none."""
 
     recall: ranking.Ranked
     """At the asked false-positive rate of each fold."""
@@ -45,12 +46,22 @@ def cross_validate(
     parts: Sequence[Fold],
     *,
     asked_fpr: float,
+    within: str | None = None,
     device: str = "cpu",
     progress: Callable[[Layers], Progress] | None = None,
 ) -> list[Tried]:
     """Fit every candidate on every fold; all those of the same layers in the same reads.
 
     Training is not stopped early: the rows that are held out say nothing about it.
+
+    Args:
+        rows: All of them.
+        candidates: What is tried.
+        parts: The folds.
+        asked_fpr: False-positive rate of the recall.
+        within: Fact; AUROC compares rows with the same value alone. None: all rows of a fold.
+        device: Where heads are trained.
+        progress: Told (steps done, of how many) for each set of layers.
 
     Raises:
         NotFiniteError: Names the row.
@@ -73,7 +84,7 @@ def cross_validate(
         logits = score_together(heads, x, device=device)
         for place, number in enumerate(mine):
             own = logits[:, place * len(parts) : (place + 1) * len(parts)].T
-            tried[number] = _summary(candidates[number], rows, parts, own, asked_fpr)
+            tried[number] = _summary(candidates[number], rows, parts, own, asked_fpr, within)
     return [tried[number] for number in range(len(candidates))]
 
 
@@ -96,7 +107,12 @@ def _order(tried: Tried, criterion: Criterion) -> tuple[float, ...]:
 
 
 def _summary(
-    candidate: Candidate, rows: LabelledRows, parts: Sequence[Fold], logits: np.ndarray, asked_fpr: float
+    candidate: Candidate,
+    rows: LabelledRows,
+    parts: Sequence[Fold],
+    logits: np.ndarray,
+    asked_fpr: float,
+    within: str | None,
 ) -> Tried:
     aurocs, recalls = [], []
     for part, found in zip(parts, logits, strict=True):
@@ -104,4 +120,17 @@ def _summary(
         labels, held_out = rows.labels[part.test], found[part.test]
         aurocs.append(ranking.auroc(labels, held_out, groups))
         recalls.append(ranking.largest_recall(labels, held_out, groups, asked_fpr))
-    return Tried(candidate, ranking.mean_over_sets(aurocs), ranking.mean_recall(recalls))
+    recall = ranking.mean_recall(recalls)
+    if within is None:
+        return Tried(candidate, ranking.mean_over_sets(aurocs), recall)
+    unseen = np.sum([own * part.test for part, own in zip(parts, logits, strict=True)], axis=0)
+    strata = rows.strata(within, [part.test for part in parts])
+    return Tried(candidate, auroc_in(strata, rows, unseen), recall)
+
+
+def auroc_in(strata: Sequence[np.ndarray], rows: LabelledRows, logits: np.ndarray) -> ranking.Ranked:
+    """AUROC of pairs in the same stratum; NaN if none has both classes."""
+    try:
+        return ranking.auroc_within(rows.labels, logits, rows.groups, strata)
+    except ValueError:
+        return ranking.Ranked(np.nan, np.nan, np.nan)

@@ -65,6 +65,25 @@ class LabelledRows(NamedTuple):
 
         return give
 
+    def strata(self, fact: str | None, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Rows that are ranked among each other: of a part, and of one value of a fact if one is named.
+
+        Args:
+            fact: Rows without it are in no stratum; None: the parts are the strata.
+            parts: [rows] each, bool.
+
+        Raises:
+            ValueError: No row has such a fact; names those that there are.
+        """
+        if fact is None:
+            return list(parts)
+        values = np.array([facts.get(fact) for facts in self.facts], dtype=object)
+        there = sorted({value for value in values if value is not None})
+        if not there:
+            known = ", ".join(sorted({name for facts in self.facts for name in facts})) or "none"
+            raise ValueError(f"--within {fact}: no row has such a fact; there are {known}")
+        return [part & (values == value) for part in parts for value in there]
+
     def take(self, rows: np.ndarray) -> "LabelledRows":
         """Some rows, by a mask [rows]."""
         chosen = np.flatnonzero(rows)

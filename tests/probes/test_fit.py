@@ -544,3 +544,28 @@ def test_what_a_monitor_was_fitted_and_validated_on_is_never_evaluated(tmp_path,
     assert details["datasets"][0]["rows"] == 20
     assert evaluate([*options, "--data", str(first)]) == 1
     assert "80 in what a monitor was fitted or validated on" in capsys.readouterr().err
+
+
+def test_layers_are_chosen_by_what_they_tell_within_a_fact(tmp_path, capsys):
+    data = captured(tmp_path / "store", "run", 160)
+    # harm grows from iteration to iteration; layer 4 knows the iteration, layer 2 nothing
+    rewritten(
+        data,
+        lambda i, row: (
+            row | {"facts": {"iteration": str(i % 2)}, "label": float(i % 2 if i % 10 < 8 else 1 - i % 2)}
+        ),
+    )
+    options = ["--data", data, "--layers", "2,4", "--heads", "mean", "--keep", "all", "--folds", 4]
+    assert run(tmp_path, *options, quick=False) == 0
+    plain = {tuple(one["layers"]): one["auroc"] for one in summary(tmp_path)}
+    assert run(tmp_path, *options, "--within", "iteration", quick=False) == 0
+    within = {tuple(one["layers"]): one["auroc"] for one in summary(tmp_path)}
+    assert plain[4,] > 0.7
+    assert abs(within[4,] - 0.5) < 0.15
+    assert "AUROC within iteration" in capsys.readouterr().out
+    assert run(tmp_path, *options, "--within", "topc", quick=False) == 1
+    assert "--within topc: no row has such a fact; there are iteration" in capsys.readouterr().err
+
+
+def summary(tmp_path):
+    return json.loads((tmp_path / "monitors" / "fit.json").read_text())["cross_validation"]
