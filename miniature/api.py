@@ -21,6 +21,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from miniature.scripted import Answer, judge, speak_as_user
 from providers.seeds import CallSeeds
+from scenarios.mistakes import UserMistake
 
 if TYPE_CHECKING:
     from providers.local.api import LocalAPI
@@ -50,11 +51,11 @@ class MiniatureAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         self.part, _, checkpoint = model_name.partition(":")
         if self.part not in PARTS:
-            raise ValueError(
+            raise UserMistake(
                 f"no miniature/{self.part}; there are {', '.join(f'miniature/{p}' for p in PARTS)}"
             )
         if self.part != "agent" and (options or checkpoint):
-            raise ValueError(f"miniature/{self.part} is scripted and takes no options and no checkpoint")
+            raise UserMistake(f"miniature/{self.part} is scripted and takes no options and no checkpoint")
         self._agent = _agent(checkpoint, config, options) if self.part == "agent" else None
         if self._agent is not None:
             self._agent.model_name = model_name  # logs name the miniature, not a folder of this machine

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from providers.chat.errors import ChatTemplateError
+from providers.chat.errors import ChatTemplateError, ModelOptionError
 from providers.chat.reading import ReplyReader, reader_for
 from providers.chat.template import SWITCHES, ChatTemplate
 
@@ -34,13 +34,17 @@ class TemplateChoice(NamedTuple):
         """Of a provider's arguments.
 
         Raises:
-            ValueError: A value of another kind than its option takes.
+            ModelOptionError: A value of another kind than its option takes.
         """
         choice = cls(**{name: model_args[name] for name in cls._fields if name in model_args})
+        if choice.chat_template is not None and not isinstance(choice.chat_template, str):
+            raise ModelOptionError(
+                f"chat_template={choice.chat_template!r} is no name of a file; name a Jinja file"
+            )
         if choice.thinking not in (None, True, False):
-            raise ValueError(f"thinking={choice.thinking!r} is neither true nor false")
+            raise ModelOptionError(f"thinking={choice.thinking!r} is neither true nor false")
         if choice.template_options is not None and not isinstance(choice.template_options, Mapping):
-            raise ValueError(
+            raise ModelOptionError(
                 f"template_options={choice.template_options!r} names no variables; "
                 'write them as "{name: value}"'
             )
@@ -51,7 +55,7 @@ class TemplateChoice(NamedTuple):
         """The day as a date.
 
         Raises:
-            ValueError: A date that is none.
+            ModelOptionError: A date that is none.
         """
         if isinstance(self.date, datetime.datetime):
             return self.date.date()
@@ -60,7 +64,7 @@ class TemplateChoice(NamedTuple):
         try:
             return datetime.date.today() if self.date is None else datetime.date.fromisoformat(self.date)
         except (TypeError, ValueError):
-            raise ValueError(f"date={self.date!r} is no day; write it as 2026-01-31") from None
+            raise ModelOptionError(f"date={self.date!r} is no day; write it as 2026-01-31") from None
 
 
 class Readers:

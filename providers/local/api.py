@@ -30,6 +30,7 @@ from inspect_ai.util import collect
 
 from providers.chat.calls import Call
 from providers.chat.choice import TemplateChoice
+from providers.chat.errors import ModelOptionError
 from providers.chat.reading import Reply, call_id
 from providers.chat.token_record import KEY, TokenLog
 from providers.local.adapters import check_adapter
@@ -75,7 +76,7 @@ class LocalAPI(ModelAPI):
     metadata of its output (`completions`: text, logprob, tokens), from one pass over the prompt.
 
     Raises:
-        ValueError: An unknown option.
+        ModelOptionError: An option that is unknown or cannot have that value.
     """
 
     def __init__(
@@ -89,12 +90,12 @@ class LocalAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         known = {*EngineOptions._fields, *TemplateChoice._fields} - {"path"}
         if unknown := sorted(set(options) - known):
-            raise ValueError(
+            raise ModelOptionError(
                 f"local/ takes no option {', '.join(unknown)}; it takes {', '.join(sorted(known))}"
             )
         base, adapter = split_name(model_name)
         loaded = {name: value for name, value in options.items() if name in EngineOptions._fields}
-        self.options = EngineOptions(path=base, **loaded)
+        self.options = EngineOptions.of(base, loaded)
         self._said = TemplateChoice.of(options)
         self._speech: Speech | None = None
         self.adapter_folder = None if adapter is None else Path(adapter).expanduser()

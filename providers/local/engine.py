@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import anyio.lowlevel
 import torch
@@ -33,25 +33,18 @@ from providers.local.request import Generated, Request, announce
 from providers.local.sampling import Settings
 from providers.local.singly import decode_singly
 from providers.local.watching import Trace, Watch, read_all, shared_out
-from providers.local.weights import check_base, context_of, device_called, end_tokens_of, load_model
+from providers.local.weights import (
+    EngineOptions,
+    check_base,
+    context_of,
+    device_called,
+    end_tokens_of,
+    load_model,
+)
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class EngineOptions(NamedTuple):
-    """What makes two engines different. Models that agree in all of it share one copy of the weights."""
-
-    path: str
-    revision: str | None = None
-    dtype: str | None = None
-    device: str | None = None
-    device_map: str | None = None
-    attn_implementation: str | None = None
-    batch_size: int = 64
-    window: float = 0.02
-    """Seconds without a new request after which a batch that is not full is run."""
 
 
 class Engine:

@@ -1,17 +1,19 @@
-"""Where a model's weights lie, and how they are loaded."""
+"""Where a model's weights lie, and with what options they are loaded and run."""
 
 import json
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from providers.causal_models import loader_of
+from providers.chat.errors import ModelOptionError
 from providers.local.adapters import ADAPTER
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -109,3 +111,63 @@ def _no_bar() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+class EngineOptions(NamedTuple):
+    """What makes two engines different. Models that agree in all of it share one copy of the weights."""
+
+    path: str
+    revision: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    device_map: str | None = None
+    attn_implementation: str | None = None
+    batch_size: int = 64
+    window: float = 0.02
+    """Seconds without a new request after which a batch that is not full is run."""
+
+    @classmethod
+    def of(cls, path: str, options: Mapping[str, Any]) -> Self:
+        """The options of a model as they are given; numbers may be text, as a command line has them.
+
+        Raises:
+            ModelOptionError: A value of another kind than its option takes.
+        """
+        known = {name: _KINDS.get(name, _name)(name, value) for name, value in options.items()}
+        return cls(path=path, **known)
+
+
+def _count(name: str, value: Any) -> int:
+    number = _number(value)
+    if number is None or number < 1 or number != int(number):
+        raise _wrong(name, value, "a whole number of 1 or more")
+    return int(number)
+
+
+def _seconds(name: str, value: Any) -> float:
+    number = _number(value)
+    if number is None or number < 0:
+        raise _wrong(name, value, "a number of seconds")
+    return number
+
+
+def _name(name: str, value: Any) -> Any:
+    if isinstance(value, bool | int | float | list):
+        raise _wrong(name, value, "a name")
+    return value
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _wrong(name: str, value: Any, kind: str) -> ModelOptionError:
+    return ModelOptionError(f"{name}={value!r} must be {kind}; give it with -M {name}=<value>")
+
+
+_KINDS = {"batch_size": _count, "window": _seconds}
+"""Options that are no names."""

@@ -16,7 +16,7 @@ from inspect_ai.tool import ToolInfo
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from providers.chat.errors import ChatTemplateError
+from providers.chat.errors import ChatTemplateError, ModelOptionError
 from providers.local.api import split_name
 from providers.local.sampling import Sampler, Settings
 from tests.support.tiny_models import TEMPLATE, tiny_adapter, tiny_model
@@ -265,6 +265,28 @@ def test_what_is_not_honoured_is_refused(base, tmp_path):
             "auto",
             GenerateConfig(),
         )
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ({"chat_template": 5}, "chat_template=5 is no name of a file; name a Jinja file"),
+        ({"batch_size": "x"}, "batch_size='x' must be a whole number of 1 or more"),
+        ({"batch_size": 0}, "batch_size=0 must be a whole number of 1 or more"),
+        ({"batch_size": True}, "batch_size=True must be a whole number"),
+        ({"window": float("nan")}, "window=nan must be a number of seconds"),
+        ({"window": "x"}, "window='x' must be a number of seconds"),
+        ({"device": 5}, "device=5 must be a name"),
+        ({"dtype": 32}, "dtype=32 must be a name"),
+        ({"revision": 1.5}, "revision=1.5 must be a name"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_told_when_the_model_is_named(option, line):
+    with pytest.raises(ModelOptionError) as error:
+        get_model("local/nowhere", **option, memoize=False)
+    assert line in str(error.value)
+    assert isinstance(error.value, ValueError)
+    assert "Traceback" not in str(error.value.message)
 
 
 def test_sampling_follows_the_distribution():
