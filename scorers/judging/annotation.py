@@ -100,13 +100,14 @@ def scenario_of(state: TaskState, scorer: str) -> Scenario:
     Raises:
         UserMistake: Another suite wrote the sample.
     """
-    if (scenario := known_scenario(state)) is None:
+    try:
+        return state.metadata_as(Scenario)  # what other keys there are, as imported logs have, is passed over
+    except ValueError:
         raise UserMistake(
             f"sample {state.sample_id!r}: not a conversation of this suite (its metadata are no scenario), "
             f"which scorers/{scorer}.py needs; judge any log with `inspect score LOG "
             "--scorer scorers/rubric.py -S constructs=harm`"
-        )
-    return scenario
+        ) from None
 
 
 async def annotate(
