@@ -5,9 +5,14 @@
         --validation-where split=test --layers 4,8,4+8 --heads all --tune true --out monitors
 
 Cross-validation by group chooses the layer of each head (with --tune its parameters too). The head is then
-fitted again, once per seed; a validation set says when training stops and sets the threshold. Each monitor is
-a folder with weights and a card; `fit.json` has all figures.
+fitted again, once per seed: on all rows, with fits without each part of them for the threshold; or, if it is
+trained in steps, without the rows that say when to stop, which set the threshold too. Each monitor is a folder
+with weights and a card; `fit.json` has all figures.
 """
+
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
 
 import json
 import math
