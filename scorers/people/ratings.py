@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from inspect_ai.log import EvalLog, EvalSample
 
-from analysis.logs.copies import conversation_key
+from analysis.logs.copies import Copies, conversation_key, used_once
 from analysis.logs.finding import LogFile, find_logs, role_models, unfinished_note
 from analysis.logs.samples import ScoreRecord, read_records
 from analysis.logs.scores import base_name, form_of, judges_of, number_of
@@ -55,13 +55,28 @@ def read_judged(sources: Sequence[Path | str]) -> Judged:
     units: dict[Unit, str] = {}
     raters: list[Rater] = []
     notes: list[str] = []
+    copies = used_once(logs)  # one that the newest copy declares invalid is judged by none
     for log in logs:
         raters = _joined(raters, _read_log(log, units, notes))
+    for unit in _declared_invalid(logs, copies) & units.keys():
+        del units[unit]
+        for rater in raters:
+            rater.values.pop(unit, None)
     if not raters:
         raise RatingsError(f"{', '.join(map(str, sources))}: no scores; run `inspect score` first")
     tasks = dict.fromkeys(f"{log.header.eval.task} | {log.model}" for log in logs)
     title = f"{'; '.join(tasks)} | {len(units)} conversations, {len(set(units.values()))} initial states"
     return Judged(title=title, units=units, raters=raters, notes=notes)
+
+
+def _declared_invalid(logs: Sequence[LogFile], copies: Copies) -> set[Unit]:
+    return {
+        conversation_key(log, record)
+        for log in logs
+        if log.header.invalidated
+        for record in read_records(log)
+        if record.invalidated and copies.uses(log, record.unit)
+    }
 
 
 def _read_log(log: LogFile, units: dict[Unit, str], notes: list[str]) -> list[Rater]:

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import time
+import zipfile
 
 import pytest
 from inspect_ai.event import Timeline, TimelineSpan
@@ -134,6 +135,24 @@ class TestRecords:
         assert sample.id == "a"
         assert sample.messages
         assert [c.record.id for c in scored_conversations(log)] == ["a"]
+
+    def test_logs_4_a_log_that_is_being_written(self, tmp_path):
+        """Inspect writes its header and its summaries last."""
+        path = tmp_path / "running.eval"
+        with zipfile.ZipFile(EXAMPLE) as whole, zipfile.ZipFile(path, "w") as running:
+            for name in whole.namelist():
+                if name not in ("header.json", "summaries.json", "reductions.json"):
+                    running.writestr(name, whole.read(name))
+        log = open_log(path)
+        assert log.header.status == "started"
+        assert len(list(read_records(log))) == 16
+        assert "it runs still, or was killed" in unfinished_note(log)
+
+    def test_ids_of_any_kind(self, tmp_path):
+        names = [7, "a/b", "x_epoch_1", "ä ü"]
+        log = open_log(written(tmp_path / "a.eval", [foreign(name, {"s": 1.0}) for name in names]))
+        assert [r.unit for r in read_records(log)] == [(name, 1) for name in names]
+        assert [s.id for s in read_samples(log, without={"events"})] == names
 
     def test_a_sample_that_is_not_there_is_named(self):
         with pytest.raises(LogError, match="no sample 'nobody' in epoch 1"):

@@ -1,11 +1,12 @@
 import json
+import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inspect_ai import score
-from inspect_ai.log import EvalError, read_eval_log, write_eval_log
+from inspect_ai.log import EvalError, ProvenanceData, invalidate_samples, read_eval_log, write_eval_log
 from inspect_ai.scorer import Score
 from scipy import stats
 
@@ -451,3 +452,17 @@ class TestOneNameForSeveral:
         printed = capsys.readouterr().out
         assert "\x1b" not in printed
         assert "in\\x1b[31mfluence" in printed
+
+    def test_logs_8_what_the_newest_copy_declares_invalid_is_judged_by_none(self, tmp_path):
+        def invalid(log):
+            return invalidate_samples(log, ["0"], ProvenanceData(author="me", reason="wrong"))
+
+        scores = {name: (0.5, {"scale": "0-1"}) for name in ("one", "two")}
+        rows = [conversation(f"s{n}", scores) for n in range(3)]
+        written(tmp_path / "a.json", rows)
+        written(tmp_path / "b.json", rows, finish=invalid)
+        os.utime(tmp_path / "a.json", (1, 1))
+        report = agreement(read_judged([tmp_path]), ["one", "two"])
+        assert report.conversations == 2
+        assert [r.scored for r in report.sets[0].raters] == [2, 2]
+        assert any("1 conversations are declared invalid" in note for note in report.notes)
