@@ -9,6 +9,10 @@ Data are a .jsonl or .csv file, an .eval log, a folder of logs, or a data set of
 again computes what is missing: after a crash, with more rows, with more layers.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import hashlib
 import os
 import sys

@@ -14,6 +14,10 @@ fitted on are left out, and counted. Whether the labels suffice is told before a
 and drawn: harm by the judge, what the monitor flags, and when each first shows.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import json
 import math
 import re

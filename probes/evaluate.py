@@ -8,6 +8,10 @@ Writes results.json (a row for every monitor and control on every data set and p
 shuffled labels) need --train, the rows that the monitors were fitted on.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import json
 import sys
 from collections.abc import Sequence

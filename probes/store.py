@@ -9,6 +9,10 @@
 Credentials for a remote come from the environment or from fsspec's own configuration, never from here.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -7,6 +7,10 @@ Without --ids those are taken that a reader learns most from: false alarms, miss
 others.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path

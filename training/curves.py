@@ -6,6 +6,10 @@ Of several runs each is a thin line, their mean a thick one. If they differ in t
 its 95 % interval over the seeds.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence

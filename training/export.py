@@ -7,6 +7,10 @@ Together's; `messages` is plain messages as chat templates take them, with label
 Rows of worst conversations go into `openai_dpo` and `messages` alone: the other formats have no label.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import json
 import sys
 from collections import Counter

@@ -14,6 +14,10 @@ stopped.
 Exit status: 0 done, 1 something could not be run, 2 wrong options, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import hashlib
 import os

@@ -8,6 +8,10 @@ is a model organism. Optimizer states and the trainer's own checkpoints are neve
 --logs.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence

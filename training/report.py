@@ -1,5 +1,9 @@
 """A run as one HTML file that needs nothing else: `python training/report.py RUN`."""
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from probes.activations.whole_files import write_whole
 from probes.monitors.monitor import CARD, WEIGHTS, Monitor, MonitorCard, MonitorError
+from scenarios.files.shown_text import Markdown, in_markdown
 
 TEMPLATE = "monitor_card.md.jinja"
 TAGS = ("activation-monitor", "linear-probe", "ai-safety", "inspect-influence")
@@ -92,9 +93,10 @@ def readme(card: MonitorCard, name: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=in_markdown,  # names are other people's
     )
     return environment.get_template(TEMPLATE).render(
-        metadata=metadata.to_yaml(), card=card, name=name, model=model, figures=_figures(card)
+        metadata=Markdown(metadata.to_yaml()), card=card, name=name, model=model, figures=_figures(card)
     )
 
 

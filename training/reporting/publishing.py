@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scenarios.files.shown_text import Markdown, in_markdown
 from scenarios.files.whole import write_json, write_text
 from training.errors import RunError
 from training.examples.mixing import PRESETS
@@ -156,10 +157,11 @@ def card(folder: RunFolder, rounds: Sequence[Iteration]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=in_markdown,  # names are other people's
     )
     environment.filters |= {"interval": _interval, "share": _share}
     return environment.get_template(CARD).render(
-        metadata=data.to_yaml(),
+        metadata=Markdown(data.to_yaml()),
         settings=s,
         model=portable(s.model),
         base=base or portable(s.base or s.model),
