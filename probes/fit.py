@@ -6,8 +6,8 @@
 
 Cross-validation by group chooses the layer of each head (with --tune its parameters too). The head is then
 fitted again, once per seed: on all rows, with fits without each part of them for the threshold; or, if it is
-trained in steps, without the rows that say when to stop, which set the threshold too. Each monitor is a folder
-with weights and a card; `fit.json` has all figures.
+trained in steps, without the rows that say when to stop, which set the threshold too. Each monitor is a
+folder with weights and a card; `fit.json` has all figures.
 """
 
 from scenarios.commands import starting  # noqa: F401

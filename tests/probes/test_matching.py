@@ -48,7 +48,7 @@ def test_a_fit_is_told_by_what_to_match_and_counts_what_it_left(tmp_path, capsys
     assert card.training.positive == card.training.rows - card.training.positive
     left = card.training.excluded["not matched by split"]
     assert left > 0
-    assert card.training.rows + left + card.validation.rows == 80
+    assert card.training.rows + left == card.validation.rows == 80
     assert "not matched by split" not in card.validation.excluded  # the rate is that of all negatives
     capsys.readouterr()
     assert main([*options, "--match", "topic", "--out", str(out)]) == 1
