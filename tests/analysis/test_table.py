@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from inspect_ai.log import EvalError, EvalSampleLimit, ProvenanceData, invalidate_samples
@@ -195,6 +196,27 @@ class TestSeveral:
         assert main(arguments) == status
         (text,) = capsys.readouterr().err.splitlines()
         assert told in text
+
+    def test_inputs_21_the_work_for_a_conversation_is_the_same_in_large_logs(self, tmp_path, monkeypatch):
+        # what made it grow was an archive whose list of contents was read again for each conversation
+        opened = []
+        whole = zipfile.ZipFile
+
+        def counted(*arguments, **named):
+            opened.append(arguments)
+            return whole(*arguments, **named)
+
+        counts = []
+        for size in (3, 60):
+            path = written(
+                tmp_path / f"{size}.eval", [conversation(f"s{n}", {"s": (1.0, None)}) for n in range(size)]
+            )
+            with monkeypatch.context() as patch:
+                patch.setattr(zipfile, "ZipFile", counted)
+                opened.clear()
+                describe(path)
+                counts.append(len(opened))
+        assert counts == [1, 1]
 
     def test_inputs_23_a_reader_that_stops_is_no_error(self, tmp_path):
         rows = [conversation(f"s{n}", {"s": (1.0, None)}, topic=f"topic {n}") for n in range(400)]

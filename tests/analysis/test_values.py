@@ -116,7 +116,7 @@ def test_initial_states_of_two_families_are_two():
 
 
 class TestScales:
-    def test_the_table_has_the_interval_of_the_log_wherever_the_ratings_are(self, tmp_path):
+    def test_logs_5_the_table_has_the_interval_of_the_log_wherever_the_ratings_are(self, tmp_path):
         # ten of sixty are rated, none of them among the first
         rows = [conversation(f"s{i % 8}", {}, epoch=i // 8 + 1) for i in range(50)]
         told = {"scale": "yes-no", "rater": "anna"}
@@ -165,7 +165,7 @@ class TestScales:
 
 
 class TestTurnsUnscored:
-    def test_the_table_counts_turns_that_a_number_leaves_out(self, tmp_path):
+    def test_logs_15_the_table_counts_turns_that_a_number_leaves_out(self, tmp_path):
         lost = {"scale": "1-10", "turns": [{}, {}, {}], "turns_unscored": 2}
         whole = {"scale": "1-10", "turns": [{}, {}, {}], "turns_unscored": 0}
         rows = [conversation(str(i), {"preference": (5.0, lost if i < 3 else whole)}) for i in range(8)]
