@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
+from analysis.logs.copies import used_once
 from analysis.logs.finding import LogFile, find_logs
 from probes.conversations.labels import DataError
 from probes.laboratory.card import CardFacts, card_text
@@ -87,12 +88,15 @@ def _run(options: argparse.Namespace) -> int:
     rows = grammar_rows(read_grammar(), seed=options.seed) if options.grammar else []
     asked = 0
     answers: list[Answered] = []
+    copies = used_once(logs)
     for log in logs:
-        written = read_written(log)
+        for note in copies.notes(log):
+            print(note, file=sys.stderr)
+        written = read_written(log, copies)
         rows += written.rows
         asked += written.asked
         broken += written.broken
-        answers += read_answers(log)
+        answers += read_answers(log, copies)
     for path in options.rows:
         rows += read_rows(path, left_out)
     if not rows:
@@ -146,8 +150,7 @@ def _check_ids(rows: Iterable[StakesRow]) -> None:
     for row in rows:
         if row.id in seen:
             raise DataError(
-                f"id {row.id!r} comes from two sources: one of them may be named twice, or be a log and its "
-                "retry; name the last one alone"
+                f"id {row.id!r} comes from two sources; one of them may be named twice, or made of the other"
             )
         seen.add(row.id)
 

@@ -2,9 +2,9 @@
 
     python benchmarks/probes/overlap.py [--texts 20000]
 
-Texts are drawn from sentences that many of them share, as those of one source do; a twentieth of the second
-set are changed copies and parts of texts of the first. Also timed: the finder of `scenarios/generation`, which
-knows nothing of parts, on a fortieth of the texts.
+Texts are drawn from sentences that many of them share, as those of one source do; a twentieth of the
+second set are changed copies and parts of texts of the first. Also timed: the finder of
+`scenarios/generation`, which knows nothing of parts, on a fortieth of the texts.
 """
 
 import argparse

@@ -5,10 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analysis.logs.copies import Copies, used_once
 from analysis.logs.finding import LogFile, find_logs
 from analysis.logs.samples import SampleRecord, read_records
 from probes.laboratory.rows import Rating
 from scenarios.stakes.ratings import CONFIDENCE, RATING, SCORE, mean_of
+
+ONCE = Copies({})
+"""Of logs that have no sample in common."""
 
 HUMAN = f"human/{RATING}/"
 """Beginning of the names of people's scores, see `scorers/human.py`."""
@@ -34,16 +38,21 @@ class Answered(NamedTuple):
         return self.judge, self.rubric
 
 
-def read_answers(log: LogFile) -> list[Answered]:
+def read_answers(log: LogFile, copies: Copies = ONCE) -> list[Answered]:
     """All ratings in a log, unusable answers among them; none if it is not a log of ratings.
 
     Scores are found by their name, also where Inspect has numbered a second judge's. Samples that failed
     have none.
 
+    Args:
+        log: Any log.
+        copies: Which samples are used from another log.
+
     Raises:
         LogError: The log holds no samples, or is damaged.
     """
-    return [answer for record in read_records(log) if record.error is None for answer in _answers(record)]
+    records = (r for r in read_records(log) if r.error is None and copies.uses(log, r.unit))
+    return [answer for record in records for answer in _answers(record)]
 
 
 def ratings_by_row(answers: Sequence[Answered]) -> dict[tuple[str, str], list[Rating]]:
@@ -76,7 +85,9 @@ def answers_in(sources: Iterable[Path | str]) -> list[Answered]:
     Raises:
         LogError: One is not there, or cannot be read.
     """
-    return [answer for log in find_logs(sources) for answer in read_answers(log)]
+    logs = find_logs(sources)
+    copies = used_once(logs)
+    return [answer for log in logs for answer in read_answers(log, copies)]
 
 
 def rated_by(answers: Sequence[Answered], rubric: str) -> dict[tuple[str, str], set[str]]:

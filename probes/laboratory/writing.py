@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from analysis.logs.copies import Copies
 from analysis.logs.finding import LogFile
 from analysis.logs.samples import SampleRecord, read_records
+from probes.laboratory.labels import ONCE
 from probes.laboratory.rows import StakesRow
 from scenarios.stakes.factors import PairSpec
 from scenarios.stakes.records import PromptPair, Sides, StakesPair
@@ -31,18 +33,22 @@ class WrittenPairs(NamedTuple):
     """Properties of situations that were not answered as asked."""
 
 
-def read_written(log: LogFile) -> WrittenPairs:
+def read_written(log: LogFile, copies: Copies = ONCE) -> WrittenPairs:
     """The prompts of a log, two rows for each prompt pair that has both sides; none if it holds no pairs.
 
     A prompt pair that is broken gives no row at all, and is counted: by its own problem, by that of its
     situations, or as `not written` where the sample failed.
+
+    Args:
+        log: Any log.
+        copies: Which samples are used from another log, as from the retry of this one.
 
     Raises:
         LogError: The log holds no samples, or is damaged.
     """
     found = WrittenPairs([], 0, Counter(), 0)
     for record in read_records(log):
-        if "spec" not in record.metadata:
+        if "spec" not in record.metadata or not copies.uses(log, record.unit):
             continue
         spec = PairSpec.model_validate(record.metadata["spec"])
         rows = list(_rows(record, spec, log, found.broken))

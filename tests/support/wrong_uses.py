@@ -364,7 +364,7 @@ USES: Sequence[WrongUse] = [
         "probes/evaluation_sets.py",
         ("", 2, "command"),
         ("bild mts {at}/a.csv --out {at}/o.jsonl", 2, "did you mean 'build'?"),
-        ("build mst {at}/a.csv --out {at}/o.jsonl", 2, "did you mean 'mts'?"),
+        ("build tolace {at}/a.csv --out {at}/o.jsonl", 2, "did you mean 'toolace'?"),
         ("build mts {at}/a.csv", 2, "--out"),
         ("build mts {at}/a.csv --out {at}/o.jsonl", 1, "{at}/a.csv: no such file"),
         ("build mts {at}/rows.jsonl --out {at}/o.jsonl", 1, "no column 'dialogue'"),

@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from inspect_ai import eval  # noqa: A004
+from inspect_ai import eval, eval_retry  # noqa: A004
 
 from probes.conversations.sources import read_conversations
 from probes.conversations.table_rows import TableOptions
@@ -14,7 +14,7 @@ from scenarios.stakes.ratings import Thresholds
 from tasks.stakes_generate import stakes_generate
 from tasks.stakes_label import stakes_label
 from tests.support.places import ROOT
-from tests.support.stakes_writer import rated_by_words, written_pair
+from tests.support.stakes_writer import every_told_model_follows, rated_by_words, written_pair
 from tests.support.told import told
 
 
@@ -78,6 +78,30 @@ def test_what_a_model_wrote_becomes_rows_which_judges_confirm(tmp_path, capsys):
     told_by_card = (tmp_path / "both.md").read_text()
     assert f"* confirmed high: {len(rows) // 2} rows" in told_by_card
     assert f"| told/judge | {len(rows)} | 5.50 | 0 |" in told_by_card
+
+
+def test_an_eval_and_its_retry_are_one(tmp_path, capsys, monkeypatch):
+    calls = Counter()
+
+    def script(name, prompt):
+        calls["all"] += 1
+        if calls["all"] == 7:
+            raise RuntimeError("the service is down")
+        return written_pair(prompt)
+
+    every_told_model_follows(monkeypatch, script)
+    given = {"pairs": 4, "styles": 1, "metadata": False, "cache": False}
+    options = {"log_dir": str(tmp_path / "logs"), "display": "none", "max_samples": 1}
+    (log,) = eval("tasks/stakes_generate.py", model="told/failing_once", task_args=given, **options)
+    assert log.status == "error"
+    (again,) = eval_retry(log, **options)
+    assert again.status == "success"
+    out = tmp_path / "out.jsonl"
+    status, shown = make(capsys, tmp_path / "logs", "--out", out, "--allow-overlap")
+    assert status == 0, shown.err
+    assert len(read_rows(out)) == 8
+    assert "they are left out here" in shown.err
+    assert "0 of 4 prompt pairs are broken" in out.with_suffix(".md").read_text()
 
 
 def test_the_grammar_that_is_shipped_is_what_the_command_writes(tmp_path, capsys):
