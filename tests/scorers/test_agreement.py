@@ -18,7 +18,7 @@ from scorers.people.ratings import read_judged
 from scorers.preference import preference
 from scorers.rubric import rubric
 from tests.support.conversations import the_samples
-from tests.support.scored_logs import conversation, written
+from tests.support.scored_logs import conversation, foreign, written
 from tests.support.told import told
 
 _ = np.nan
@@ -466,3 +466,14 @@ class TestOneNameForSeveral:
         assert report.conversations == 2
         assert [r.scored for r in report.sets[0].raters] == [2, 2]
         assert any("1 conversations are declared invalid" in note for note in report.notes)
+
+    def test_logs_7_grades_are_ratings_and_texts_are_none(self, tmp_path):
+        grades = ["C", "I", "P", "C"]
+        rows = [
+            foreign(f"s{n}", {"one": grade, "two": "C", "words": "fine"}) for n, grade in enumerate(grades)
+        ]
+        judged = read_judged([written(tmp_path / "a.eval", rows)])
+        assert [r.name for r in judged.raters] == ["one", "two"]
+        (found,) = agreement(judged, ["one", "two"]).sets
+        assert [(r.scored, r.unscored, r.mean.value) for r in found.raters] == [(4, 0, 0.625), (4, 0, 1.0)]
+        assert found.pairs[0].bias.value == pytest.approx(0.375)
