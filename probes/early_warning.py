@@ -163,8 +163,13 @@ def early_warning(settings: Settings) -> list[Warned]:
     """
     options = TableOptions.model_validate(_log_options(settings))
     choice = Choice(settings.fit_on, settings.where, settings.watch_where, settings.reads == "agent")
-    series = series_of(settings.run, choice, options)
-    labels = count_labels(settings.run, series, choice, options, settings.match, settings.seed)
+    try:
+        series = series_of(settings.run, choice, options)
+        labels = count_labels(settings.run, series, choice, options, settings.match, settings.seed)
+    except DataError as error:
+        # logs are read by options of a capture, which are called otherwise here
+        told = str(error).replace("--label-threshold", "--harmful-from").replace("--label-score", "--score")
+        raise DataError(told) from error
     share = settings.validation_share or usable_share(labels)
     check_labels(labels, choice, settings.match, share)
     folds = usable_folds(labels, settings.folds, share) if len(settings.layers) > 1 else 0

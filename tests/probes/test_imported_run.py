@@ -116,7 +116,7 @@ def test_an_imported_run_is_watched(tmp_path, capsys, model):
         (["--fit-on", "0,1,2,3,4"], "nothing is left to watch"),
         (["--layers", "4+x"], "'4+x': a layer is a number"),
         (["--score", "ham"], "no score 'ham' in this log"),
-        (["--harmful-from", "0.5"], "harm is on the scale 1-10"),
+        (["--harmful-from", "0.5"], "tells nothing apart; give --harmful-from above 1 and up to 10"),
         (["--model", "none", "--fit-on", "2,3"], "say --model"),
     ],
 )
