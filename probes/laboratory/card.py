@@ -1,8 +1,10 @@
 """The card of a set of stakes rows: counts, what simple features reach, overlap, judges, cost."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from analysis.ranking import Ranked
@@ -10,7 +12,9 @@ from probes.laboratory.merging import one_sided_pairs
 from probes.laboratory.overlap import SplitOverlap
 from probes.laboratory.reach import Reach
 from probes.laboratory.rows import AMBIGUOUS, StakesRow
+from scenarios.stakes.ratings import HIGHEST, LOWEST
 
+SCALE = range(LOWEST, HIGHEST + 1)
 BROKEN_DOWN = ("style", "tone", "language", "length", "topic", "source")
 MOST_VALUES = 40
 """Of one fact; a list of more is no overview."""
@@ -57,6 +61,7 @@ def card_text(name: str, rows: Sequence[StakesRow], facts: CardFacts) -> str:
     lines += [f"* {source}" for source in facts.sources]
     lines += ["", "## Labels by split", "", *_by("split", rows)]
     lines += ["", *_pairs(rows)]
+    lines += ["", "## Lengths", "", *_lengths(rows)]
     for fact in BROKEN_DOWN:
         if any(fact in row.facts for row in rows):
             lines += ["", f"## By {fact}", "", *_by(fact, rows)]
@@ -91,6 +96,22 @@ def _by(fact: str, rows: Sequence[StakesRow]) -> list[str]:
         lines.append(f"| {_cell(value)} | {' | '.join(str(counts[value][name]) for name in head)} |")
     if len(shown) > MOST_VALUES:
         lines.append(f"\n{len(shown) - MOST_VALUES} more values are not shown.")
+    return lines
+
+
+def _lengths(rows: Sequence[StakesRow]) -> list[str]:
+    """Medians and ends of characters and messages, by label."""
+    lines = [
+        "| label | rows | characters: median | lowest to highest | messages: median |",
+        "|---|---|---|---|---|",
+    ]
+    for label, name in ((1, "high"), (0, "low"), (None, "none")):
+        own = [row for row in rows if row.label == label]
+        if own:
+            sizes = [len(row.text) for row in own]
+            turns = median(len(row.messages) for row in own)
+            ends = f"{min(sizes)} to {max(sizes)}"
+            lines.append(f"| {name} | {len(own)} | {median(sizes):.0f} | {ends} | {turns:.0f} |")
     return lines
 
 
@@ -178,6 +199,12 @@ def _label_lines(rows: Sequence[StakesRow], facts: CardFacts) -> list[str]:
         mean = f"{sum(ratings) / len(ratings):.2f}" if ratings else "none"
         problems = ", ".join(f"{n} {why}" for why, n in sorted(facts.problems.get(judge, {}).items())) or "0"
         lines.append(f"| {_cell(judge)} | {len(ratings)} | {mean} | {problems} |")
+    lines += ["", "Rows by rating, to the nearest:", "", f"| judge | {' | '.join(map(str, SCALE))} |"]
+    lines += ["|---|" + "---|" * len(SCALE)]
+    for judge, ratings in sorted(judges.items()):
+        # halves go up, as where judges are compared
+        counts = Counter(math.floor(rating + 0.5) for rating in ratings)
+        lines.append(f"| {_cell(judge)} | {' | '.join(str(counts[value]) for value in SCALE)} |")
     if facts.labels:
         lines += ["", *(f"* {what}: {count} rows" for what, count in sorted(facts.labels.items()))]
     return lines

@@ -190,6 +190,17 @@ def test_with_a_model_in_the_eval_only_new_rows_are_asked(rows, tmp_path, monkey
         run("a", logs, labelled=logs)
 
 
+def test_without_a_judge_nothing_is_begun(rows, tmp_path):
+    with pytest.raises(UserMistake, match="no judge: name one with --model"):
+        eval(
+            "tasks/stakes_label.py",
+            model=None,
+            task_args={"data": str(rows)},
+            log_dir=str(tmp_path),
+            display="none",
+        )
+
+
 # -- several judges, and people -------------------------------------------------------------------
 
 

@@ -77,7 +77,10 @@ def test_what_a_model_wrote_becomes_rows_which_judges_confirm(tmp_path, capsys):
     assert {r.ratings[0].judge for r in merged} == {"told/judge"}
     told_by_card = (tmp_path / "both.md").read_text()
     assert f"* confirmed high: {len(rows) // 2} rows" in told_by_card
+    half = len(rows) // 2
     assert f"| told/judge | {len(rows)} | 5.50 | 0 |" in told_by_card
+    assert f"| told/judge | 0 | {half} | 0 | 0 | 0 | 0 | 0 | 0 | {half} | 0 |" in told_by_card
+    assert f"| high | {half} | " in told_by_card
 
 
 def test_an_eval_and_its_retry_are_one(tmp_path, capsys, monkeypatch):
