@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import read_eval_log_sample_summaries
-
+from analysis.logs.finding import LogError, open_log
+from analysis.logs.samples import read_records
 from scenarios.files.located_yaml import ScenarioError, read_yaml, validated
 from training.errors import RunError
 from training.settings import Cast, Settings
@@ -93,8 +93,8 @@ def _parts(run: Path, name: str) -> Iterator[Path]:
 def _has_conversations(folder: Path) -> bool:
     for log in folder.glob("*.eval"):
         try:
-            if read_eval_log_sample_summaries(str(log)):
+            if next(read_records(open_log(log)), None) is not None:
                 return True
-        except Exception:
+        except LogError:
             return True  # for what cannot be read, the worse is assumed
     return False
