@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.logs.finding import unfinished_note
+from probes.activations.capture_settings import Settings
 from probes.activations.capture_spec import CaptureSpec
 from probes.activations.store import (
     CapturedRow,
@@ -36,7 +37,6 @@ from probes.activations.store import (
     save_dataset,
 )
 from probes.activations.weights import WeightsError, adapter_digest, model_revision
-from probes.capture_settings import Settings
 from probes.conversations.eval_logs import model_of
 from probes.conversations.labels import DataError
 from probes.conversations.sources import logs_of, read_conversations

@@ -30,10 +30,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, field_validator
 
 from analysis import ranking
+from probes.activations.capture_settings import Settings as CaptureSettings
 from probes.activations.grouping import SHARED_GROUP, SHARED_WORDS, Tie, joined
 from probes.activations.whole_files import StoreError, write_whole
 from probes.capture import capture
-from probes.capture_settings import Settings as CaptureSettings
 from probes.conversations.facts import Conditions
 from probes.conversations.labels import DataError
 from probes.conversations.table_rows import TableOptions

@@ -119,6 +119,8 @@ LIGHT = [
     "tasks.therapy",
     "tasks.booking",
     "tasks.custom",
+    "tasks.stakes_generate",
+    "tasks.stakes_label",
     "providers.registry",
     "miniature.registry",
     "analysis.table",

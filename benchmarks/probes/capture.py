@@ -25,10 +25,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
+from probes.activations.capture_settings import Settings
 from probes.activations.forward import LoadOptions, batches, load_model
 from probes.activations.store import Store
 from probes.capture import capture
-from probes.capture_settings import Settings
 from probes.conversations.conversation import Conversation
 from probes.conversations.table_rows import messages_of
 from probes.tokens.rendering import Renderer
@@ -151,7 +151,8 @@ def loading_seconds(model: Path) -> Taken:
 def peak_megabytes(settings: Settings) -> float:
     """Peak memory of the command in a process of its own."""
     code = (
-        "import sys; from probes.capture import capture; from probes.capture_settings import Settings; "
+        "import sys; from probes.capture import capture; "
+        "from probes.activations.capture_settings import Settings; "
         f"capture(Settings.model_validate_json(sys.argv[1])); {OWN_MEMORY}"
     )
     done = subprocess.run(

@@ -28,8 +28,8 @@ from analysis.ranking import Ranked, auroc
 from miniature.checkpoint import base_checkpoint
 from miniature.corpus import SHARES
 from probes import early_warning
+from probes.activations.capture_settings import Settings as CaptureSettings
 from probes.capture import capture
-from probes.capture_settings import Settings as CaptureSettings
 from probes.evaluation.controls import fit_lexical
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
 from probes.evaluation.token_texts import conversation_texts, read_tokenizer

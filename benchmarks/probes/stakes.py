@@ -32,8 +32,8 @@ from sklearn.linear_model import LogisticRegression
 from transformers.utils.logging import disable_progress_bar
 
 from analysis.ranking import Ranked, auroc
+from probes.activations.capture_settings import Settings as CaptureSettings
 from probes.capture import capture
-from probes.capture_settings import Settings as CaptureSettings
 from probes.conversations.sources import read_conversations
 from probes.conversations.table_rows import TableOptions
 from probes.evaluate import evaluate

@@ -17,11 +17,11 @@ from transformers import (
     AutoTokenizer,
 )
 
+from probes.activations.capture_settings import Settings
 from probes.activations.forward import Row
 from probes.activations.store import Store, open_dataset
 from probes.activations.weights import WeightsError
 from probes.capture import capture, main
-from probes.capture_settings import Settings
 from probes.conversations.labels import DataError
 from tests.support.chat_templates import byte_tokenizer
 from tests.support.places import ROOT

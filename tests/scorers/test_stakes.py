@@ -15,9 +15,9 @@ from inspect_ai.model import (
 )
 from inspect_ai.solver import Solver, solver
 
+from probes.activations.capture_settings import Settings
 from probes.activations.store import open_dataset
 from probes.capture import capture
-from probes.capture_settings import Settings
 from probes.monitors.monitor import MismatchError, Monitor, MonitorError
 from scorers.stakes import reads_along, stakes
 from tests.support.monitor_runs import run, scores_metadata, talk
