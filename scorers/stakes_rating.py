@@ -2,6 +2,9 @@
 
 inspect eval tasks/stakes_label.py -T data=rows.jsonl --model openai/gpt-4.1
 inspect score LOG --scorer scorers/stakes_rating.py --model-role judge=google/gemini-2.5-pro --action append
+
+A rating and how sure it is are one written answer. So they are read from its words, not from
+log-probabilities as in `scorers/judging/judgement.py`: every judge can give it, and the two belong together.
 """
 
 import math
@@ -132,6 +135,7 @@ def rating_score(answers: Sequence[RatedStakes], rubric: StakesRubric) -> Score:
         explanation="\n".join(lines),
         metadata={
             "rubric": rubric.key,
+            "mode": "written",
             "scales": {RATING: "1-10", CONFIDENCE: "1-10"},
             "over": "conversation",
             "judges": {
