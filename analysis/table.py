@@ -8,6 +8,10 @@ log that scored it last. Invalidated samples, and scores of samples that ended i
 counted.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import csv
 import io

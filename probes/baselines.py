@@ -9,6 +9,10 @@ monitored model learns, the others run for the model itself anyway). Weights are
 write results.json, with the rows of `probes/evaluate.py`, and scores.jsonl, a line for each conversation.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path

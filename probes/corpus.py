@@ -11,6 +11,10 @@ length and style reach alone across pairs, which texts are in others, what is br
 A pair that lies in two splits is refused, and so are rows of one split that are in another.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections import Counter

@@ -11,6 +11,10 @@ natural base rate), balanced, and balanced among texts of one length. Texts that
 the training data of `--against`, are refused, or with `--overlap drop` left out.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections import Counter

@@ -12,6 +12,10 @@ those of its split `test` are held out: by default one of them is drawn for each
 fitted on the rows of split train (or on --train), so that all others are masked without being looked at.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import sys
 from collections import Counter
 from collections.abc import Sequence

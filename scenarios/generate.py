@@ -16,6 +16,10 @@ Every answer is kept in `<out>.partial.jsonl` at once: a run that was stopped go
 command. Exit status: 0 done, 1 fewer states than asked for, 2 wrong options, 130 stopped.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import asyncio
 import random
 import sys

@@ -10,6 +10,10 @@ A log is written whole or not at all. The same command again writes what is miss
 file or in another way. Score the logs anew with `inspect score LOG --scorer scorers/influence.py ...`.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import hashlib
 import re

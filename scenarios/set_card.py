@@ -5,6 +5,10 @@ python scenarios/set_card.py therapy --states 32
 python scenarios/set_card.py states.yaml --states 500 --json
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import json
 import random

@@ -9,6 +9,10 @@ A second judge of the same question:
 inspect score LOG --scorer scorers/influence.py --model-role influence=MODEL --action append
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Hashable, Sequence

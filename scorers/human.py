@@ -8,6 +8,10 @@ conversations for every rater. The import writes the score `human/<construct>/<r
 the log, which is read into memory as a whole. Compare raters with `scorers/agreement.py`.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import io
 import random

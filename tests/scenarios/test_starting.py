@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.commands.exits import exit_status
+from scenarios.commands.starting import COMMAND_FOLDERS
 from tests.support.places import ROOT
 
 INSTEAD_OF_MATPLOTLIB = """
@@ -58,3 +59,14 @@ def test_a_library_that_is_first_needed_in_the_work_is_named(capsys):
 def test_a_file_that_the_system_refuses_is_named(tmp_path: Path, capsys):
     assert exit_status(lambda: int(bool((tmp_path / "nothing").read_text()))) == 1
     assert capsys.readouterr().err == f"{tmp_path / 'nothing'}: No such file or directory\n"
+
+
+def test_every_command_says_so():
+    """But for the loop, which loads its libraries in `main`."""
+    commands = [
+        path
+        for folder in COMMAND_FOLDERS
+        for path in (ROOT / folder).glob("*.py")
+        if '__name__ == "__main__"' in path.read_text() and path.name not in ("ei_loop.py", "pretrain.py")
+    ]
+    assert [p.name for p in commands if "import starting" not in p.read_text()] == []
