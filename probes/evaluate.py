@@ -24,6 +24,15 @@ from analysis.ranking import Ranked
 from probes.activations.whole_files import StoreError, write_whole
 from probes.evaluate_settings import Settings
 from probes.evaluation import comparisons, results
+from probes.evaluation.beside.changed_sets import drops, drops_section, read_pairs
+from probes.evaluation.beside.foreign_rows import (
+    check_names,
+    costs_section,
+    foreign_comparisons,
+    foreign_rows,
+    lines_beside,
+)
+from probes.evaluation.beside.foreign_scores import ForeignScores, read_foreign
 from probes.evaluation.comparisons import MEAN
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.figures import Bin, Dot, Line, draw_dots, draw_lengths, draw_reliability, draw_roc
@@ -66,6 +75,9 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
     """
     material = read_material(settings)
     sets, monitors = material.sets, material.monitors
+    foreign = read_foreign(settings.beside, sets)
+    check_names([one.name for one in foreign], [named.name for named in monitors])
+    pairs = read_pairs(settings.changed, sets)
     with tqdm(total=4, desc="monitors", disable=None if progress else True, leave=False) as bar:
         scored = score_monitors(monitors, sets, device=settings.device)
         scored += pooled(material.pools, scored)
@@ -77,6 +89,7 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         bar.set_description("metrics")
         rows = results.whole_rows(scored, sets, settings.length_edges)
         rows += results.mean_rows(scored, sets)
+        rows += (beside := foreign_rows(foreign, sets))
         rows += results.shuffled_rows(shuffled, sets)
         rows += results.part_rows(scored, sets, settings.parts, settings.length_edges)
         monitored = {one.name for one in scored if one.control is None}
@@ -87,6 +100,8 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
             one for one in scored if settings.reference is None or one.name == settings.reference
         )
         compared = comparisons.compare(scored, reference, sets)
+        compared += foreign_comparisons(foreign, reference, sets)
+        dropped = drops({one.name: one.logits for one in [*scored, *foreign]}, pairs, sets)
         bar.update()
     found = Found(
         sets,
@@ -97,12 +112,14 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         _shown(settings, scored, rows),
         material.notes + _classes(sets) + _below_chance(rows) + told_of(within, monitored),
         within,
+        [*([costs_section(beside)] if beside else []), *([drops_section(dropped)] if dropped else [])],
+        [one.row() for one in dropped],
     )
     _write(settings, found)
     if settings.scores is not None:
         write_score_rows(settings.scores, sets, scored)
     if settings.figures:
-        _draw(settings.out, found, scored)
+        _draw(settings.out, found, scored, foreign)
     if settings.token_rows and material.tokenizer is not None:
         _token_pages(settings, material, material.tokenizer, found, scored)
     return found
@@ -211,6 +228,7 @@ def _write(settings: Settings, found: Found) -> None:
         "within": [one.row() for one in found.within],
         "comparisons": [one.row() for one in found.compared],
         "thresholds": [one.row() for one in found.transferred],
+        "changed": list(found.changed),
     }
     for name, value in ((RESULTS, found.rows), (DETAILS, details)):
         write_whole(
@@ -219,7 +237,7 @@ def _write(settings: Settings, found: Found) -> None:
     write_whole(settings.out / PAGE, results_page(found))
 
 
-def _draw(out: Path, found: Found, scored: Sequence[Scored]) -> None:
+def _draw(out: Path, found: Found, scored: Sequence[Scored], foreign: Sequence[ForeignScores]) -> None:
     shown = [one for name in found.shown for one in scored if one.name == name]
     controls = [one for one in scored if one.control is not None]
     lines = {
@@ -229,8 +247,10 @@ def _draw(out: Path, found: Found, scored: Sequence[Scored]) -> None:
         }
         for i, data in enumerate(found.sets)
     }
-    draw_roc(lines, out / "roc.png", title="How monitors rank conversations")
-    draw_roc(lines, out / "roc_linear.png", title="How monitors rank conversations", log_x=False)
+    beside = lines_beside(foreign, found.sets, MOST_SHOWN)
+    roc = {name: lines[name] | beside[name] for name in lines}
+    draw_roc(roc, out / "roc.png", title="How monitors rank conversations")
+    draw_roc(roc, out / "roc_linear.png", title="How monitors rank conversations", log_x=False)
     monitors = {name: {k: line for k, line in of.items() if not line.control} for name, of in lines.items()}
     draw_reliability(monitors, out / "reliability.png", title="How far probabilities can be believed")
     names = [one.name for one in [*shown, *controls]]
@@ -264,7 +284,8 @@ def _dots(found: Found, scored: Sequence[Scored]) -> dict[str, dict[str, list[Do
         ranked = _ranked(row)
         if row["by"] is None and ranked is not None:
             shuffled = row["control"] == SHUFFLED
-            name = f"shuffled, {labels[row['monitor']]}" if shuffled else labels[row["monitor"]]
+            monitor = str(labels.get(row["monitor"], row["monitor"]))  # those beside have no seeds
+            name = f"shuffled, {monitor}" if shuffled else monitor
             if not shuffled or row["monitor"] in found.shown:
                 own = dots.setdefault(name, {}).setdefault(row["dataset"], [])
                 own.append(Dot(ranked, row["control"] is not None))

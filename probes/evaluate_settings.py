@@ -41,6 +41,18 @@ class Settings(Frozen):
         description="only rows of data with these facts, e.g. iteration=3..6 topic!=smoking; "
         "<name>:fact=value is about one data set",
     )
+    beside: list[Path] = Field(
+        [],
+        title="what",
+        description="monitors to compare with, on rows of the same ids: logs of tasks/stakes.py, folders of "
+        "probes/baselines.py, files of scores",
+    )
+    changed: list[str] = Field(
+        [],
+        title="what",
+        description="<data set>=<the same rows changed by probes/restyle.py>, both in data: by how much "
+        "AUROCs drop",
+    )
     pool: dict[str, str] = Field(
         {},
         title="what",

@@ -66,12 +66,16 @@ def compare(scored: Sequence[Scored], reference: Scored, sets: Sequence[Evaluati
             mean_comparison([(areas[one.name][i], areas[reference.name][i]) for i in members])
             for one in others
         ]
-        for one, result, q in zip(others, here, _false_discoveries(here), strict=True):
+        for one, result, q in zip(others, here, false_discoveries(here), strict=True):
             found.append(Compared(one.name, reference.name, name, result, q))
     return found
 
 
-def _false_discoveries(found: Sequence[Difference]) -> list[float]:
+def false_discoveries(found: Sequence[Difference]) -> list[float]:
+    """The q value of each; NaN where there is no p.
+
+    Source: Benjamini and Hochberg 1995 (J. R. Statist. Soc. B 57(1)).
+    """
     p = np.array([one.p for one in found])
     known = ~np.isnan(p)
     q = np.full(len(p), np.nan)

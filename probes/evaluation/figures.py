@@ -64,6 +64,8 @@ class Line(NamedTuple):
     """Of each row."""
 
     control: bool = False
+    beside: bool = False
+    """Of a monitor that reads no activations: drawn with long dashes."""
 
 
 class Bin(NamedTuple):
@@ -87,7 +89,7 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
     """ROC curves, a panel for each data set; those of one class only are left empty.
 
     Args:
-        sets: Data set -> monitor -> scores; at most four monitors and three controls.
+        sets: Data set -> monitor -> scores; at most four monitors, four beside them and three controls.
         out: PNG file, written whole or not at all.
         title: What was evaluated.
         log_x: False-positive rates on a logarithmic axis from 0.1 %.
@@ -268,7 +270,8 @@ def _styles(lines: Mapping[str, object], controls: Sequence[str] = ()) -> list[d
             plain += 1
         else:
             colour = COLOURS[monitors % len(COLOURS)]
-            styles.append({"color": colour, "linewidth": 1.9, "linestyle": "-", "zorder": 3})
+            dash = (0, (6, 2)) if isinstance(line, Line) and line.beside else "-"
+            styles.append({"color": colour, "linewidth": 1.9, "linestyle": dash, "zorder": 3})
             monitors += 1
     return styles
 

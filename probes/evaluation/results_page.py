@@ -47,6 +47,11 @@ class Found(NamedTuple):
     """What a reader must know."""
 
     within: Sequence[Within] = ()
+    sections: Sequence[str] = ()
+    """Further tables: of monitors beside, of changed rows."""
+
+    changed: Sequence[dict[str, Any]] = ()
+    """As in `evaluation.json`: AUROC before and after rows were changed."""
 
 
 def results_page(found: Found) -> str:
@@ -86,6 +91,7 @@ def headline(found: Found) -> str:
             *_within(found.within),
             *_scarce(whole),
             *(_few_positives(found.sets) if MEAN in columns else []),
+            *found.sections,
             *_saved(found),
         ]
     )
@@ -122,7 +128,8 @@ def interval(
 
 
 def _data(sets: Sequence[EvaluationSet], rows: Sequence[Row]) -> str:
-    counts = {row["dataset"]: row for row in rows if row["control"] is None}
+    # the first: monitors beside may not have scored all rows
+    counts = {row["dataset"]: row for row in reversed(rows) if row["control"] is None}
     lines = []
     for data in sets:
         row = counts[data.name]
