@@ -23,7 +23,7 @@ LANGUAGES = {"bash", "yaml", "text"}
 """Of blocks; `text` shows what a command prints."""
 
 SUBSTITUTED = {
-    "LOG.eval": "a copy of logs/example.eval",
+    "LOG.eval": "a copy of logs/example.eval, as BEFORE.eval, AFTER.eval and in logs/ei",
     "my_construct.md": "a rubric of one question",
     "openai/gpt-4.1": "miniature/judge",
     "google/gemini-2.5-pro": "miniature/judge",
@@ -71,7 +71,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder like the clone's, with what README's commands name."""
     for name in ("tasks", "scorers", "scenarios", "training", "probes", "analysis"):
         (tmp_path / name).symlink_to(ROOT / name)
-    shutil.copy(ROOT / "logs" / "example.eval", tmp_path / "LOG.eval")
+    (tmp_path / "logs" / "ei").mkdir(parents=True)
+    for name in ("LOG.eval", "BEFORE.eval", "AFTER.eval", "logs/example.eval", "logs/ei/example.eval"):
+        shutil.copy(ROOT / "logs" / "example.eval", tmp_path / name)
     (tmp_path / "my_construct.md").write_text((ROOT / "scorers/rubrics/constructs/harm.md").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PWD", str(tmp_path))  # as the shell says it

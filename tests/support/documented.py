@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 import yaml
 
-from scenarios.cast import ROLES
+from scenarios.cast import misspelled_role
 from tests.support.places import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,12 +24,14 @@ _INLINE = re.compile(r"`((?:python [\w/]+\.py|inspect (?:eval|score|view)|make)\
 
 BODIES: Mapping[str, str] = {
     "analysis/table.py": "_run",
+    "probes/baselines.py": "_fit _score",
     "probes/capture.py": "_capture",
     "probes/corpus.py": "_run",
     "probes/early_warning.py": "_warn",
     "probes/evaluate.py": "_evaluate",
     "probes/evaluation_sets.py": "_run",
     "probes/fit.py": "_fit",
+    "probes/restyle.py": "_run",
     "probes/store.py": "_run",
     "probes/token_page.py": "_write",
     "scenarios/generate.py": "generate",
@@ -44,7 +46,7 @@ BODIES: Mapping[str, str] = {
     "training/publish.py": "_publish",
     "training/report.py": "_write",
 }
-"""Command -> the function that does its work, once its arguments are read."""
+"""Command -> the function that does its work, once its arguments are read; one for each subcommand."""
 
 ELSEWHERE: Mapping[str, str] = {
     "vllm": "a server with a GPU, in an environment of its own",
@@ -164,7 +166,8 @@ def _check_script(command: Command, arguments: Sequence[str], monkeypatch: Any) 
     def instead(*_: Any, **__: Any) -> int:
         raise Parsed
 
-    monkeypatch.setattr(module, BODIES[script], instead)
+    for body in BODIES[script].split():
+        monkeypatch.setattr(module, body, instead)
     if script == "scorers/human.py":  # which looks for log and sheet while it reads its arguments
         monkeypatch.setattr(Path, "is_file", lambda _: True)
     said = io.StringIO()
@@ -195,7 +198,8 @@ def _check_inspect(command: Command, arguments: Sequence[str]) -> str:
         raise AssertionError(f"{command}: {error.format_message()}") from None
     values = context.params
     for role in values.get("model_role") or ():
-        assert role.partition("=")[0] in ROLES, f"{command}: no role {role}"
+        mistake = misspelled_role([role.partition("=")[0]])
+        assert mistake is None, f"{command}: {mistake}"
     for file, key in [*((t, "t") for t in values.get("tasks") or ()), (values.get("scorer"), "s")]:
         if file is not None:
             assert (ROOT / file).exists(), f"{command}: no file {file}"

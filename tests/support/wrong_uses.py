@@ -378,4 +378,16 @@ USES: Sequence[WrongUse] = [
         ("download", 2, "--out"),
         ("download --out {at}/published --files x.jsonl", 2, "'x.jsonl' is none of"),
     ),
+    *_of(
+        "probes/baselines.py",
+        ("", 2, "first fit or score"),
+        ("fti --data {at}/rows.jsonl", 2, "first fit or score"),
+        ("fit --dta {at}/rows.jsonl", 2, "unknown option --dta"),
+        ("score", 2, "is missing"),
+    ),
+    *_of(
+        "probes/restyle.py",
+        ("", 2, "is missing"),
+        ("--nonsense 1", 2, "unknown option --nonsense"),
+    ),
 ]
