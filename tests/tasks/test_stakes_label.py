@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from inspect_ai import eval, score  # noqa: A004
+from inspect_ai import eval, eval_retry, score  # noqa: A004
 from inspect_ai.log import list_eval_logs, read_eval_log
 from inspect_ai.model import ModelOutput
 
@@ -291,6 +291,27 @@ else:
 """
 
 
+def test_a_run_that_failed_at_half_asks_no_row_twice(rows, tmp_path, monkeypatch):
+    calls, down = [], [True]
+
+    def script(name, prompt):
+        if down[0] and len(calls) == 3:
+            raise RuntimeError("the service is down")
+        calls.append(prompt[-1].text)
+        return rated_by_words(prompt)
+
+    every_told_model_follows(monkeypatch, script)
+    options = {"log_dir": str(tmp_path / "logs"), "display": "none", "max_samples": 1}
+    given = {"data": str(rows), "cache": False}
+    (log,) = eval("tasks/stakes_label.py", model="told/down_at_half", task_args=given, **options)
+    assert (log.status, len(calls)) == ("error", 3)
+    down[0] = False
+    (again,) = eval_retry(log, **options)
+    assert (again.status, len(again.samples)) == ("success", 6)
+    assert len(calls) == len(set(calls)) == 6
+
+
+@pytest.mark.slow
 def test_a_killed_run_asks_no_row_twice(tmp_path):
     data, calls, logs = tmp_path / "rows.jsonl", tmp_path / "calls", tmp_path / "logs"
     write_rows(data, [row(n) for n in range(20)])
