@@ -6,8 +6,8 @@
 STAKES holds synthetic.jsonl (with splits), anthropic.jsonl and mts.jsonl; FOLDER a causal model with a chat
 template. All monitors learn from the same rows of the synthetic train split and are tested on the same
 others: English, and short enough that nobody cuts them. A stage that is done is not done again. Costs are for
-one conversation: of a probe and of the last block beyond the pass of the monitored model, of the others all that
-they compute.
+one conversation: of a probe and of the last block beyond the pass of the monitored model, of the others all
+that they compute.
 """
 
 import argparse
