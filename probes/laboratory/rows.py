@@ -30,6 +30,15 @@ FACTS = ("style", "tone", "language", "length", "topic", "role", "impact", "spli
 
 SPLITS = ("train", "dev", "test")
 
+SPLIT_NAMES: Mapping[str, str] = {
+    "training": "train",
+    "validation": "dev",
+    "valid": "dev",
+    "val": "dev",
+    "heldout": "test",
+}
+"""What others call splits -> what they are called here."""
+
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "messages": (*TEXT_COLUMNS, "conversation"),
     "id": ID_COLUMNS,
@@ -317,6 +326,8 @@ def _facts(row: Row) -> dict[str, str]:
     for name in FACTS:
         if name not in found and (value := _text(row, name)):
             found[name] = value
+    if (split := found.get("split")) is not None:
+        found["split"] = SPLIT_NAMES.get(split.lower(), split)
     return found
 
 

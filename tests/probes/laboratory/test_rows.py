@@ -99,6 +99,12 @@ def test_what_cannot_be_meant_is_told_with_its_place(tmp_path, rows, told):
     assert "\n" not in str(error.value)
 
 
+def test_splits_have_one_name(tmp_path):
+    names = ("train", "training", "validation", "val", "heldout", "test")
+    rows = read_rows(lines(tmp_path, *({"inputs": str(n), "split": name} for n, name in enumerate(names))))
+    assert [row.split for row in rows] == ["train", "train", "dev", "dev", "test", "test"]
+
+
 def test_rows_in_which_nothing_is_said_are_counted(tmp_path):
     left_out = Counter()
     rows = read_rows(lines(tmp_path, {"inputs": ""}, {"inputs": "Hi", "label": "ambiguous"}), left_out)
