@@ -1,7 +1,7 @@
 """The one kind of error that is the user's to mend: told in one line, without a traceback."""
 
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from rich import get_console
 from rich.markup import escape
@@ -27,6 +27,9 @@ class UserMistake(_PrintedAlone, ValueError):
     The text is one line that says what is wrong, where (file, line or row, field), and what to do. A command
     prints it and ends with status 1; `inspect eval` and `inspect score` print it without a traceback.
     """
+
+    several: ClassVar[bool] = False
+    """The text is several mistakes, one a line."""
 
     def __init__(self, text: object = "") -> None:
         # not Inspect's: it would set `message`, which is made below

@@ -71,7 +71,9 @@ def exit_status(
 
 
 def _say(what: object, status: int) -> int:
-    print(" ".join(str(what).split()), file=sys.stderr)
+    mistakes = str(what).splitlines() if isinstance(what, UserMistake) and what.several else [str(what)]
+    for mistake in mistakes:
+        print(" ".join(mistake.split()), file=sys.stderr)
     return status
 
 

@@ -52,6 +52,8 @@ _NUMBER = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?")
 class SheetError(UserMistake):
     """A sheet that cannot be used: every problem on a line of its own, `file:row: column: problem`."""
 
+    several = True
+
 
 class Talk(NamedTuple):
     """A conversation of the log."""
