@@ -26,7 +26,10 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from safetensors.numpy import load_file
+
 from analysis.ranking import Ranked
+from probes.activations.stored_sets import read_dataset
 from probes.evaluation.results_page import interval, table
 from probes.laboratory.rows import StakesRow, read_rows, write_rows
 
@@ -159,8 +162,24 @@ def compare(options: argparse.Namespace) -> None:
         **({"reference": options.reference} if options.reference else {}),
     )
     rows = json.loads((options.out / "results" / "results.json").read_text())
+    tokens = {name: mean_tokens(options.out / "activations", name) for name in TESTS}
+    for row in rows:
+        if row["head"] and row["dataset"] in tokens:
+            row["flops"] = head_flops(options.out / "monitors" / row["monitor"], tokens[row["dataset"]])
     print(f"\n{cost_table(rows)}\n")
     print(f"model {options.model}: weights SHA-256 {weights_digest(options.model)[:16]}")
+
+
+def mean_tokens(store: Path, name: str) -> float:
+    """Tokens of a conversation of a captured data set, in the mean."""
+    rows, _ = read_dataset(store, name)
+    return sum(row.n_tokens for row in rows) / len(rows)
+
+
+def head_flops(monitor: Path, tokens: float) -> float:
+    """Of a head, at most: every one of its weights meets every token."""
+    weights = load_file(next(monitor.glob("*.safetensors")))
+    return 2.0 * sum(weight.size for weight in weights.values()) * tokens
 
 
 def cost_table(rows: Sequence[dict[str, Any]]) -> str:

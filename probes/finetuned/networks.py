@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging
 
 from probes.activations.forward import transformer_blocks
 from probes.activations.weights import WeightsError
@@ -214,9 +215,15 @@ def _final(model: Any, device: torch.device, **given: torch.Tensor) -> torch.Ten
 
 
 def _load(loader: Any, settings: FitSettings, **more: Any) -> Any:
+    shown = logging.get_verbosity()
+    logging.set_verbosity_error()  # that the head is new is meant
+    logging.disable_progress_bar()
     try:
         return loader.from_pretrained(
             settings.model, revision=settings.revision, dtype=getattr(torch, settings.dtype), **more
         )
     except (OSError, ValueError) as error:
         raise WeightsError(f"--model {settings.model}: {str(error).splitlines()[0]}") from error
+    finally:
+        logging.set_verbosity(shown)
+        logging.enable_progress_bar()

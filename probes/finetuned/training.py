@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import set_seed
 
 from probes.activations.forward import batches
@@ -107,6 +107,7 @@ def train(
     trainer = Trainer(
         model=model, args=arguments, train_dataset=_Rows(inputs, labels), data_collator=Collator(pad)
     )
+    trainer.remove_callback(PrinterCallback)  # it writes to stdout
     done = trainer.train()
     return Fitted(done.training_loss, done.global_step, time.monotonic() - started)
 
