@@ -112,7 +112,7 @@ def prompted_monitor(
                     )
                     for number in range(samples)
                 )
-                reading = _mean([_read(output, chosen) for output in outputs])
+                reading = _mean([_answer_in(output, chosen) for output in outputs])
         except Exception as error:
             if not _refuses_roles(error):
                 raise
@@ -184,7 +184,7 @@ def _sampling(samples: int) -> GenerateConfig:
     return GenerateConfig(temperature=0.0 if samples == 1 else 1.0)
 
 
-def _read(output: ModelOutput, template: LikelihoodTemplate | ReasonedTemplate) -> MonitorReading:
+def _answer_in(output: ModelOutput, template: LikelihoodTemplate | ReasonedTemplate) -> MonitorReading:
     if isinstance(template, ReasonedTemplate):
         return written_score(output, template.scale)
     return written_answer(output, template.answers)

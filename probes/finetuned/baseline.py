@@ -154,7 +154,7 @@ def fit_baseline(settings: FitSettings, *, progress: bool = False) -> Baseline:
         alone=alone,
         trained_weights=sum(w.numel() for w in network.parameters() if w.requires_grad),
         size=size,
-        training=data.lengths() | _told(fitted),
+        training=data.lengths() | _figures_of_fit(fitted),
         excluded=data.excluded,
         known_conversations=sorted({row.digest for row in data.rows}),
         known_pairs=_known_pairs(settings.data, data),
@@ -256,7 +256,7 @@ def _shortest(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
     return sorted(rows, key=len)[:TRIED]
 
 
-def _told(fitted: Fitted) -> dict[str, float]:
+def _figures_of_fit(fitted: Fitted) -> dict[str, float]:
     return {"loss": fitted.loss, "steps": fitted.steps, "seconds": fitted.seconds}
 
 

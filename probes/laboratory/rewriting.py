@@ -64,10 +64,10 @@ def rewritten(rows: Sequence[StakesRow], style: str, model: str | Model, logs: P
     if log.status != "success":
         why = log.error.message if log.error else log.status
         raise DataError(f"{log.location}: the rows were not said in other words: {why}")
-    return _read(rows, style, log)
+    return _usable_rows(rows, style, log)
 
 
-def _read(rows: Sequence[StakesRow], style: str, log: EvalLog) -> Rewritten:
+def _usable_rows(rows: Sequence[StakesRow], style: str, log: EvalLog) -> Rewritten:
     said = {str(s.id): s.store_as(SaidOtherwise) for s in log.samples or [] if s.error is None}
     kept, left_out = list[StakesRow](), Counter[str]()
     for row in rows:
@@ -94,12 +94,12 @@ def said_otherwise(style: str) -> Solver:
     prompt = validated(StakesPrompt, head._replace(data=head.data | {"system": text}))
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
-        told, store = get_model(), state.store_as(SaidOtherwise)
+        asked, store = get_model(), state.store_as(SaidOtherwise)
         for message in state.metadata["messages"]:
             if not message.get("content"):
                 continue
             given = {"style": style, "role": message["role"], "text": message["content"]}
-            output = await told.generate(
+            output = await asked.generate(
                 [ChatMessageSystem(content=prompt.system), ChatMessageUser(content=fill(prompt.ask, given))],
                 config=GenerateConfig(temperature=0.7),
                 cache=True,

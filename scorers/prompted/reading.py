@@ -127,8 +127,8 @@ def written_score(output: ModelOutput, scale: Sequence[float]) -> MonitorReading
     if lines:
         of = lines[-1]["of"]
         given = None if of is not None and float(of) != scale[1] else lines[-1]["number"].rstrip(".,")
-    elif (found := last_object(text, {"score"})) is not None:
-        given = found["score"]
+    elif (last := last_object(text, {"score"})) is not None:
+        given = last["score"]
     else:
         return MonitorReading(problem="cut" if output.stop_reason == "max_tokens" else _no_number(output))
     number = _number(given)

@@ -89,7 +89,7 @@ def drops(
         pairs: Which sets.
         sets: The data sets.
     """
-    found: list[Drop] = []
+    dropped: list[Drop] = []
     for pair in pairs:
         before, after = sets[pair.before], sets[pair.after]
         place_of = {row.id: place for place, row in enumerate(after.rows)}
@@ -108,25 +108,25 @@ def drops(
             ranked = areas[0].interval(), areas[1].interval()
             count = int(there.sum())
             unmatched = len(before.rows) + len(after.rows) - 2 * count
-            found.append(Drop(name, before.name, after.name, *ranked, compare(*areas), count, unmatched))
-    return found
+            dropped.append(Drop(name, before.name, after.name, *ranked, compare(*areas), count, unmatched))
+    return dropped
 
 
-def drops_section(found: Sequence[Drop]) -> str:
+def drops_section(dropped: Sequence[Drop]) -> str:
     """AUROC, AUROC on the changed rows, and the drop; nothing without pairs."""
-    if not found:
+    if not dropped:
         return ""
     lines = [
         [
             one.monitor,
-            f"{one.dataset} -> {one.changed}",
+            f"{one.dataset} → {one.changed}",
             interval(*_ends(one.auroc)),
             interval(*_ends(one.auroc_changed)),
             interval(*_ends(one.drop), sign="+"),
             str(one.rows),
             str(one.unmatched),
         ]
-        for one in found
+        for one in dropped
     ]
     head = ["", "data sets", "AUROC", "changed", "drop", "rows", "not in both"]
     told = "The same rows before and after; the drop is paired by row, its 95 % interval by group."

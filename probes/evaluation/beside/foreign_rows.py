@@ -27,7 +27,7 @@ def foreign_rows(monitors: Sequence[ForeignScores], sets: Sequence[EvaluationSet
     """
     rows: list[Row] = []
     for one in monitors:
-        own = [_row(one, place, data) for place, data in enumerate(sets) if one.answered[place].any()]
+        own = [_row_of_set(one, place, data) for place, data in enumerate(sets) if one.answered[place].any()]
         rows += own
         mean = _mean_row(one, sets)
         rows += [mean] if mean is not None else []
@@ -119,13 +119,13 @@ def lines_beside(
     return drawn
 
 
-def _row(one: ForeignScores, place: int, data: EvaluationSet) -> Row:
+def _row_of_set(one: ForeignScores, place: int, data: EvaluationSet) -> Row:
     rows = ~np.isnan(one.logits[place])
     with warnings.catch_warnings():
         # a table has None there, and the number of each class beside it
         warnings.simplefilter("ignore", OneClassWarning)
         measured = measure(data.labels[rows], one.logits[place][rows], _taken(data.groups, rows)).row()
-    row = _about(one, data.name) | dict.fromkeys(MORE) | measured
+    row = _identity(one, data.name) | dict.fromkeys(MORE) | measured
     row["n_excluded"] = (measured["n_excluded"] or 0) + sum(data.excluded.values())
     return row | {"n_unscored": int((~rows).sum()), **one.costs[place]}
 
@@ -140,7 +140,7 @@ def _mean_row(one: ForeignScores, sets: Sequence[EvaluationSet]) -> Row | None:
         return None
     ranked = mean_over_sets([auroc(*part) for part in parts])
     recall = mean_recall([largest_recall(labels, own, of, ASKED_FPR) for labels, own, of in parts])
-    row = _about(one, MEAN) | {
+    row = _identity(one, MEAN) | {
         "n": sum(len(labels) for labels, _, _ in parts),
         "auroc": ranked.value,
         "auroc_low": ranked.low,
@@ -154,7 +154,7 @@ def _mean_row(one: ForeignScores, sets: Sequence[EvaluationSet]) -> Row | None:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-def _about(one: ForeignScores, dataset: str) -> Row:
+def _identity(one: ForeignScores, dataset: str) -> Row:
     return {
         "monitor": one.name,
         "dataset": dataset,

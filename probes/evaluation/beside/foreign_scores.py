@@ -100,7 +100,7 @@ def _sources(path: Path) -> Iterator[ScoreSource]:
 
 
 def _of_table(path: Path) -> Iterator[ScoreSource]:
-    found: dict[tuple[str, str], dict[str, RowScore]] = defaultdict(dict)
+    by_set: dict[tuple[str, str], dict[str, RowScore]] = defaultdict(dict)
     for row in read_table(path):
         cells = row.cells
         scores, costs = cells.get("scores"), cells.get("cost") or {}
@@ -111,10 +111,10 @@ def _of_table(path: Path) -> Iterator[ScoreSource]:
                 raise DataError(f"{row.where}: scores: {monitor} has no number `score`")
             known = {k: float(v) for k, v in (costs.get(monitor) or {}).items() if k in COSTS}
             score = RowScore(float(said["score"]), cells.get("label"), known)
-            found[str(monitor), str(cells.get("dataset", ""))][str(cells["id"])] = score
-    if not found:
+            by_set[str(monitor), str(cells.get("dataset", ""))][str(cells["id"])] = score
+    if not by_set:
         raise DataError(f"--beside {path}: no scores in it")
-    for (monitor, dataset), own in found.items():
+    for (monitor, dataset), own in by_set.items():
         yield ScoreSource(monitor, dataset, str(path), own)
 
 
