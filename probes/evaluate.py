@@ -56,6 +56,7 @@ from probes.evaluation.within import told_of, within_facts
 from probes.token_page import choose, write_token_page
 from scenarios.commands.command_line import read_settings
 from scenarios.commands.exits import exit_status
+from scenarios.files.shown_text import in_markdown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -131,8 +132,8 @@ def _classes(sets: Sequence[EvaluationSet]) -> list[str]:
         usable = usable_rows(data.labels)
         if not usable.both_classes:
             notes.append(
-                f"**{data.name}** has {usable.n_positive} positive and {usable.n_negative} negative rows: "
-                "nothing can be ranked there, and it is not in any mean."
+                f"**{in_markdown(data.name)}** has {usable.n_positive} positive and "
+                f"{usable.n_negative} negative rows: nothing can be ranked there, and it is not in any mean."
             )
     return notes
 
@@ -143,9 +144,9 @@ def _below_chance(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row["by"] is None and row["auroc_high"] is not None and row["auroc_high"] < 0.5:
             what = "control" if row["control"] is not None else "monitor"
-            name = SHUFFLED if row["control"] == SHUFFLED else row["monitor"]
-            of = f" of {row['monitor']}" if row["control"] == SHUFFLED else ""
-            where = "in the mean" if row["dataset"] == MEAN else f"on **{row['dataset']}**"
+            name = SHUFFLED if row["control"] == SHUFFLED else in_markdown(row["monitor"])
+            of = f" of {in_markdown(row['monitor'])}" if row["control"] == SHUFFLED else ""
+            where = "in the mean" if row["dataset"] == MEAN else f"on **{in_markdown(row['dataset'])}**"
             notes.append(
                 f"{what} {name}{of} ranks below chance {where}, AUROC {row['auroc']:.3f}: turned round it "
                 f"would have {1 - row['auroc']:.3f}, which is what others are to be compared with."

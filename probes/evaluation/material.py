@@ -14,6 +14,7 @@ from probes.evaluation.results import LENGTH, SHUFFLED
 from probes.evaluation.scored import Named, check_monitors, check_training, read_monitors
 from probes.evaluation.token_texts import read_tokenizer
 from probes.fitting.fit_data import LabelledRows
+from scenarios.files.shown_text import in_markdown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,7 +75,7 @@ def read_material(settings: Settings) -> Material:
     check_monitors(monitors, sets)
     notes = _doubts(monitors, sets, settings.train) + notes_of(pools)
     if settings.where:
-        notes.append(f"Only conversations with {' and '.join(settings.where)}.")
+        notes.append(f"Only conversations with {in_markdown(' and '.join(settings.where))}.")
     if train is not None:
         if SHUFFLED in wanted:
             check_training(monitors, train)
@@ -137,8 +138,9 @@ def _doubts(monitors: Sequence[Named], sets: Sequence[EvaluationSet], train: Seq
         ]
         if seen and str(data.path.resolve()) not in named:
             notes.append(
-                f"**{data.name}**: {len(set(seen))} of {len(monitors)} monitors were fitted or validated on "
-                "rows of this data set, perhaps on these. `--train` leaves out the rows that it names."
+                f"**{in_markdown(data.name)}**: {len(set(seen))} of {len(monitors)} monitors were fitted or "
+                "validated on rows of this data set, perhaps on these. `--train` leaves out the rows that it "
+                "names."
             )
     return notes
 

@@ -12,6 +12,7 @@ from probes.evaluation.metrics import ASKED_FPR
 from probes.evaluation.results import LENGTH, SHUFFLED, Row
 from probes.evaluation.transfer import SAVED, Transferred
 from probes.evaluation.within import Within
+from scenarios.files.shown_text import in_markdown
 
 NOTHING = "-"
 FEW_POSITIVES = 5
@@ -98,8 +99,8 @@ def headline(found: Found) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns, the first to the left."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [head, *rows]]
+    """A Markdown table with aligned columns, the first to the left; no cell makes a row, a tag or a link."""
+    escaped = [[in_markdown(cell) for cell in row] for row in [head, *rows]]
     widths = [max(len(row[i]) for row in escaped) for i in range(len(head))]
     lines = [
         "| "
@@ -171,6 +172,7 @@ def _within(found: Sequence[Within]) -> list[str]:
     """Of each fact a table: pairs of the same value alone, beside all pairs and the fact by itself."""
     sections = []
     for fact in dict.fromkeys(one.fact for one in found):
+        shown = in_markdown(fact)
         mine = [one for one in found if one.fact == fact]
         lines = [
             [
@@ -188,12 +190,12 @@ def _within(found: Sequence[Within]) -> list[str]:
         head = ["", "data set", f"within {fact}", "plain", "difference", f"{fact} alone", "values", "pairs"]
         lacking = {one.dataset: one.without_fact for one in mine if one.without_fact}
         sections += [
-            f"## AUROC within {fact}",
-            f"Pairs of the same {fact} alone, beside all pairs, and beside what {fact} alone tells of the "
+            f"## AUROC within {shown}",
+            f"Pairs of the same {shown} alone, beside all pairs, and beside what {shown} alone tells of the "
             "label. Values: that have both classes. Pairs: the share of all that these are.",
             table(head, lines),
             *(
-                f"Without {fact}, and not counted here: {count} rows of {name}."
+                f"Without {shown}, and not counted here: {count} rows of {in_markdown(name)}."
                 for name, count in lacking.items()
             ),
         ]
@@ -218,7 +220,7 @@ def _scarce(rows: Sequence[Row]) -> list[str]:
     if not few:
         return []
     told = ", ".join(
-        f"{name} ({count}" + ("" if high is None else f"; up to {100 * high:.1f} %") + ")"
+        f"{in_markdown(name)} ({count}" + ("" if high is None else f"; up to {100 * high:.1f} %") + ")"
         for name, (count, high) in few.items()
     )
     return [
@@ -236,7 +238,7 @@ def _few_positives(sets: Sequence[EvaluationSet]) -> list[str]:
             few[data.name] = len(groups)
     if not few:
         return []
-    told = ", ".join(f"{name} ({count})" for name, count in few.items())
+    told = ", ".join(f"{in_markdown(name)} ({count})" for name, count in few.items())
     return [
         f"Few groups with positives: {told}. With fewer than {FEW_POSITIVES} the interval of a recall in the "
         "mean over data sets is likely too narrow."
@@ -294,7 +296,7 @@ def _compared(found: Found) -> str:
         told = interval(one.found.value, low, high, sign="+") + ("" if low is None else f" q {one.q:.3f}")
         lines.setdefault(one.monitor, {})[one.dataset] = told
     return (
-        f"## AUROC less that of {reference}\n\n"
+        f"## AUROC less that of {in_markdown(reference)}\n\n"
         "Paired: both on the same rows, intervals by group. q: the share of false findings to expect if all "
         "differences of the column with no larger q are believed.\n\n"
         + table(
@@ -345,7 +347,7 @@ def _transferred(found: Found) -> str:
             "as saved" if one.threshold_from == SAVED else one.threshold_from: one.logit for one in mine
         }
         sections.append(
-            f"### {name}\n\n"
+            f"### {in_markdown(name)}\n\n"
             + table(
                 ["threshold from", "logit", *columns],
                 [
@@ -386,6 +388,6 @@ def _parts(found: Found) -> str:
             ]
             for (dataset, value), of in lines.items()
         ]
-        title = "length in tokens" if by == LENGTH else by
+        title = "length in tokens" if by == LENGTH else in_markdown(by)
         sections.append(f"## AUROC by {title}\n\n" + table(["", "n", *names], told))
     return "\n\n".join(sections)

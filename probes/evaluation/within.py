@@ -15,6 +15,7 @@ from analysis.ranking import Compared, Ranked, area, compare
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.metrics import NOWHERE, usable_rows
 from probes.evaluation.scored import Scored
+from scenarios.files.shown_text import in_markdown
 
 FOLDS = 5
 """Of what the fact alone tells: each part of the groups is ranked by what the others are like."""
@@ -147,12 +148,15 @@ def fact_alone(labels: np.ndarray, values: np.ndarray, groups: Sequence[str], se
 
 def told_of(found: Sequence[Within], monitors: Collection[str]) -> list[str]:
     """A sentence for each monitor and data set where a fact explains a plain AUROC, or some of it."""
-    return [
-        f"**{one.dataset}**: the AUROC {one.plain.value:.3f} of {one.monitor} owes something to {one.fact}, "
-        f"which alone has {_number(one.alone.value)}; within {one.fact} it is {_interval(one.within)}."
-        for one in found
-        if one.explained and one.monitor in monitors
-    ]
+    sentences = []
+    for one in found:
+        if one.explained and one.monitor in monitors:
+            dataset, monitor, fact = map(in_markdown, (one.dataset, one.monitor, one.fact))
+            sentences.append(
+                f"**{dataset}**: the AUROC {one.plain.value:.3f} of {monitor} owes something to {fact}, "
+                f"which alone has {_number(one.alone.value)}; within {fact} it is {_interval(one.within)}."
+            )
+    return sentences
 
 
 def _within(
