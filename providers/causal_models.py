@@ -1,5 +1,8 @@
-"""Which of transformers' loaders knows a model that is spoken to with text."""
+"""Which of transformers' loaders knows a model that is spoken to with text, what loading shows, its size."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -28,6 +31,26 @@ def loader_of(config: Any, source: str) -> Any:
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return AutoModelForImageTextToText
     raise ValueError(f"{source} is no causal language model: transformers has none for {config.model_type!r}")
+
+
+@contextmanager
+def loading_bar(*, shown: bool | None = None) -> Iterator[None]:
+    """Whether transformers draws a bar while it loads weights in the block; afterwards it is as it was.
+
+    Args:
+        shown: None: only if somebody watches, i.e. stderr is a terminal. Where the bar is off already
+            (`HF_HUB_DISABLE_PROGRESS_BARS`), it stays off.
+    """
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    if not (sys.stderr.isatty() if shown is None else shown):
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
 
 
 def model_size(model: Any) -> dict[str, int]:

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from probes.activations.capture_spec import Point
 from probes.activations.weights import ADAPTER_WEIGHTS, WeightsError
-from providers.causal_models import loader_of
+from providers.causal_models import loader_of, loading_bar
 
 INPUT_NORMS = (
     "input_layernorm",
@@ -80,12 +80,13 @@ def load_model(source: str, options: LoadOptions) -> PreTrainedModel:
         arguments["device_map"] = options.device_map
     if options.attn_implementation is not None:
         arguments["attn_implementation"] = options.attn_implementation
-    if options.adapter is None:
-        model = AutoModel.from_pretrained(source, **arguments)
-    else:
-        # adapters are saved for the model with its head
-        loader = loader_of(AutoConfig.from_pretrained(source, revision=options.revision), source)
-        model = _with_adapter(loader.from_pretrained(source, **arguments), options.adapter)
+    with loading_bar():
+        if options.adapter is None:
+            model = AutoModel.from_pretrained(source, **arguments)
+        else:
+            # adapters are saved for the model with its head
+            loader = loader_of(AutoConfig.from_pretrained(source, revision=options.revision), source)
+            model = _with_adapter(loader.from_pretrained(source, **arguments), options.adapter)
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     return model.eval().requires_grad_(False)

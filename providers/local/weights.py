@@ -3,16 +3,14 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
 from transformers import AutoConfig
-from transformers.utils import logging as transformers_logging
 
-from providers.causal_models import loader_of
+from providers.causal_models import loader_of, loading_bar
 from providers.chat.errors import ModelOptionError
 from providers.local.adapters import ADAPTER
 
@@ -73,7 +71,8 @@ def load_model(
     }
     if attn_implementation is not None:
         arguments["attn_implementation"] = attn_implementation
-    with _no_bar():
+    # in the middle of an eval, whose display a bar would break
+    with loading_bar(shown=False):
         if device_map is not None:
             return loader.from_pretrained(path, device_map=device_map, **arguments).eval()
         return loader.from_pretrained(path, **arguments).to(device).eval()
@@ -99,18 +98,6 @@ def end_tokens_of(model: Any, tokenizer: Any) -> list[int]:
     own = model.generation_config.eos_token_id
     found = own if isinstance(own, list) else [own]
     return sorted({t for t in (*found, tokenizer.eos_token_id) if t is not None})
-
-
-@contextmanager
-def _no_bar() -> Iterator[None]:
-    """Weights are loaded in the middle of an eval, whose display a progress bar would break."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 class EngineOptions(NamedTuple):

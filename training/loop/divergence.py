@@ -125,7 +125,7 @@ class _Models:
         import torch
         from transformers import AutoConfig
 
-        from providers.causal_models import loader_of
+        from providers.causal_models import loader_of, loading_bar
 
         on_gpu = torch.cuda.is_available()
         dtype = question.dtype or ("bfloat16" if on_gpu else "float32")
@@ -133,7 +133,8 @@ class _Models:
         self.adapter = read_trained(question.checkpoint).kind == "adapter"
         config = AutoConfig.from_pretrained(question.base, revision=question.revision)
         loader = loader_of(config, question.base)
-        self.base: Any = loader.from_pretrained(question.base, revision=question.revision, **where).eval()
+        with loading_bar():
+            self.base: Any = loader.from_pretrained(question.base, revision=question.revision, **where).eval()
         if self.adapter:
             from peft import PeftModel
 
@@ -142,7 +143,8 @@ class _Models:
                 moved = PeftModel.from_pretrained(self.base, str(question.checkpoint))
             self.moved: Any = moved.eval()
         else:
-            self.moved = loader.from_pretrained(str(question.checkpoint), **where).eval()
+            with loading_bar():
+                self.moved = loader.from_pretrained(str(question.checkpoint), **where).eval()
         self.device = next(self.moved.parameters()).device
 
     def logits(self, ids: Any, mask: Any) -> Iterator[Any]:

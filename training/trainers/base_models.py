@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 
-from providers.causal_models import loader_of
+from providers.causal_models import loader_of, loading_bar
 from scenarios.files.whole import write_json
 from training.job import REPORT, Job, Trained
 from training.trainers.adapter_layers import left_out
@@ -89,7 +89,8 @@ def load_full(job: Job, source: str) -> Any:
     if job.tuning.tuning == "qlora":
         arguments |= _quantized()
     config = AutoConfig.from_pretrained(source, revision=revision)
-    return loader_of(config, source).from_pretrained(source, **arguments)
+    with loading_bar():
+        return loader_of(config, source).from_pretrained(source, **arguments)
 
 
 def weights_dtype(job: Job) -> torch.dtype:
