@@ -125,6 +125,17 @@ def test_the_lines_for_the_terminal():
     ]
 
 
+def test_the_next_iteration_shows_topics_that_changed_and_counts_the_others():
+    selection = selected(two_topics())
+    plan = plan_of(selection, rows_of(selection), [], Tuning(algorithm="kto"))
+    another = selected([*two_topics(), conversation(7, 4, "b1", "bread", gameable=False)])
+    after = plan_of(another, rows_of(another), [], Tuning(algorithm="kto"))
+    table = after.lines()
+    assert [line.split()[0] for line in table[:4]] == ["topic", "bread", "chess", "all"]
+    assert after.lines(plan) == [*table[:2], table[3], "1 topic is as above", *table[4:]]
+    assert plan.lines(plan)[1:3] == [plan.lines()[3], "2 topics are as above"]
+
+
 def test_it_survives_its_own_json():
     selection = selected(two_topics(), "ei")
     plan = plan_of(selection, rows_of(selection), [], Tuning(batch_size=2))

@@ -88,7 +88,8 @@ def _begin_training(steps: Steps, at: Iteration, trainer: Trainer) -> Path:
             plan = steps.select(at, log)
         except SelectionError as error:
             raise RunError(str(error)) from None
-        print("\n".join(f"    {line}" for line in plan.lines()), flush=True)
+        print("\n".join(f"    {line}" for line in plan.lines(steps.shown_plan)), flush=True)
+        steps.shown_plan = plan
         steps.begin_training(at, trainer)
     return log
 

@@ -52,6 +52,8 @@ class Steps:
         self.display = display
         self.own_process = self.settings.model != MINIATURE
         """A real model's rollouts run in a process of their own, so that its memory is free for training."""
+        self.shown_plan: Plan | None = None
+        """The last that this process printed."""
 
     @cached_property
     def base(self) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -112,10 +113,19 @@ class Plan(BaseModel):
 
     warnings: list[str]
 
-    def lines(self) -> list[str]:
-        """A table for the terminal."""
+    def lines(self, before: Self | None = None) -> list[str]:
+        """For the terminal: conversations by topic, what is trained on, and warnings.
+
+        Args:
+            before: A plan that was shown already; topics of which nothing is otherwise there are left out.
+        """
+        known = before.topics if before is not None else {}
+        topics = {name: row for name, row in self.topics.items() if known.get(name) != row}
+        same = len(self.topics) - len(topics)
+        unchanged = "topic is" if same == 1 else "topics are"
         return [
-            *_table(self.topics, self.all),
+            *_table(topics, self.all),
+            *([f"{same} {unchanged} as above"] if same else []),
             "",
             *_plan_lines(self),
             *(f"warning: {w}" for w in self.warnings),
