@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parent.parent
 CACHE_VARIABLE = "INSPECT_INFLUENCE_CACHE"
 MANIFEST = "manifest.json"
+
+UNFINISHED = "unfinished-"
+"""How the name of a folder begins in which a checkpoint is trained; then come the checkpoint's and chance."""
 
 INGREDIENTS = (
     "miniature/words",
@@ -91,9 +95,8 @@ def _build(folder: Path) -> None:
         shutil.rmtree(folder)
     else:
         _say("training the miniature, once, a minute or two")
-    beginning = f"unfinished-{folder.name}-"
-    for left in folder.parent.glob(f"{beginning}*"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    _remove_unfinished(folder)
+    beginning = f"{UNFINISHED}{folder.name}-"
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=beginning) as unfinished:
         made = Path(unfinished) / "checkpoint"
         made.mkdir()
@@ -103,6 +106,21 @@ def _build(folder: Path) -> None:
         (made / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
         made.rename(folder)
     _say("miniature ready: " + ", ".join(f"{name} {value:.2f}" for name, value in figures.items()))
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of this checkpoint, whose lock is held here, and of others.
+
+    Those of another version of the suite would stay for ever: nobody trains that one again. What a living
+    process trains is locked.
+    """
+    for left in folder.parent.glob(f"{UNFINISHED}*-*"):
+        name = left.name.removeprefix(UNFINISHED).partition("-")[0]
+        if name == folder.name:
+            shutil.rmtree(left, ignore_errors=True)
+            continue
+        with suppress(Timeout), FileLock((folder.parent / name).with_suffix(".lock"), timeout=0):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _train(folder: Path) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from filelock import FileLock
 from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig, get_model
 
 from miniature import checkpoint
@@ -217,6 +218,14 @@ class TestCheckpoint:
         assert len(quick) == 2
         assert "is damaged; training it anew" in capsys.readouterr().err
         assert checkpoint.is_whole(folder)
+
+    def test_what_killed_trainings_of_any_version_left_is_removed_and_what_is_trained_is_not(self, quick):
+        cache = checkpoint.cache_folder()
+        for version in ("0123", "4567"):
+            (cache / f"unfinished-{version}-abc_d" / "checkpoint").mkdir(parents=True)
+        with FileLock(cache / "4567.lock"):
+            folder = checkpoint.base_checkpoint()
+            assert {p.name for p in cache.iterdir() if p.is_dir()} == {folder.name, "unfinished-4567-abc_d"}
 
     def test_a_failed_training_leaves_nothing_behind(self, quick, monkeypatch):
         def fail(folder: Path):
