@@ -9,6 +9,13 @@ import pytest
 from scenarios.commands.interruption import STOPPED, TERMINATED, stop_status, termination_as_interrupt
 
 
+@pytest.fixture(autouse=True)
+def _forgotten_afterwards():
+    yield
+    with termination_as_interrupt():  # else later commands of this process would seem to be ended
+        pass
+
+
 class Thing:
     """May be referred to weakly."""
 

@@ -97,7 +97,9 @@ class TestARun:
     ):
         run = tmp_path / "run"
         shutil.copytree(unbroken, run)
-        assert main(["--run", str(run), *TINY, "--iterations", "2"]) == 0
+        longer = [*TINY]
+        longer[longer.index("--iterations") + 1] = "2"
+        assert main(["--run", str(run), *longer]) == 0
         before, after = without_clock(unbroken), without_clock(run)
         assert [r["iteration"] for r in after] == [0, 1, 2]
         assert after[0] == before[0]
