@@ -34,7 +34,7 @@ from probes.laboratory.reach import reach_of
 from probes.laboratory.rows import StakesRow, check_pairs, read_rows, write_rows
 from probes.laboratory.writing import read_written
 from scenarios.commands.exits import exit_status
-from scenarios.commands.parsers import CommandParser
+from scenarios.commands.parsers import CommandParser, jsonl_path
 from scenarios.commands.usage import UsageMistake
 from scenarios.files.whole import write_text
 from scenarios.generation.similarity import NEAR_DUPLICATE
@@ -51,7 +51,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("logs", nargs="*", help="logs, or folders of logs")
     parser.add_argument("--rows", nargs="+", type=Path, default=[], help="files with rows")
     parser.add_argument("--grammar", action="store_true", help="the rows of the offline grammar")
-    parser.add_argument("--out", type=Path, required=True, help="the rows; the card gets the suffix .md")
+    parser.add_argument(
+        "--out", type=jsonl_path, required=True, help="the rows; the card gets the suffix .md"
+    )
     labels = parser.add_argument_group("labels")
     labels.add_argument("--low", type=float, default=3, help="low stakes up to this rating (3)")
     labels.add_argument("--high", type=float, default=8, help="high stakes from this rating on (8)")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from probes.conversations.facts import Conditions
+from scenarios.files.whole import refuse_other_than_jsonl
 from scenarios.schema import Frozen
 
 FITTED_CONTROLS = ("bag_of_words", "tfidf", "shuffled_labels")
@@ -126,6 +127,8 @@ class Settings(Frozen):
             raise ValueError(f"control {fitted[0]} is fitted: say on what with --train")
         if len(self.show) > 4:
             raise ValueError(f"show: at most 4 monitors can be told apart, got {len(self.show)}")
+        if self.scores is not None:
+            refuse_other_than_jsonl(self.scores)
         return self
 
     @property

@@ -29,7 +29,7 @@ from probes.laboratory.sources.published import FILES, download_sets
 from probes.laboratory.sources.table import SOURCES, build_rows
 from probes.laboratory.variants import Variant, variants_of
 from scenarios.commands.exits import exit_status
-from scenarios.commands.parsers import CommandParser
+from scenarios.commands.parsers import CommandParser, jsonl_path
 from scenarios.commands.usage import UsageMistake
 from scenarios.files.whole import write_text
 
@@ -46,7 +46,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     build = commands.add_parser("build", help="rows out of the files of a source")
     build.add_argument("source", choices=sorted(SOURCES))
     build.add_argument("files", nargs="+", type=Path)
-    build.add_argument("--out", type=Path, required=True, help="the rows; counts are printed")
+    build.add_argument("--out", type=jsonl_path, required=True, help="the rows; counts are printed")
     build.add_argument(
         "--test", type=float, default=0.5, help="share of pairs, where files do not tell (0.5)"
     )

@@ -38,7 +38,7 @@ from probes.laboratory.rewriting import rewritten
 from probes.laboratory.rows import SPLITS, StakesRow, read_rows, write_rows
 from scenarios.commands.command_line import read_settings
 from scenarios.commands.exits import exit_status
-from scenarios.files.whole import write_json
+from scenarios.files.whole import refuse_other_than_jsonl, write_json
 from scenarios.schema import Frozen
 
 
@@ -74,6 +74,7 @@ class RestyleSettings(Frozen):
             raise ValueError("a model restyles: with --how restyled and --style, in words")
         if self.split is not None and self.split not in SPLITS:
             raise ValueError(f"split {self.split!r} is none of {', '.join(SPLITS)}")
+        refuse_other_than_jsonl(self.out)
         return self
 
 

@@ -5,11 +5,22 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from scenarios.commands.usage import UsageMistake
+from scenarios.files.whole import refuse_other_than_jsonl
 
 _CHOICE = re.compile(r"invalid choice: '?(?P<given>.*?)'? \(choose from (?P<choices>.*)\)", re.DOTALL)
+
+
+def jsonl_path(given: str) -> Path:
+    """`type` of an option that names a file of JSON lines to write."""
+    try:
+        refuse_other_than_jsonl(Path(given))
+    except ValueError as error:  # of a ValueError argparse tells only the name of the type
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(given)
 
 
 class _GivenOnce(argparse.Action):

@@ -94,6 +94,18 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
             file.write(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def refuse_other_than_jsonl(path: Path) -> None:
+    """Before the work that fills a file of JSON lines: its name must say so, for readers go by the name.
+
+    Streams and devices as /dev/stdout may have any name.
+
+    Raises:
+        ValueError: The name ends in something else.
+    """
+    if path.suffix.lower() != ".jsonl" and not _is_device(path):
+        raise ValueError(f"{path}: what is written are JSON lines; name a file that ends in .jsonl")
+
+
 def write_error(path: Path | str, error: OSError) -> WriteError:
     """What to tell about a file that could not be written."""
     if isinstance(error, WriteError):

@@ -127,6 +127,16 @@ def test_rows_of_all_data_sets_and_of_one_are_chosen(tmp_path):
     assert "Only conversations with one:iteration!=1." in details["notes"]
 
 
+def test_scores_are_json_lines_and_their_file_is_called_so(tmp_path, capsys):
+    data = stored(tmp_path / "store", "run", LABELS, LOGITS, facts=ITERATIONS)
+    table = tmp_path / "scores.csv"
+    monitor = saved(tmp_path / "m")
+    arguments = ["--monitors", monitor, "--data", data, "--scores", table, "--out", tmp_path / "results"]
+    assert main([str(argument) for argument in arguments]) == 2
+    assert "scores.csv: what is written are JSON lines" in capsys.readouterr().err
+    assert not table.exists()
+
+
 def test_every_conversation_has_its_scores_on_a_line(tmp_path):
     data = stored(tmp_path / "store", "run", LABELS, LOGITS, facts=ITERATIONS)
     code, _ = evaluated(

@@ -209,6 +209,10 @@ def test_what_is_refused(tmp_path, capsys):
         assert (code, shown.err.count("\n")) == (status, 1), arguments
         assert problem in shown.err
         assert not out.exists()
+    card = out.with_suffix(".md")  # rows of this name would be written over by their own card
+    code, shown = make(capsys, "--rows", first, "--out", card)
+    assert (code, card.exists(), shown.err.count("\n")) == (2, False, 1)
+    assert f"--out: {card}: what is written are JSON lines; name a file that ends in .jsonl" in shown.err
     assert make(capsys, "--rows", third, "--allow-overlap", "--out", out)[0] == 0
     assert "| test | train | 0 | 1 | 0 | c in d |" in out.with_suffix(".md").read_text()
 

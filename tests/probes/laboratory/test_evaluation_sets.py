@@ -50,6 +50,7 @@ def test_a_source_is_built_and_what_is_left_out_is_counted(tmp_path, capsys):
     assert (len(rows), "left out: 2 no statement" in shown.out) == (40, True)
     run(capsys, "build", "mental_health", path, "--out", out, "--limit", 7)
     assert len(read_rows(out)) == 7
+    assert run(capsys, "build", "mental_health", path, "--out", tmp_path / "out.csv")[0] == 2
 
 
 def test_text_that_is_in_the_training_data_is_refused_or_dropped(tmp_path, capsys):
@@ -220,10 +221,10 @@ def test_another_commit_or_a_changed_file_is_refused(tmp_path, capsys, hub):
 @pytest.mark.parametrize(
     ("arguments", "status", "problem"),
     [
-        (["build", "mental_helth", "x.csv", "--out", "o"], 2, "did you mean 'mental_health'"),
-        (["build", "mts", "x.csv", "--out", "o"], 1, "x.csv: no such file"),
-        (["build", "mts", "x.csv", "--out", "o", "--test", "2"], 2, "--test 2"),
-        (["build", "mts", "x.csv", "--out", "o", "--limit", "0"], 2, "--limit 0"),
+        (["build", "mental_helth", "x.csv", "--out", "o.jsonl"], 2, "did you mean 'mental_health'"),
+        (["build", "mts", "x.csv", "--out", "o.jsonl"], 1, "x.csv: no such file"),
+        (["build", "mts", "x.csv", "--out", "o.jsonl", "--test", "2"], 2, "--test 2"),
+        (["build", "mts", "x.csv", "--out", "o.jsonl", "--limit", "0"], 2, "--limit 0"),
         (["forms", "x.jsonl", "--out", "o"], 1, "x.jsonl: no such file"),
         (["download", "--out", "o", "--files", "a.jsonl"], 2, "'a.jsonl' is none of"),
     ],

@@ -150,10 +150,12 @@ def test_a_model_says_rows_otherwise_and_what_it_does_not_is_counted(tmp_path):
         (["--how", "restyled", "--model", "told/a"], 2, "with --how restyled and --style"),
         (["--how", "masked", "--split", "tset"], 2, "none of train, dev, test"),
         (["--how", "masked", "--split", "dev"], 1, "no row of split dev"),
+        (["--how", "masked", "--out", "changed.csv"], 2, "changed.csv: what is written are JSON lines"),
     ],
 )
 def test_what_is_wrong_is_one_line(data, tmp_path, capsys, options, status, problem):
-    assert main(["--data", str(data), "--out", str(tmp_path / "out.jsonl"), *options]) == status
+    out = [] if "--out" in options else ["--out", str(tmp_path / "out.jsonl")]
+    assert main(["--data", str(data), *out, *options]) == status
     told = capsys.readouterr().err
     assert problem in told
     assert told.count("\n") == 1
