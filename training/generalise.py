@@ -31,6 +31,7 @@ from analysis.contrasts import Group, best_of, change, groups_in, mean_of
 from scenarios.commands.exits import exit_status
 from scenarios.commands.interruption import leave, termination_as_interrupt
 from scenarios.commands.parsers import CommandParser
+from scenarios.commands.usage import UsageMistake
 from scenarios.files.whole import write_json, write_text
 from training.errors import RunError
 from training.generalisation.cross_matrix import (
@@ -115,7 +116,7 @@ def chosen_checkpoints(folder: RunFolder, names: Sequence[str]) -> list[Checkpoi
         names: `first`, `last`, `best` (highest mean rating with the users trained on) or a number of rounds.
 
     Raises:
-        RunError: There is no such checkpoint; says which there are.
+        UsageMistake: There is no such checkpoint; says which there are.
     """
     there = [n for n in range(1, folder.settings.iterations + 1) if _is_trained(folder, n)]
     best = best_of(folder.metrics)
@@ -125,7 +126,7 @@ def chosen_checkpoints(folder: RunFolder, names: Sequence[str]) -> list[Checkpoi
     if best is not None and best["iteration"] in [0, *there]:
         known["best"] = best["iteration"]
     if missing := [n for n in names if n not in known]:
-        raise RunError(f"{folder.path} has no checkpoint {', '.join(missing)}; it has {', '.join(known)}")
+        raise UsageMistake(f"{folder.path} has no checkpoint {', '.join(missing)}; it has {', '.join(known)}")
     found: dict[int, list[str]] = {0: []}
     for name in names:
         found.setdefault(known[name], []).append(name)
@@ -371,7 +372,7 @@ def _wanted(folder: RunFolder, options: argparse.Namespace) -> Wanted:
     known = [own, *(f for f in there if f != own)]
     families = known if options.families == ["all"] else list(dict.fromkeys(options.families))
     if unknown := [f for f in families if f not in known]:
-        raise RunError(f"no families {', '.join(unknown)}; there are {', '.join(known)}")
+        raise UsageMistake(f"no families {', '.join(unknown)}; there are {', '.join(known)}")
     roles = folder.settings.roles
     return Wanted(
         out=options.out or folder.path / "generalise",

@@ -155,7 +155,10 @@ def test_only_logs_that_were_there_before_are_removed_when_an_eval_is_done(
         ({"task": "tasks/therapy.py@nope"}, "Task named 'nope' not found"),
         ({"task_args": {"turns": "x"}}, "^task_args: turns=x: Input should be a valid integer"),
         ({"task_args": {"monkey": "blue"}}, "^task_args: monkey: no such option"),
-        ({"task_args": {"topics": "smokng"}}, "smokng"),
+        (
+            {"task_args": {"topics": "smokng"}, "roles": {"judge": "told/model", "user": "told/model"}},
+            "smokng",
+        ),
         ({"model": "nonsense/model"}, "nonsense"),
         ({"model": "told/model", "model_args": {"foo": 1}}, "the eval cannot start: TypeError: .*foo"),
     ],
