@@ -17,13 +17,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from probes.activations.remote import pull, push
-from probes.activations.store import Store
-from probes.activations.stored_sets import dataset_names, read_dataset
 from probes.activations.whole_files import StoreError
 from scenarios.commands.exits import exit_status
 from scenarios.commands.parsers import CommandParser
+
+if TYPE_CHECKING:
+    from probes.activations.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from probes.activations.store import Store  # with torch, which --help and mistakes need not wait for
+
     store = Store(options.root)
     if options.command != "pull" and not store.root.is_dir():
         raise StoreError(f"{store.root}: no such folder; name the one that capture wrote to")
@@ -71,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(store: Store, _: argparse.Namespace) -> int:
+def _list(store: "Store", _: argparse.Namespace) -> int:
+    from probes.activations.stored_sets import dataset_names, read_dataset
+
     for entry in store.entries():
         held, spec = entry.contents(), entry.spec
         layers = ", ".join(
@@ -90,7 +95,7 @@ def _list(store: Store, _: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(store: Store, options: argparse.Namespace) -> int:
+def _verify(store: "Store", options: argparse.Namespace) -> int:
     found = store.verify(options.key)
     for what in found:
         print(what)
@@ -98,7 +103,7 @@ def _verify(store: Store, options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
-def _delete(store: Store, options: argparse.Namespace) -> int:
+def _delete(store: "Store", options: argparse.Namespace) -> int:
     if options.damaged:
         for what in store.keyed(options.key).delete_damaged():
             print(f"deleted: {what}")
@@ -107,7 +112,9 @@ def _delete(store: Store, options: argparse.Namespace) -> int:
     return 0
 
 
-def _copy(store: Store, options: argparse.Namespace) -> int:
+def _copy(store: "Store", options: argparse.Namespace) -> int:
+    from probes.activations.remote import pull, push
+
     done = (push if options.command == "push" else pull)(store.root, options.url, options.endpoint_url)
     print(f"{done.copied} files copied ({done.bytes / 1e9:.3f} GB), {done.there} were there already")
     for name in done.different:

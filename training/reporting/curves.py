@@ -3,15 +3,15 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.intervals import over_seeds
 from scenarios.files.whole import whole_file
 from training.settings import Settings
+
+if TYPE_CHECKING:  # it takes a while, and who only asks for help or a title draws nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Metrics = Sequence[Mapping[str, Any]]
 """Lines of one run's `metrics.jsonl`."""
@@ -127,7 +127,9 @@ def _nan_if_missing(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def _figure(title: str, subtitle: str, note: str | None) -> tuple[Figure, list[Axes]]:
+def _figure(title: str, subtitle: str, note: str | None) -> "tuple[Figure, list[Axes]]":
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
     grid = figure.add_gridspec(
         2, 2, height_ratios=(3.4, 1), hspace=0.42, wspace=0.47, left=0.05, right=0.872, top=0.80, bottom=0.135
@@ -153,7 +155,7 @@ def _figure(title: str, subtitle: str, note: str | None) -> tuple[Figure, list[A
     return figure, panels
 
 
-def _line_with_band(panel: Axes, points: Points, colour: str) -> None:
+def _line_with_band(panel: "Axes", points: Points, colour: str) -> None:
     panel.plot(
         points.x, points.y, color=colour, linewidth=2.4, marker="o", markersize=5, clip_on=False, zorder=4
     )
@@ -165,11 +167,11 @@ def _line_with_band(panel: Axes, points: Points, colour: str) -> None:
         panel.plot(points.x * 2, [points.low[0], points.high[0]], color=colour, linewidth=5, alpha=0.2)
 
 
-def _dashed(panel: Axes, points: Points, colour: str) -> None:
+def _dashed(panel: "Axes", points: Points, colour: str) -> None:
     panel.plot(points.x, points.y, color=colour, linewidth=1.3, linestyle=(0, (4, 2.5)), alpha=0.6, zorder=3)
 
 
-def _plain(panel: Axes, points: Points, colour: str) -> None:
+def _plain(panel: "Axes", points: Points, colour: str) -> None:
     panel.plot(points.x, points.y, color=colour, linewidth=1.6, marker="o", markersize=3.5, clip_on=False)
 
 
@@ -187,7 +189,7 @@ def mean_over_runs(lines: Sequence[Points], *, seeds_alone: bool) -> Points:
     return Points(shared, [f.mean for f in found], low, high)
 
 
-def _over_runs(panel: Axes, lines: Sequence[Points], mean: Points, colour: str) -> None:
+def _over_runs(panel: "Axes", lines: Sequence[Points], mean: Points, colour: str) -> None:
     """Thin lines for the runs, a thick one for their mean, and its band as far as the scale reaches."""
     for line in lines:
         panel.plot(line.x, line.y, color=colour, linewidth=1.1, alpha=0.45, zorder=3)
@@ -198,7 +200,7 @@ def _over_runs(panel: Axes, lines: Sequence[Points], mean: Points, colour: str) 
     panel.fill_between(mean.x, low, high, where=known, color=colour, alpha=0.14, linewidth=0, zorder=2)
 
 
-def _label_ends(panel: Axes, lines: Mapping[str, Points]) -> None:
+def _label_ends(panel: "Axes", lines: Mapping[str, Points]) -> None:
     """Name each line at its end, with its last value; labels keep apart."""
     ends = sorted(((line.y[-1], name) for name, line in lines.items() if line.y), reverse=True)
     panel.set_ylim(*_range(panel))
@@ -223,7 +225,7 @@ def _label_ends(panel: Axes, lines: Mapping[str, Points]) -> None:
         )
 
 
-def _range(panel: Axes) -> tuple[float, float]:
+def _range(panel: "Axes") -> tuple[float, float]:
     """The whole scale where the data lie on a known one: 0 to 1, else 1 to 5 or 1 to 10."""
     low, high = panel.dataLim.y0, panel.dataLim.y1
     if not math.isfinite(low) or not math.isfinite(high):
@@ -237,7 +239,9 @@ def _range(panel: Axes) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _finish(figure: Figure, panels: Sequence[Axes], runs: Sequence[Metrics], out: Path) -> None:
+def _finish(figure: "Figure", panels: "Sequence[Axes]", runs: Sequence[Metrics], out: Path) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     last = max((m["iteration"] for metrics in runs for m in metrics), default=0)
     for panel in panels:
         panel.set_xlim(-0.02 * max(last, 1), max(last, 1) * 1.02)
