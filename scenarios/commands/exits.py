@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from scenarios.commands.interruption import say_stopped
+from scenarios.commands.interruption import say_stopped, termination_as_interrupt
 from scenarios.commands.usage import UsageMistake
 from scenarios.files.whole import NO_ROOM, write_error
 from scenarios.mistakes import UserMistake
@@ -49,8 +49,9 @@ def exit_status(
         mistakes: Errors that are the user's to mend, beside `UserMistake` and what the system says of a file.
     """
     try:
-        status = command()
-        sys.stdout.flush()
+        with termination_as_interrupt():
+            status = command()
+            sys.stdout.flush()
     except BrokenPipeError:
         # else Python complains when it flushes at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

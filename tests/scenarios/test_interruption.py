@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 
+from scenarios.commands.exits import exit_status
 from scenarios.commands.interruption import STOPPED, TERMINATED, stop_status, termination_as_interrupt
 
 
@@ -50,3 +51,25 @@ def test_termination_is_heeded_where_interruptions_are_ignored():
             ignore_one_and_heed_the_other()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, STOPPED), (signal.SIGTERM, TERMINATED)])
+def test_every_command_ends_in_good_order_on_both(capsys, number: signal.Signals, status: int):
+    ended: list[str] = []
+
+    def work() -> int:
+        try:
+            signal.raise_signal(number)
+            time.sleep(5)
+        finally:
+            ended.append("files closed")
+        return 0
+
+    # of a command that did not heed it, SIGTERM would end this process; so it is counted instead
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.append("not heeded"))
+    try:
+        assert exit_status(work, kept="rows are kept") == status
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == ["files closed"]
+    assert capsys.readouterr().err.endswith("stopped; rows are kept\n")
