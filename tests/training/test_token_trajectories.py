@@ -108,7 +108,7 @@ def test_a_template_that_rewrites_earlier_turns_cuts_the_trajectory_there() -> N
                 says("user", "hello"),
                 says("assistant", "plain"),
                 says("user", "and?"),
-                says("assistant", "<think>hm</think>there"),
+                says("assistant", "<think>\nhm\n</think>\n\nthere"),
                 says("user", "so?"),
                 says("assistant", "three"),
                 says("user", "well?"),
@@ -118,7 +118,10 @@ def test_a_template_that_rewrites_earlier_turns_cuts_the_trajectory_there() -> N
         FORGETS,
         left_out,
     )
-    assert [t for mark, t in marked(one) if mark] == ["plain<|im_end|>", "<think>hm</think>there<|im_end|>"]
+    assert [t for mark, t in marked(one) if mark] == [
+        "plain<|im_end|>",
+        "<think>\nhm\n</think>\n\nthere<|im_end|>",
+    ]
     assert left_out == {"cut_by_template": 2}
 
 
