@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 
@@ -29,6 +30,28 @@ from scorers.transition import transition_judge
 from solvers.conversation import conversation
 from tests.support.conversations import FAMILY
 from tests.support.told import told
+
+PACKAGES = {
+    "analysis",
+    "miniature",
+    "probes",
+    "providers",
+    "scenarios",
+    "scorers",
+    "solvers",
+    "tasks",
+    "training",
+}
+
+
+@pytest.fixture(autouse=True)
+def _loggers_speak() -> None:
+    """Whatever a library did to them in an earlier test of the process."""
+    logging.disable(logging.NOTSET)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] in PACKAGES and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

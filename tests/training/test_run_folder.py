@@ -25,7 +25,12 @@ def run(unbroken: Path, tmp_path: Path) -> Path:
 
 
 def again(run: Path, *more: str) -> int:
-    return main(["--run", str(run), *TINY, *more])
+    """The same command, but for an option."""
+    command = [*TINY]
+    if more and more[0] in command:
+        command[command.index(more[0]) + 1] = more[1]
+        more = more[2:]
+    return main(["--run", str(run), *command, *more])
 
 
 def cut(file: Path) -> None:
