@@ -363,6 +363,10 @@ def _report(settings: Settings, done: Fitted) -> None:
             "the rate elsewhere may be as high as its interval reaches"
         )
     print(f"monitors and {SUMMARY} are in {settings.out}")
+    fitted = {monitor.card.name for monitor in done.monitors}
+    there = sorted(card.parent.name for card in settings.out.glob("*/monitor.json"))
+    if earlier := [name for name in there if name not in fitted]:
+        print(f"there from before, not fitted by this command: {', '.join(earlier)}")
 
 
 def _counts(data: Sources | None) -> str:

@@ -55,6 +55,16 @@ def test_the_layer_that_tells_is_chosen_and_monitors_are_saved(tmp_path, capsys)
     )
 
 
+def test_monitors_of_an_earlier_command_in_the_same_folder_are_named(tmp_path, capsys):
+    data = captured(tmp_path / "store", "stakes")
+    assert run(tmp_path, "--data", data, "--layers", "4", "--folds", 3, "--heads", "mean", quick=False) == 0
+    assert "there from before" not in capsys.readouterr().out
+    assert (
+        run(tmp_path, "--data", data, "--layers", "4", "--folds", 3, "--heads", "logistic", quick=False) == 0
+    )
+    assert "there from before, not fitted by this command: mean-layer4" in capsys.readouterr().out
+
+
 def test_a_saved_monitor_scores_new_data_of_the_same_capture(tmp_path):
     root = tmp_path / "store"
     data = captured(root, "stakes")
