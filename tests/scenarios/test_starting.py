@@ -11,12 +11,12 @@ from scenarios.commands.exits import exit_status
 from scenarios.commands.starting import COMMAND_FOLDERS
 from tests.support.places import ROOT
 
-INSTEAD_OF_MATPLOTLIB = """
+INSTEAD_OF_TORCH = """
 import sys
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "matplotlib":
+        if name == "torch":
             raise {error}
 
 sys.meta_path.insert(0, Finder())
@@ -26,14 +26,14 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize(
     ("error", "statuses", "line"),
     [
-        ("ModuleNotFoundError('gone', name='matplotlib')", (1,), "matplotlib is not installed; pip install -e '.[probes]' brings it"),
+        ("ModuleNotFoundError('gone', name='torch')", (1,), "torch is not installed; pip install -e '.[local]' brings it"),
         ("KeyboardInterrupt", (130, -signal.SIGINT), "stopped; nothing was begun"),
     ],
 )  # fmt: skip
 def test_it_is_told_in_a_line(error: str, statuses: tuple[int, ...], line: str, tmp_path: Path):
-    (tmp_path / "sitecustomize.py").write_text(INSTEAD_OF_MATPLOTLIB.format(error=error))
+    (tmp_path / "sitecustomize.py").write_text(INSTEAD_OF_TORCH.format(error=error))
     done = subprocess.run(
-        [sys.executable, "training/curves.py", "logs/ei"],
+        [sys.executable, "probes/fit.py", "--help"],
         cwd=ROOT, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stderr.splitlines() == [line]
