@@ -60,6 +60,9 @@ class _Content(NamedTuple):
     elsewhere: int
     """Conversations that are used from another log."""
 
+    uuids: set[str]
+    """Of the conversations; one is the same in a copy of a log."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`."""
@@ -144,13 +147,16 @@ def log_table(log: LogFile, *, by: str | None = None, copies: Copies | None = No
 def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
     sides: list[Side] = []
     notes: list[str] = []
+    uuids: list[set[str]] = []
     for source in options.logs:
         logs = find_logs([source], last=options.last)
+        uuids.append(set())
         copies = used_once(logs)
         rows: list[tuple[Row, list[ScoredValue]]] = []
         for log in logs:
             content = _content(log, copies)
             rows += content.rows
+            uuids[-1] |= content.uuids
             notes += _left_out(log, content, copies)
             if content.notes.errors:
                 notes.append(f"{log.path}: {content.notes.errors} conversations ended in an error")
@@ -166,6 +172,8 @@ def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
     titles = [f"{side.name}: {len(side.rows)} conversations" for side in sides]
     text = ["", f"A = {titles[0]}", f"B = {titles[1]}", *comparison_table(found, ("A", "B"))]
     text += ["", "  Difference: B - A, paired by initial state; 95 % intervals, clustered by initial state."]
+    if same := len(uuids[0] & uuids[1]):
+        text.append(f"  {same} conversations are the same in A and B: there only the judging can differ")
     if alone:
         text.append(f"  not in both, or not asked alike: {', '.join(alone)}")
     text += [f"  {note}" for note in notes]
@@ -174,7 +182,7 @@ def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
 
 def _content(log: LogFile, copies: Copies) -> _Content:
     rows: list[tuple[Row, list[ScoredValue]]] = []
-    notes, invalidated, elsewhere = Notes(), 0, 0
+    notes, invalidated, elsewhere, uuids = Notes(), 0, 0, set[str]()
     for record in read_records(log):
         if not copies.uses(log, record.unit):
             elsewhere += 1
@@ -184,7 +192,8 @@ def _content(log: LogFile, copies: Copies) -> _Content:
             conversation = conversation_of(record)
             rows.append(row_of(conversation))
             notes.add(conversation)
-    return _Content(rows, notes, invalidated, elsewhere)
+            uuids |= {record.uuid} if record.uuid is not None else set()
+    return _Content(rows, notes, invalidated, elsewhere, uuids)
 
 
 def _left_out(log: LogFile, content: _Content, copies: Copies) -> Iterator[str]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from inspect_ai.log import EvalError, EvalSampleLimit, ProvenanceData, invalidate_samples
@@ -237,6 +238,18 @@ class TestCompare:
             ]
             written(tmp_path / f"{name}.eval", rows, task_id=name)
         return [str(tmp_path / f"{name}.eval") for name in ("before", "after")]
+
+    def test_a_log_beside_its_own_copy_is_told(self, tmp_path, capsys):
+        before, after = self.sides(tmp_path)
+        copy = tmp_path / "copy.eval"
+        copy.write_bytes(Path(before).read_bytes())
+        assert main([before, str(copy), "--compare"]) == 0
+        assert (
+            "8 conversations are the same in A and B: there only the judging can differ"
+            in capsys.readouterr().out
+        )
+        assert main([before, after, "--compare"]) == 0
+        assert "the same in A and B" not in capsys.readouterr().out
 
     def test_inputs_42_the_difference_is_paired_by_initial_state(self, tmp_path, capsys):
         before, after = self.sides(tmp_path)
