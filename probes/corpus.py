@@ -40,6 +40,16 @@ from scenarios.files.whole import write_text
 from scenarios.generation.similarity import NEAR_DUPLICATE
 from scenarios.stakes.ratings import Thresholds
 
+FOR_RATINGS = {
+    "low": 3.0,
+    "high": 8.0,
+    "confidence": 7.0,
+    "judges": (),
+    "consensus": "mean",
+    "conflict": "ambiguous",
+}
+"""Options that say what ratings make of labels, with what they are if not given."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`."""
@@ -55,19 +65,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=jsonl_path, required=True, help="the rows; the card gets the suffix .md"
     )
     labels = parser.add_argument_group("labels")
-    labels.add_argument("--low", type=float, default=3, help="low stakes up to this rating (3)")
-    labels.add_argument("--high", type=float, default=8, help="high stakes from this rating on (8)")
-    labels.add_argument("--confidence", type=float, default=7, help="ambiguous below this confidence (7)")
-    labels.add_argument(
-        "--judges", nargs="+", default=[], help="only these make labels; human/<name> for people"
-    )
-    labels.add_argument(
-        "--consensus", choices=get_args(Consensus), default="mean", help="of several judges (mean)"
-    )
+    labels.add_argument("--low", type=float, help="low stakes up to this rating (3)")
+    labels.add_argument("--high", type=float, help="high stakes from this rating on (8)")
+    labels.add_argument("--confidence", type=float, help="ambiguous below this confidence (7)")
+    labels.add_argument("--judges", nargs="+", help="only these make labels; human/<name> for people")
+    labels.add_argument("--consensus", choices=get_args(Consensus), help="of several judges (mean)")
     labels.add_argument(
         "--conflict",
         choices=get_args(Conflict),
-        default="ambiguous",
         help="what a rating does to a label that it contradicts (ambiguous)",
     )
     labels.add_argument(
@@ -80,7 +85,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     overlap.add_argument("--allow-overlap", action="store_true", help="between splits; it stands in the card")
     parser.add_argument("--seed", type=int, default=0, help="of the folds, and of the grammar")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    given.for_ratings = [name for name in FOR_RATINGS if getattr(given, name) is not None]
+    for name in set(FOR_RATINGS) - set(given.for_ratings):
+        setattr(given, name, FOR_RATINGS[name])
+    return given
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -98,16 +107,25 @@ def _run(options: argparse.Namespace) -> int:
     for log in logs:
         for note in copies.notes(log):
             print(note, file=sys.stderr)
-        written = read_written(log, copies)
+        written, rated = read_written(log, copies), read_answers(log, copies)
+        if not written.asked and not rated:
+            print(
+                f"{log.path}: no prompts of stakes_generate and no ratings; it adds nothing", file=sys.stderr
+            )
         rows += written.rows
         asked += written.asked
         broken += written.broken
-        answers += read_answers(log, copies)
+        answers += rated
     for path in options.rows:
         rows += read_rows(path, left_out)
     if not rows:
         raise DataError(
             "no rows: name logs of stakes_generate, --rows FILE or --grammar; ratings alone are none"
+        )
+    if options.for_ratings and not answers and not any(row.ratings for row in rows):
+        raise UsageMistake(
+            f"command line: --{options.for_ratings[0]} is for ratings, and there are none; "
+            "name logs of stakes_label"
         )
     _check_ids(rows)
     merged = merge_ratings(

@@ -94,9 +94,6 @@ class Settings(Frozen):
         None, title="comparison", description="monitor or control that all are compared with; the first one"
     )
     seed: int = Field(0, ge=0, title="controls", description="of the controls")
-    draws: int | None = Field(
-        None, ge=1, title="comparison", description="of no effect: intervals are formulas and draw nothing"
-    )
 
     out: Path = Field(Path("results"), title="result", description="folder for tables and figures")
     scores: Path | None = Field(

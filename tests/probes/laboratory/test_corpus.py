@@ -197,13 +197,15 @@ def test_what_is_refused(tmp_path, capsys):
     for arguments, status, problem in (
         (["--rows", first, second], 1, "pair 'p' lies in test here and in train at a"),
         (["--rows", first, first], 1, "id 'a' comes from two sources"),
+        (["--rows", first, "--consensus", "all"], 2, "--consensus is for ratings, and there are none"),
+        (["--rows", first, "--low", "2"], 2, "--low is for ratings, and there are none"),
         (["--rows", third], 1, "1 rows of test are in train (1 near)"),
         ([], 1, "no rows"),
         (["--rows", tmp_path / "gone.jsonl"], 1, "gone.jsonl: no such file"),
         (["--rows", first, "--near", 0], 2, "--near 0"),
         (["--rows", first, "--low", 9], 1, "low below high"),
         (["--rows", first, "--conflct", "keep"], 2, "did you mean '--conflict'"),
-        (["--rows", first, "--judges", "x"], 1, "no ratings by 'x'"),
+        (["--rows", first, "--judges", "x"], 2, "--judges is for ratings, and there are none"),
     ):
         code, shown = make(capsys, *arguments, "--out", out)
         assert (code, shown.err.count("\n")) == (status, 1), arguments
