@@ -18,7 +18,6 @@ from tests.support.told import told
 from training import curves, report
 from training.errors import RunError
 from training.loop.measures import measured
-from training.reporting import curves as drawing
 from training.reporting.curves import Points, draw_curves, draw_runs, mean_over_runs
 from training.reporting.report import write_report
 from training.runs.run_folder import read_run
@@ -313,7 +312,7 @@ def test_lines_end_in_their_last_value_and_that_of_runs_is_the_mean_over_all_of_
             super().__init__(*arguments, **options)
             drawn.append(self)
 
-    monkeypatch.setattr(drawing, "Figure", Kept)
+    monkeypatch.setattr("matplotlib.figure.Figure", Kept)
     long = [made_up(n, None, heldout=5.0 + n) for n in range(3)]
     short = [made_up(n, None, heldout=8.0) for n in range(2)]
     draw_curves(long, tmp_path / "one.png", title="t")
