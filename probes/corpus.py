@@ -103,15 +103,14 @@ def _run(options: argparse.Namespace) -> int:
     rows = grammar_rows(read_grammar(), seed=options.seed) if options.grammar else []
     asked = 0
     answers: list[Answered] = []
+    idle: list[str] = []
     copies = used_once(logs)
     for log in logs:
         for note in copies.notes(log):
             print(note, file=sys.stderr)
         written, rated = read_written(log, copies), read_answers(log, copies)
         if not written.asked and not rated:
-            print(
-                f"{log.path}: no prompts of stakes_generate and no ratings; it adds nothing", file=sys.stderr
-            )
+            idle.append(log.path)
         rows += written.rows
         asked += written.asked
         broken += written.broken
@@ -163,6 +162,8 @@ def _run(options: argparse.Namespace) -> int:
     print(
         f"{options.out}: {len(rows)} rows, {sum(row.label is not None for row in rows)} with a label; {card}"
     )
+    for path in idle:
+        print(f"{path}: no prompts of stakes_generate and no ratings; it adds nothing", file=sys.stderr)
     if lost := sum(broken.values()):
         print(f"{lost} of {asked} prompt pairs are broken, see the card", file=sys.stderr)
     return 0

@@ -357,7 +357,7 @@ USES: Sequence[WrongUse] = [
         ("--grammar --high many --out {at}/o.jsonl", 2, "--high"),
         ("--grammar --near 2 --out {at}/o.jsonl", 2, "--near 2"),
         ("--grammar --consensus al --out {at}/o.jsonl", 2, "did you mean 'all'?"),
-        ("--grammar --judges nobody --out {at}/o.jsonl", 1, "no ratings by 'nobody'"),
+        ("--grammar --judges nobody --out {at}/o.jsonl", 2, "--judges is for ratings, and there are none"),
         ("--grammar --out " + NOWHERE + "/o.jsonl", 1, NOWHERE),
     ),
     *_of(

@@ -244,3 +244,11 @@ def test_rows_are_read_by_captures_with_their_facts():
         (r.id, r.pair, r.label, r.messages, r.facts) for r in rows
     ]
     assert [bool(c.tools) for c in found] == [bool(r.tools) for r in rows]
+
+
+def test_a_log_of_something_else_is_named(tmp_path, capsys):
+    (rows,) = files(tmp_path, [row("a", 1, pair="p"), row("b", 0, pair="p")])
+    log = ROOT / "logs" / "example.eval"
+    code, shown = make(capsys, log, "--rows", rows, "--allow-overlap", "--out", tmp_path / "out.jsonl")
+    assert code == 0
+    assert f"{log}: no prompts of stakes_generate and no ratings; it adds nothing" in shown.err
