@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
     rows = grammar_rows(read_grammar(), seed=options.seed) if options.grammar else []
     asked = 0
     answers: list[Answered] = []
-    idle: list[str] = []
+    idle: list[Path] = []
     copies = used_once(logs)
     for log in logs:
         for note in copies.notes(log):
