@@ -15,6 +15,7 @@ from transformers.utils import logging
 from probes.activations.forward import transformer_blocks
 from probes.activations.weights import WeightsError
 from probes.finetuned.settings import FitSettings, Kind
+from providers.causal_models import loading_bar
 
 NEARLY = 1e-3
 """Share of their spread by which states of the last block alone may differ from those of the whole model."""
@@ -217,13 +218,12 @@ def _final(model: Any, device: torch.device, **given: torch.Tensor) -> torch.Ten
 def _load(loader: Any, settings: FitSettings, **more: Any) -> Any:
     shown = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new is meant
-    logging.disable_progress_bar()
     try:
-        return loader.from_pretrained(
-            settings.model, revision=settings.revision, dtype=getattr(torch, settings.dtype), **more
-        )
+        with loading_bar(shown=False):
+            return loader.from_pretrained(
+                settings.model, revision=settings.revision, dtype=getattr(torch, settings.dtype), **more
+            )
     except (OSError, ValueError) as error:
         raise WeightsError(f"--model {settings.model}: {str(error).splitlines()[0]}") from error
     finally:
         logging.set_verbosity(shown)
-        logging.enable_progress_bar()

@@ -5,13 +5,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, ModelCardData
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from probes.activations.whole_files import write_whole
 from probes.monitors.monitor import CARD, WEIGHTS, Monitor, MonitorCard, MonitorError
+from scenarios.commands.hub_upload import hub_errors, upload_folder
 from scenarios.files.shown_text import Markdown, in_markdown
 
 TEMPLATE = "monitor_card.md.jinja"
@@ -33,27 +32,20 @@ def push_to_hub(folder: Path | str, repo: str, *, private: bool = True) -> str:
     Raises:
         MonitorError: No monitor in this folder, or the hub refused.
     """
-    api = HfApi()
-    with tempfile.TemporaryDirectory() as staged:
+    with (
+        tempfile.TemporaryDirectory() as staged,
+        hub_errors(repo, MonitorError, then="try again; the monitor itself is complete on disk"),
+    ):
         stage(folder, staged, name=repo.rpartition("/")[2])
-        try:
-            made = api.create_repo(repo, private=private, exist_ok=True, repo_type="model")
-            if private and not api.repo_info(made.repo_id, repo_type="model").private:
-                raise MonitorError(f"{repo} is there already and public; give private=False if that is meant")
-            api.upload_folder(
-                repo_id=made.repo_id,
-                folder_path=staged,
-                repo_type="model",
-                commit_message="Upload an activation monitor",
-            )
-        except HFValidationError as error:
-            raise MonitorError(f"{repo!r} is no name of a repository: {error}") from error
-        except (HfHubHTTPError, LocalTokenNotFoundError, httpx.HTTPError, ConnectionError) as error:
-            raise MonitorError(
-                f"{repo}: {error}. Log in with `hf auth login` (a token that may write) and try again; the "
-                "monitor itself is complete on disk"
-            ) from error
-    return str(made)
+        return upload_folder(
+            HfApi(),
+            staged,
+            repo,
+            private=private,
+            message="Upload an activation monitor",
+            kind=MonitorError,
+            is_public="is there already and public; give private=False if that is meant",
+        )
 
 
 def stage(folder: Path | str, out: Path | str, *, name: str | None = None) -> Path:

@@ -9,11 +9,12 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from miniature.grammar import agent_reply, kind_of_user
 from miniature.scripted import Answer, judge, speak_as_user
+from tests.support.json_handler import JsonHandler
 
 
 def answer(body: Mapping[str, Any]) -> Answer:
@@ -40,10 +41,10 @@ def logprobs(found: Answer, alternatives: int) -> dict[str, Any]:
     return {"content": [{**entry(found.text, found.probabilities[found.text]), "top_logprobs": top}]}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     server: "_Server"  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(body)
         if self.server.refuses is not None and (problem := self.server.refuses(body)) is not None:
@@ -67,17 +68,6 @@ class _Handler(BaseHTTPRequestHandler):
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
         self._say(200, payload)
-
-    def _say(self, status: int, payload: Any) -> None:
-        data = json.dumps(payload).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        del format, args
 
 
 class _Server(ThreadingHTTPServer):

@@ -4,9 +4,11 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.support.json_handler import JsonHandler
 
 KEY = "secret-of-the-server"
 
@@ -36,14 +38,14 @@ class VLLMStub(ThreadingHTTPServer):
         return [body for found, body in self.requests if found == path]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     server: VLLMStub  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         self._answer({})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
     def _answer(self, body: Mapping[str, Any]) -> None:
@@ -101,17 +103,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _problem(self, status: int, message: str) -> None:
         self._say(status, {"error": {"message": message, "type": "BadRequestError", "code": status}})
-
-    def _say(self, status: int, value: Any) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        del format, args
 
 
 @contextmanager

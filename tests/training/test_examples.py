@@ -34,7 +34,7 @@ from solvers.conversation import conversation
 from solvers.veto import Veto
 from tests.support.conversations import the_samples
 from tests.support.told import asked, output, told
-from training.examples.from_logs import LogError, Mark, rows_of_log
+from training.examples.from_logs import ExamplesError, Mark, rows_of_log
 
 BEST = Mark(True, 7.5, 1, "chess-1")
 
@@ -313,13 +313,13 @@ class TestErrors:
         return converse(turns=1, states=1, gameable=1.0, task_arguments={"name": "little"})
 
     def test_no_log(self, tmp_path):
-        with pytest.raises(LogError, match="no such file or folder"):
+        with pytest.raises(ExamplesError, match="no such file or folder"):
             rows_of_log(tmp_path / "none.eval", {})
 
     def test_no_inspect_log(self, tmp_path):
         path = tmp_path / "broken.eval"
         path.write_bytes(b"half a log")
-        with pytest.raises(LogError, match=r"broken\.eval: damaged or cut off.*run the rollouts again"):
+        with pytest.raises(ExamplesError, match=r"broken\.eval: damaged or cut off.*run the rollouts again"):
             rows_of_log(path, {})
 
     @pytest.mark.parametrize(
@@ -330,20 +330,20 @@ class TestErrors:
         ],
     )
     def test_another_task_or_model(self, log, expected, message):
-        with pytest.raises(LogError, match=message):
+        with pytest.raises(ExamplesError, match=message):
             rows_of_log(log.location, {}, **expected)
         assert list(rows_of_log(log.location, {}, expect_task="little", expect_model="told/model")) == []
 
     def test_a_run_that_did_not_end(self, log):
         log.status = "cancelled"
         write_eval_log(log)
-        with pytest.raises(LogError, match=r"status 'cancelled'.*inspect eval-retry"):
+        with pytest.raises(ExamplesError, match=r"status 'cancelled'.*inspect eval-retry"):
             rows_of_log(log.location, {})
 
     @pytest.mark.parametrize("place", [("nobody", 1), (None, 2)])
     def test_a_conversation_that_is_not_in_it(self, log, place):
         name = place[0] or str(the_samples(log)[0].id)
-        with pytest.raises(LogError, match=f"no sample .{name}.*select again"):
+        with pytest.raises(ExamplesError, match=f"no sample .{name}.*select again"):
             list(rows_of_log(log.location, {(name, place[1]): BEST}))
 
     def test_a_log_without_events(self, log):
@@ -351,7 +351,7 @@ class TestErrors:
         for sample in the_samples(whole):
             sample.events = []
         write_eval_log(whole)
-        with pytest.raises(LogError, match="no model events.*its events were stripped"):
+        with pytest.raises(ExamplesError, match="no model events.*its events were stripped"):
             rows_and_counts(whole)
 
     def test_a_log_whose_transcript_was_edited(self, log):
@@ -359,7 +359,7 @@ class TestErrors:
         for sample in the_samples(whole):
             sample.messages[-1] = sample.messages[-1].model_copy(update={"id": "another"})
         write_eval_log(whole)
-        with pytest.raises(LogError, match="no model event for the agent's message another"):
+        with pytest.raises(ExamplesError, match="no model event for the agent's message another"):
             rows_and_counts(whole)
 
 

@@ -74,7 +74,7 @@ class Example(TypedDict):
     """A server rendered the prompt."""
 
 
-class LogError(RunError):
+class ExamplesError(RunError):
     """A log that rows cannot be made from."""
 
 
@@ -115,7 +115,7 @@ def rows_of_log(
         expect_model: Model that the log must be of, as Inspect names it.
 
     Raises:
-        LogError: The log is missing or unreadable, not complete, of another task or model; a chosen
+        ExamplesError: The log is missing or unreadable, not complete, of another task or model; a chosen
             conversation is not in it; or it was written without model events.
     """
     file = _finished_log(log)
@@ -129,9 +129,9 @@ def _finished_log(log: Path | str) -> LogFile:
     try:
         file = open_log(log)
     except logs.LogError as error:
-        raise LogError(f"{error}; or run the rollouts again") from None
+        raise ExamplesError(f"{error}; or run the rollouts again") from None
     if not file.finished:
-        raise LogError(
+        raise ExamplesError(
             f"{log}: the run ended with status {file.header.status!r}, so conversations may be missing; "
             "finish it with `inspect eval-retry`, or run the rollouts again"
         )
@@ -140,7 +140,7 @@ def _finished_log(log: Path | str) -> LogFile:
 
 def _check_belongs(log: Path | str, what: str, found: str, expected: str | None) -> None:
     if expected is not None and found != expected:
-        raise LogError(
+        raise ExamplesError(
             f"{log}: a log of {what} {found!r}, not of {expected!r}; it does not belong to this iteration"
         )
 
@@ -196,7 +196,7 @@ def _samples(log: LogFile, units: Sequence[tuple[str, int]]) -> Iterator[EvalSam
     try:
         yield from read_samples(log, units, attachments=True)
     except logs.LogError as error:
-        raise LogError(f"{error} The selection was made from another log; select again") from None
+        raise ExamplesError(f"{error} The selection was made from another log; select again") from None
 
 
 def _generations(log: Path, sample: EvalSample) -> list[ModelEvent]:
@@ -204,13 +204,13 @@ def _generations(log: Path, sample: EvalSample) -> list[ModelEvent]:
     events = {e.output.message.id: e for e in sample.events if isinstance(e, ModelEvent) and e.output.choices}
     generated = [m for m in sample.messages if isinstance(m, ChatMessageAssistant) and m.source == "generate"]
     if generated and not events:
-        raise LogError(
+        raise ExamplesError(
             f"{log}: sample {sample.id!r}, epoch {sample.epoch}: the log has no model events, so what the "
             "agent saw is not known: it was imported, or its events were stripped; rows need the log of a run"
         )
     for message in generated:
         if message.id not in events:
-            raise LogError(
+            raise ExamplesError(
                 f"{log}: sample {sample.id!r}, epoch {sample.epoch}: no model event for the agent's message "
                 f"{message.id}; the log was edited; use the log as the run wrote it"
             )

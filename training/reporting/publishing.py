@@ -6,17 +6,16 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 from huggingface_hub import HfApi, ModelCardData
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scenarios.commands.hub_upload import hub_errors, upload_folder
 from scenarios.files.shown_text import Markdown, in_markdown
 from scenarios.files.whole import write_json, write_text
 from training.errors import RunError
@@ -70,22 +69,18 @@ def push(run: Path, repo: str, *, private: bool = True, logs: bool = False) -> s
     Raises:
         RunError: The run has no checkpoint yet, or the hub refused.
     """
-    api = HfApi()
     with tempfile.TemporaryDirectory() as folder, _hub_errors(repo):
         stage(run, Path(folder), logs=logs)
-        made = api.create_repo(repo, private=private, exist_ok=True, repo_type="model")
-        if private and not api.repo_info(made.repo_id, repo_type="model").private:
-            raise RunError(
-                f"{repo} is there and public; say --public if a model organism is to be published there, "
-                "or name another repository"
-            )
-        api.upload_folder(
-            repo_id=made.repo_id,
-            folder_path=folder,
-            repo_type="model",
-            commit_message=f"Run {run.resolve().name}",
+        return upload_folder(
+            HfApi(),
+            folder,
+            repo,
+            private=private,
+            message=f"Run {run.resolve().name}",
+            kind=RunError,
+            is_public="is there and public; say --public if a model organism is to be published there, or "
+            "name another repository",
         )
-    return str(made)
 
 
 def check_access(repo: str) -> None:
@@ -256,18 +251,9 @@ def _place(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-@contextmanager
-def _hub_errors(repo: str) -> Iterator[None]:
-    """What the hub says, as errors of this suite."""
-    try:
-        yield
-    except HFValidationError as error:
-        raise RunError(f"push_to_hub: {repo!r} is no name of a repository: {error}") from error
-    except (HfHubHTTPError, LocalTokenNotFoundError, httpx.HTTPError, ConnectionError) as error:
-        raise RunError(
-            f"push_to_hub: {repo}: {error}. Log in with `hf auth login` (a token that may write), and "
-            "run training/publish.py; the run itself is complete on disk"
-        ) from error
+def _hub_errors(repo: str) -> AbstractContextManager[None]:
+    then = "run training/publish.py; the run itself is complete on disk"
+    return hub_errors(repo, RunError, option="push_to_hub", then=then)
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
