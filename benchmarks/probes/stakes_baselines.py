@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 
 from analysis.ranking import Ranked
 from probes.activations.stored_sets import read_dataset
-from probes.evaluation.results_page import interval, table
+from probes.evaluation.pages.results_page import interval, table
 from probes.laboratory.rows import StakesRow, read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from probes.activations.whole_files import StoreError
-from probes.evaluate_settings import Settings
 from probes.evaluation.comparisons import MEAN
+from probes.evaluation.evaluate_settings import Settings
 from probes.evaluation.evaluation_data import EvaluationSet, read_set, read_sets
+from probes.evaluation.pages.token_texts import read_tokenizer
 from probes.evaluation.pooled import members_of, notes_of
 from probes.evaluation.results import LENGTH, SHUFFLED
 from probes.evaluation.scored import Named, check_monitors, check_training, read_monitors
-from probes.evaluation.token_texts import read_tokenizer
 from probes.fitting.fit_data import LabelledRows
 from scenarios.files.shown_text import in_markdown
 

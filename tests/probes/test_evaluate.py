@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from analysis import ranking
 from probes.evaluate import main
 from probes.evaluation.evaluation_data import length_bins, read_set
-from probes.evaluation.results_page import interval, table
+from probes.evaluation.pages.results_page import interval, table
 from tests.support.evaluated_rows import saved, stored
 from tests.support.stored_rows import spec
 

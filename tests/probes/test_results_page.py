@@ -9,9 +9,9 @@ from analysis.ranking import Compared as Difference
 from analysis.ranking import Ranked
 from probes.evaluation.comparisons import Compared
 from probes.evaluation.evaluation_data import EvaluationSet
+from probes.evaluation.pages.results_page import Found, headline, results_page
 from probes.evaluation.pooled import notes_of
 from probes.evaluation.results import SHUFFLED
-from probes.evaluation.results_page import Found, headline, results_page
 from probes.evaluation.transfer import SAVED, Transferred
 from probes.evaluation.within import Within, told_of
 

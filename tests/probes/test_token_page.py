@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from probes.activations.shards.writing_shards import CapturedRow
 from probes.activations.store import DatasetCard, DatasetRow, Store, save_dataset
-from probes.evaluation.token_texts import TokenizerError, conversation_texts, token_groups
+from probes.evaluation.pages.token_texts import TokenizerError, conversation_texts, token_groups
 from probes.token_page import choose, main
 from probes.tokens.roles import ROLES
 from tests.support.evaluated_rows import saved

@@ -9,9 +9,10 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
@@ -19,6 +20,9 @@ from scenarios.commands.interruption import STOPPED, termination_as_interrupt
 from scenarios.commands.parent_process import end_with_parent, tied
 from scenarios.files.whole import write_text
 from training.launch.run_lock import files_to_inherit, inheriting
+
+if TYPE_CHECKING:
+    import psutil
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -75,7 +79,10 @@ def start(
 
 
 def end(process: subprocess.Popen[str], *, patience: float = PATIENCE) -> None:
-    """End a process and all that it has started, which is asked first if there is patience."""
+    """End a process and all that it has started, which is asked first if there is patience.
+
+    When this returns they have ended: what they held, such as a lock or a GPU's memory, is free.
+    """
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -88,7 +95,20 @@ def end(process: subprocess.Popen[str], *, patience: float = PATIENCE) -> None:
         for one in all_of_it:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
+        deadline = time.monotonic() + PATIENCE  # one that waits for a disk or a device dies later
+        while any(map(_lives, all_of_it)) and time.monotonic() < deadline:
+            time.sleep(0.01)
     process.wait()
+
+
+def _lives(process: "psutil.Process") -> bool:
+    """Whether it still holds anything. One that nobody has waited for (a zombie) does not."""
+    import psutil
+
+    try:
+        return process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return False
 
 
 def run_apart(module: str, request: BaseModel, told: Path, *, listen: bool = False) -> None:

@@ -10,7 +10,7 @@ from analysis.ranking import Compared, Ranked, area, compare
 from probes.conversations.labels import DataError
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.metrics import usable_rows
-from probes.evaluation.results_page import interval, table
+from probes.evaluation.pages.results_page import interval, table
 
 
 class ChangedPair(NamedTuple):

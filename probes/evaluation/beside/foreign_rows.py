@@ -12,10 +12,10 @@ from probes.conversations.labels import DataError
 from probes.evaluation.beside.foreign_scores import COSTS, ForeignScores
 from probes.evaluation.comparisons import MEAN, Compared, false_discoveries
 from probes.evaluation.evaluation_data import EvaluationSet
-from probes.evaluation.figures import Line
 from probes.evaluation.metrics import ASKED_FPR, OneClassWarning, measure, usable_rows
+from probes.evaluation.pages.figures import Line
+from probes.evaluation.pages.results_page import MORE, interval, table
 from probes.evaluation.results import Row
-from probes.evaluation.results_page import MORE, interval, table
 from probes.evaluation.scored import Scored
 
 
