@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from analysis.logs.copies import used_once
 from analysis.logs.finding import LogFile, find_logs, is_log
 from analysis.logs.samples import read_records
 from probes.conversations.labels import DataError
-from probes.evaluation.evaluation_data import EvaluationSet
 from scenarios.files.tables import read_table
 
 SCORES = "scores.jsonl"
@@ -38,6 +37,34 @@ class RowScore(NamedTuple):
     label: float | None
     cost: Mapping[str, float]
     """`flops`, `seconds`, `dollars`, as far as they are known."""
+
+
+class LabelledRow(Protocol):
+    """A row that scores are joined to."""
+
+    @property
+    def id(self) -> str:
+        """As in the files of scores."""
+        ...
+
+    @property
+    def label(self) -> float | None:
+        """0 to 1."""
+        ...
+
+
+class NamedRows(Protocol):
+    """A data set that scores are joined to, e.g. an `EvaluationSet`."""
+
+    @property
+    def name(self) -> str:
+        """With the part it is, after a colon."""
+        ...
+
+    @property
+    def rows(self) -> Sequence[LabelledRow]:
+        """In the order of what is joined."""
+        ...
 
 
 class ScoreSource(NamedTuple):
@@ -63,43 +90,58 @@ class ForeignScores(NamedTuple):
     costs: list[dict[str, float]]
     """For each data set, means over the rows whose cost is known."""
 
+    row_costs: list[list[Mapping[str, float]]]
+    """For each data set, of each row what is known."""
 
-def read_foreign(given: Sequence[Path], sets: Sequence[EvaluationSet]) -> list[ForeignScores]:
+
+def read_foreign(
+    given: Sequence[Path], sets: Sequence[NamedRows], option: str = "--beside"
+) -> list[ForeignScores]:
     """The monitors of files and logs, on the rows of captured data sets.
 
     Args:
         given: `scores.jsonl`, a folder or a `results.json` beside one, logs or folders of logs.
-        sets: Captured data sets.
+        sets: Data sets.
+        option: That named them, for errors.
 
     Raises:
         DataError: A file without scores; scores that are of none of the data sets; labels that contradict.
         LogError: A log that cannot be read.
     """
-    sources = [source for path in given for source in _sources(path)]
+    sources = score_sources(given, option)
     by_monitor: dict[str, list[ScoreSource]] = defaultdict(list)
     for source in sources:
         by_monitor[source.monitor].append(source)
-    return [_on_sets(name, own, sets) for name, own in by_monitor.items()]
+    return [_on_sets(name, own, sets, option) for name, own in by_monitor.items()]
 
 
-def _sources(path: Path) -> Iterator[ScoreSource]:
+def score_sources(given: Sequence[Path], option: str = "--beside") -> list[ScoreSource]:
+    """All that files and logs hold.
+
+    Raises:
+        DataError, LogError: As `read_foreign`.
+    """
+    return [source for path in given for source in _sources(path, option)]
+
+
+def _sources(path: Path, option: str) -> Iterator[ScoreSource]:
     table = path / SCORES if path.is_dir() else path.parent / SCORES if path.name == "results.json" else path
     if table.suffix == ".jsonl" and table.is_file():
-        yield from _of_table(table)
+        yield from _of_table(table, option)
     elif path.exists() and is_log(path):
         logs = find_logs([path])
         copies = used_once(logs)
         for log in logs:
             records = (record for record in read_records(log) if copies.uses(log, record.unit))
-            yield from _of_log(log, records)
+            yield from _of_log(log, records, option)
     else:
         raise DataError(
-            f"--beside {path}: neither a log nor a file of scores; name a log, or the folder that "
+            f"{option} {path}: neither a log nor a file of scores; name a log, or the folder that "
             f"`probes/baselines.py` wrote {SCORES} to"
         )
 
 
-def _of_table(path: Path) -> Iterator[ScoreSource]:
+def _of_table(path: Path, option: str) -> Iterator[ScoreSource]:
     by_set: dict[tuple[str, str], dict[str, RowScore]] = defaultdict(dict)
     for row in read_table(path):
         cells = row.cells
@@ -113,12 +155,12 @@ def _of_table(path: Path) -> Iterator[ScoreSource]:
             score = RowScore(float(said["score"]), cells.get("label"), known)
             by_set[str(monitor), str(cells.get("dataset", ""))][str(cells["id"])] = score
     if not by_set:
-        raise DataError(f"--beside {path}: no scores in it")
+        raise DataError(f"{option} {path}: no scores in it")
     for (monitor, dataset), own in by_set.items():
         yield ScoreSource(monitor, dataset, str(path), own)
 
 
-def _of_log(log: LogFile, records: Iterator[Any]) -> Iterator[ScoreSource]:
+def _of_log(log: LogFile, records: Iterator[Any], option: str) -> Iterator[ScoreSource]:
     """Of each score that says who was asked, the mean over epochs."""
     told: dict[str, dict[str, list[RowScore]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -128,7 +170,7 @@ def _of_log(log: LogFile, records: Iterator[Any]) -> Iterator[ScoreSource]:
                 continue
             told[_called(name, metadata)][str(record.id)].append(_row_score(score.value, metadata, record))
     if not told:
-        raise DataError(f"--beside {log.path}: no score of a whole conversation from 0 to 1 in this log")
+        raise DataError(f"{option} {log.path}: no score of a whole conversation from 0 to 1 in this log")
     for monitor, rows in told.items():
         merged = {row: _merged(scores) for row, scores in rows.items()}
         yield ScoreSource(monitor, str(log.header.eval.dataset.name or ""), str(log.path), merged)
@@ -160,15 +202,19 @@ def _merged(scores: Sequence[RowScore]) -> RowScore:
     return RowScore(float(np.mean(logits)) if logits else math.nan, scores[0].label, cost)
 
 
-def _on_sets(name: str, sources: Sequence[ScoreSource], sets: Sequence[EvaluationSet]) -> ForeignScores:
+def _on_sets(
+    name: str, sources: Sequence[ScoreSource], sets: Sequence[NamedRows], option: str
+) -> ForeignScores:
     logits, answered, costs = list[np.ndarray](), list[np.ndarray](), list[dict[str, float]]()
+    row_costs: list[list[Mapping[str, float]]] = []
     for data in sets:
         own = _source_for(data, sources)
         known = [None if own is None else own.scores.get(row.id) for row in data.rows]
         if own is not None:
-            _check_labels(data, own)
+            _check_labels(data, own, option)
         logits.append(np.array([math.nan if one is None else one.logit for one in known]))
         answered.append(np.array([one is not None for one in known]))
+        row_costs.append([{} if one is None else one.cost for one in known])
         of_all = [one.cost for one in known if one is not None]
         costs.append(
             {
@@ -180,13 +226,13 @@ def _on_sets(name: str, sources: Sequence[ScoreSource], sets: Sequence[Evaluatio
     if not any(rows.any() for rows in answered):
         there = ", ".join(sorted({f"{s.dataset or 'a data set'} in {s.place}" for s in sources}))
         raise DataError(
-            f"--beside: {name} has scores of none of {', '.join(d.name for d in sets)}: ids of rows do not "
+            f"{option}: {name} has scores of none of {', '.join(d.name for d in sets)}: ids of rows do not "
             f"agree with those of {there}"
         )
-    return ForeignScores(name, logits, answered, costs)
+    return ForeignScores(name, logits, answered, costs, row_costs)
 
 
-def _source_for(data: EvaluationSet, sources: Sequence[ScoreSource]) -> ScoreSource | None:
+def _source_for(data: NamedRows, sources: Sequence[ScoreSource]) -> ScoreSource | None:
     """The source that has most of a set's rows: that called like it, or else any with half of them."""
 
     def shared(source: ScoreSource) -> float:
@@ -202,12 +248,12 @@ def _source_for(data: EvaluationSet, sources: Sequence[ScoreSource]) -> ScoreSou
     return best if called or shared(best) >= SHARED else None
 
 
-def _check_labels(data: EvaluationSet, source: ScoreSource) -> None:
+def _check_labels(data: NamedRows, source: ScoreSource, option: str) -> None:
     """Refuse scores of rows that have another label there: they are other rows of the same id."""
     for row in data.rows:
         one = source.scores.get(row.id)
         if one is not None and one.label is not None and row.label is not None and one.label != row.label:
             raise DataError(
-                f"--beside {source.place}: {row.id} has label {one.label:g} there, {row.label:g} in "
+                f"{option} {source.place}: {row.id} has label {one.label:g} there, {row.label:g} in "
                 f"{data.name}: these are not the same rows"
             )
