@@ -24,7 +24,7 @@ from analysis.logs.copies import Copies, used_once
 from analysis.logs.finding import LogError, LogFile, find_logs, open_log, unfinished_note
 from analysis.logs.samples import read_records
 from analysis.logs.scores import ScoredValue, conversation_of
-from analysis.score_tables.columns import Row, arrange, row_of
+from analysis.score_tables.columns import ScoreRow, arrange, row_of
 from analysis.score_tables.comparison import Side, compare, comparison_figures, comparison_table
 from analysis.score_tables.figures import (
     figures,
@@ -54,7 +54,7 @@ class LogTable(NamedTuple):
 class _Content(NamedTuple):
     """What tables need of a log's samples."""
 
-    rows: list[tuple[Row, list[ScoredValue]]]
+    rows: list[tuple[ScoreRow, list[ScoredValue]]]
     notes: Notes
     invalidated: int
     elsewhere: int
@@ -152,7 +152,7 @@ def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
         logs = find_logs([source], last=options.last)
         uuids.append(set())
         copies = used_once(logs)
-        rows: list[tuple[Row, list[ScoredValue]]] = []
+        rows: list[tuple[ScoreRow, list[ScoredValue]]] = []
         for log in logs:
             content = _content(log, copies)
             rows += content.rows
@@ -181,7 +181,7 @@ def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
 
 
 def _content(log: LogFile, copies: Copies) -> _Content:
-    rows: list[tuple[Row, list[ScoredValue]]] = []
+    rows: list[tuple[ScoreRow, list[ScoredValue]]] = []
     notes, invalidated, elsewhere, uuids = Notes(), 0, 0, set[str]()
     for record in read_records(log):
         if not copies.uses(log, record.unit):

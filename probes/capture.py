@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.logs.finding import unfinished_note
-from probes.activations.capture_settings import Settings
+from probes.activations.capture_settings import CaptureSettings
 from probes.activations.capture_spec import CaptureSpec
 from probes.activations.store import (
     CapturedRow,
@@ -92,7 +92,7 @@ class _Held(NamedTuple):
     cut_at_end: bool
 
 
-def capture(settings: Settings, *, progress: bool = False) -> Captured:
+def capture(settings: CaptureSettings, *, progress: bool = False) -> Captured:
     """Compute and store what is missing, then write the data set.
 
     Every process of a torchrun does its share; the first writes the data set when all are done.
@@ -165,7 +165,7 @@ class _Team:
         return told[0]
 
 
-def _prepare(settings: Settings, rule: TokenRule) -> tuple[Renderer, CaptureSpec]:
+def _prepare(settings: CaptureSettings, rule: TokenRule) -> tuple[Renderer, CaptureSpec]:
     """Everything that can be checked without the weights."""
     from transformers import AutoConfig, AutoTokenizer
 
@@ -212,7 +212,7 @@ def _prepare(settings: Settings, rule: TokenRule) -> tuple[Renderer, CaptureSpec
     return renderer, spec
 
 
-def _check_logs(settings: Settings) -> None:
+def _check_logs(settings: CaptureSettings) -> None:
     """Refuse logs in which another model spoke than the one that is read; tell unfinished ones."""
     for log in logs_of(settings.data):
         if note := unfinished_note(log):
@@ -236,7 +236,7 @@ def _same_place(one: str | None, other: str | None) -> bool:
 
 
 def _held(
-    settings: Settings,
+    settings: CaptureSettings,
     renderer: Renderer,
     rule: TokenRule,
     left_out: Counter[str],
@@ -287,12 +287,12 @@ def _row_key(*arrays: np.ndarray) -> str:
 
 
 def _compute(
-    settings: Settings, entry: StoredSpec, rows: Sequence[_Held], team: _Team, *, progress: bool
+    settings: CaptureSettings, entry: StoredSpec, rows: Sequence[_Held], team: _Team, *, progress: bool
 ) -> None:
     """This process's share of the rows."""
     from tqdm import tqdm
 
-    from probes.activations.forward import ActivationError, Row, batches
+    from probes.activations.forward import ActivationError, TokenRow, batches
 
     reader = _reader(settings, team)
     mine = list(batches([len(row.token_ids) for row in rows], settings.batch_tokens))[team.rank :: team.size]
@@ -302,7 +302,7 @@ def _compute(
     with tqdm(total=total, desc="computing", unit=" tokens", disable=not progress) as bar:
         for batch in mine:
             try:
-                read = reader.read([Row(rows[i].token_ids, rows[i].kept) for i in batch])
+                read = reader.read([TokenRow(rows[i].token_ids, rows[i].kept) for i in batch])
             except ActivationError as error:
                 raise WeightsError(f"{rows[batch[error.row]].told.id}: {error}") from error
             for i, layers in zip(batch, read, strict=True):
@@ -317,7 +317,7 @@ def _compute(
     entry.write(unwritten)
 
 
-def _reader(settings: Settings, team: _Team) -> Any:
+def _reader(settings: CaptureSettings, team: _Team) -> Any:
     import torch
 
     from probes.activations.forward import LayerReader, LoadOptions, load_model
@@ -341,20 +341,20 @@ def _reader(settings: Settings, team: _Team) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`."""
     return exit_status(
-        lambda: _capture(read_settings(Settings, arguments, __doc__ or "")),
+        lambda: _capture(read_settings(CaptureSettings, arguments, __doc__ or "")),
         kept="rows that are stored are kept; the same command goes on from there",
         mistakes=(StoreError, ValueError),
     )
 
 
-def _capture(settings: Settings) -> int:
+def _capture(settings: CaptureSettings) -> int:
     done = capture(settings, progress=True)
     if os.environ.get("RANK", "0") == "0":
         _report(settings, done)
     return 0
 
 
-def _report(settings: Settings, done: Captured) -> None:
+def _report(settings: CaptureSettings, done: Captured) -> None:
     print(f"data set {settings.dataset_name}: {done.rows} conversations in {settings.out / done.key}")
     print(f"computed: {done.computed} rows, {done.tokens} tokens")
     if done.truncated:

@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, field_validator
 
 from analysis import ranking
-from probes.activations.capture_settings import Settings as CaptureSettings
+from probes.activations.capture_settings import CaptureSettings
 from probes.activations.grouping import SHARED_GROUP, SHARED_WORDS, Tie, joined
 from probes.activations.whole_files import StoreError, write_whole
 from probes.capture import capture
@@ -40,8 +40,7 @@ from probes.conversations.table_rows import TableOptions
 from probes.evaluation.evaluation_data import NO_LABEL, EvaluationSet, read_sets
 from probes.fit import fit
 from probes.fitting.fit_data import read_labelled
-from probes.fitting.fit_settings import Parts
-from probes.fitting.fit_settings import Settings as FitSettings
+from probes.fitting.fit_settings import FitSettings, Parts
 from probes.monitors.monitor import Monitor
 from probes.watching.alarms import Alarms, Sighting, Watched, alarms, sighted
 from probes.watching.series import (
@@ -70,7 +69,7 @@ def _parted(value: Any) -> Any:
     return [part for v in values for part in (v.split(",") if isinstance(v, str) else [v]) if part != ""]
 
 
-class Settings(Frozen):
+class EarlyWarningSettings(Frozen):
     """All options."""
 
     run: Path = Field(
@@ -153,7 +152,7 @@ class Warned(NamedTuple):
     """Reason -> conversations of all iterations that were not watched."""
 
 
-def early_warning(settings: Settings) -> list[Warned]:
+def early_warning(settings: EarlyWarningSettings) -> list[Warned]:
     """Capture, fit and watch; what is captured already is not captured again.
 
     Raises:
@@ -189,7 +188,7 @@ def early_warning(settings: Settings) -> list[Warned]:
     return [_watch(settings, monitor, sets, groups, left_out) for monitor in monitors]
 
 
-def _base(settings: Settings) -> str:
+def _base(settings: EarlyWarningSettings) -> str:
     if not is_run_folder(settings.run):
         raise DataError(f"{settings.run}: logs do not say where their model's weights are; say --model")
     return base_of(settings.run)
@@ -201,11 +200,11 @@ def _joint_groups(sets: Sequence[EvaluationSet]) -> list[list[str]]:
     return [[next(names) for _ in data.rows] for data in sets]
 
 
-def _log_options(settings: Settings) -> dict[str, Any]:
+def _log_options(settings: EarlyWarningSettings) -> dict[str, Any]:
     return {"label_score": settings.score, "label_threshold": settings.harmful_from}
 
 
-def _capture(settings: Settings, base: str, piece: Piece) -> None:
+def _capture(settings: EarlyWarningSettings, base: str, piece: Piece) -> None:
     capture(
         CaptureSettings.model_validate(
             {
@@ -226,7 +225,7 @@ def _capture(settings: Settings, base: str, piece: Piece) -> None:
 
 
 def _read_watched(
-    settings: Settings, series: Series, known: Sequence[Tie]
+    settings: EarlyWarningSettings, series: Series, known: Sequence[Tie]
 ) -> tuple[dict[int, EvaluationSet], dict[str, int]]:
     """Data sets of the iterations of which anything is left to watch; and what is not watched, by reason."""
     sets: dict[int, EvaluationSet] = {}
@@ -246,7 +245,7 @@ def _read_watched(
     return sets, dict(left_out)
 
 
-def _fit_settings(settings: Settings, series: Series, folds: int, share: float) -> FitSettings:
+def _fit_settings(settings: EarlyWarningSettings, series: Series, folds: int, share: float) -> FitSettings:
     return FitSettings.model_validate(
         {
             "data": [str(settings.store / name) for name in series.fitted],
@@ -267,7 +266,7 @@ def _fit_settings(settings: Settings, series: Series, folds: int, share: float) 
 
 
 def _watch(
-    settings: Settings,
+    settings: EarlyWarningSettings,
     monitor: Monitor,
     sets: Mapping[int, EvaluationSet],
     groups: Sequence[list[str]],
@@ -294,7 +293,7 @@ def _watch(
     )
 
 
-def _row(found: Sighting) -> dict[str, Any]:
+def _iteration_row(found: Sighting) -> dict[str, Any]:
     row: dict[str, Any] = {"iteration": found.iteration, "n": found.n}
     for name in ("harm", "flagged", "auroc", "recall", "fpr"):
         row |= _ends(name, getattr(found, name))
@@ -309,7 +308,7 @@ def _ends(name: str, value: ranking.Ranked | None) -> dict[str, float | None]:
     return {key: None if math.isnan(end) else end for key, end in zip(names, value, strict=True)}
 
 
-def write(settings: Settings, found: Sequence[Warned]) -> None:
+def write(settings: EarlyWarningSettings, found: Sequence[Warned]) -> None:
     """Write `early_warning.json` and the picture."""
     from probes.watching.early_warning_figure import draw
 
@@ -320,7 +319,7 @@ def write(settings: Settings, found: Sequence[Warned]) -> None:
                 "monitor": one.monitor.card.name,
                 "alarms": one.alarms._asdict(),
                 "left_out": one.left_out,
-                "iterations": [_row(s) for s in one.sightings],
+                "iterations": [_iteration_row(s) for s in one.sightings],
             }
             for one in found
         ],
@@ -339,7 +338,7 @@ def write(settings: Settings, found: Sequence[Warned]) -> None:
     )
 
 
-def report(settings: Settings, found: Sequence[Warned]) -> None:
+def report(settings: EarlyWarningSettings, found: Sequence[Warned]) -> None:
     """Print the tables."""
     for one in found:
         card = one.monitor.card
@@ -358,7 +357,7 @@ def report(settings: Settings, found: Sequence[Warned]) -> None:
         print(f"{'iteration':<11}{'n':>4}  {titles}")
         for s in one.sightings:
             cells = (s.harm, s.flagged, s.auroc, s.recall, s.fpr)
-            print(f"{s.iteration:<11}{s.n:>4}  {''.join(f'{_told(cell):<20}' for cell in cells)}")
+            print(f"{s.iteration:<11}{s.n:>4}  {''.join(f'{_with_interval(cell):<20}' for cell in cells)}")
         at = one.alarms
         print(f"harm rate above {settings.level:.0%}: {_when(at.harm_passes)}")
         print(f"more harm than at first, by the judge (p < .05): {_when(at.more_harm)}")
@@ -371,7 +370,7 @@ def report(settings: Settings, found: Sequence[Warned]) -> None:
     print(f"\n{settings.folder / RESULTS}, {PICTURE} and monitors/ hold the results")
 
 
-def _told(value: ranking.Ranked | None) -> str:
+def _with_interval(value: ranking.Ranked | None) -> str:
     if value is None:
         return "-"
     return f"{value.value:.2f}" + ("" if math.isnan(value.low) else f" [{value.low:.2f}, {value.high:.2f}]")
@@ -388,13 +387,13 @@ def _when(iteration: int | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`."""
     return exit_status(
-        lambda: _warn(read_settings(Settings, arguments, __doc__ or "")),
+        lambda: _warn(read_settings(EarlyWarningSettings, arguments, __doc__ or "")),
         kept="activations that are stored are kept; the same command goes on from there",
         mistakes=(StoreError, ValueError),
     )
 
 
-def _warn(settings: Settings) -> int:
+def _warn(settings: EarlyWarningSettings) -> int:
     found = early_warning(settings)
     write(settings, found)
     report(settings, found)

@@ -33,9 +33,9 @@ from probes.evaluation.beside.foreign_rows import (
 )
 from probes.evaluation.beside.foreign_scores import ForeignScores, read_foreign
 from probes.evaluation.comparisons import MEAN
-from probes.evaluation.evaluate_settings import Settings
+from probes.evaluation.evaluate_settings import EvaluateSettings
 from probes.evaluation.evaluation_data import EvaluationSet
-from probes.evaluation.material import WORDS, Material, read_material
+from probes.evaluation.inputs import WORDS, EvaluationInputs, read_inputs
 from probes.evaluation.metrics import usable_rows
 from probes.evaluation.pages.figures import (
     Bin,
@@ -49,7 +49,7 @@ from probes.evaluation.pages.figures import (
 from probes.evaluation.pages.results_page import Found, headline, results_page
 from probes.evaluation.pages.token_texts import conversation_texts
 from probes.evaluation.pooled import pooled
-from probes.evaluation.results import LENGTH, SHUFFLED, Row
+from probes.evaluation.results import LENGTH, SHUFFLED, ResultRow
 from probes.evaluation.scored import (
     Scored,
     ShuffledLogits,
@@ -73,7 +73,7 @@ RESULTS, DETAILS, PAGE = "results.json", "evaluation.json", "results.md"
 MOST_SHOWN = 4
 
 
-def evaluate(settings: Settings, *, progress: bool = False) -> Found:
+def evaluate(settings: EvaluateSettings, *, progress: bool = False) -> Found:
     """Score, measure, compare, and write everything to `settings.out`.
 
     Raises:
@@ -82,7 +82,7 @@ def evaluate(settings: Settings, *, progress: bool = False) -> Found:
         ValueError: A reference, fact or monitor to show that does not exist; activations that are not finite;
             a tokenizer that is not there; training rows that nothing can be fitted on.
     """
-    material = read_material(settings)
+    material = read_inputs(settings)
     sets, monitors = material.sets, material.monitors
     foreign = read_foreign(settings.beside, sets)
     check_names([one.name for one in foreign], [named.name for named in monitors])
@@ -146,7 +146,7 @@ def _classes(sets: Sequence[EvaluationSet]) -> list[str]:
     return notes
 
 
-def _below_chance(rows: Sequence[Row]) -> list[str]:
+def _below_chance(rows: Sequence[ResultRow]) -> list[str]:
     """Whatever ranks the wrong way round on a whole data set, by more than its interval allows."""
     notes = []
     for row in rows:
@@ -165,7 +165,7 @@ def _below_chance(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _controls(settings: Settings, material: Material) -> list[Scored]:
+def _controls(settings: EvaluateSettings, material: EvaluationInputs) -> list[Scored]:
     wanted = settings.wanted_controls
     found = [length_control(material.sets)] if "length" in wanted else []
     words = [control for control in WORDS if control in wanted]
@@ -184,7 +184,7 @@ def _controls(settings: Settings, material: Material) -> list[Scored]:
     return found
 
 
-def _shuffled(settings: Settings, material: Material) -> list[ShuffledLogits]:
+def _shuffled(settings: EvaluateSettings, material: EvaluationInputs) -> list[ShuffledLogits]:
     if SHUFFLED not in settings.wanted_controls or material.train is None:
         return []
     return shuffled_controls(
@@ -197,7 +197,7 @@ def _shuffled(settings: Settings, material: Material) -> list[ShuffledLogits]:
     )
 
 
-def _shown(settings: Settings, scored: Sequence[Scored], rows: Sequence[Row]) -> list[str]:
+def _shown(settings: EvaluateSettings, scored: Sequence[Scored], rows: Sequence[ResultRow]) -> list[str]:
     """Those asked for, or the best of each head by AUROC, at most four."""
     if settings.show:
         return list(settings.show)
@@ -215,7 +215,7 @@ def _shown(settings: Settings, scored: Sequence[Scored], rows: Sequence[Row]) ->
     return list(best.values())[:MOST_SHOWN]
 
 
-def _write(settings: Settings, found: Found) -> None:
+def _write(settings: EvaluateSettings, found: Found) -> None:
     details = {
         "settings": settings.model_dump(mode="json"),
         "datasets": [
@@ -272,7 +272,7 @@ def _draw(out: Path, found: Found, scored: Sequence[Scored], foreign: Sequence[F
     draw_dots(_dots(found, scored), out / "monitors.png", title="Monitors and controls")
 
 
-def _bins(rows: Sequence[Row], dataset: str, names: Sequence[str]) -> dict[str, list[Bin]]:
+def _bins(rows: Sequence[ResultRow], dataset: str, names: Sequence[str]) -> dict[str, list[Bin]]:
     found: dict[str, list[Bin]] = {}
     for row in rows:
         if row["by"] == LENGTH and row["dataset"] == dataset and row["monitor"] in names:
@@ -301,7 +301,7 @@ def _dots(found: Found, scored: Sequence[Scored]) -> dict[str, dict[str, list[Do
     return dots
 
 
-def _ranked(row: Row) -> Ranked | None:
+def _ranked(row: ResultRow) -> Ranked | None:
     if row["auroc"] is None:
         return None
     ends = [float("nan") if row[end] is None else row[end] for end in ("auroc_low", "auroc_high")]
@@ -309,8 +309,8 @@ def _ranked(row: Row) -> Ranked | None:
 
 
 def _token_pages(
-    settings: Settings,
-    material: Material,
+    settings: EvaluateSettings,
+    material: EvaluationInputs,
     tokenizer: "PreTrainedTokenizerBase",
     found: Found,
     scored: Sequence[Scored],
@@ -326,13 +326,13 @@ def _token_pages(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`."""
     return exit_status(
-        lambda: _evaluate(read_settings(Settings, arguments, __doc__ or "")),
+        lambda: _evaluate(read_settings(EvaluateSettings, arguments, __doc__ or "")),
         kept="results are written at the end; the same command begins anew",
         mistakes=(StoreError, ValueError),
     )
 
 
-def _evaluate(settings: Settings) -> int:
+def _evaluate(settings: EvaluateSettings) -> int:
     found = evaluate(settings, progress=True)
     print("\n\n".join([*found.notes, headline(found)]))
     print(

@@ -28,7 +28,7 @@ from probes.fitting.calibration import platt
 from probes.fitting.cross_validation import Candidate, Layers, Tried, auroc_in, best_of, cross_validate
 from probes.fitting.final_fit import FittedHead, fit_on_all, fit_on_part, named_rows
 from probes.fitting.fit_data import LabelledRows, read_labelled
-from probes.fitting.fit_settings import Settings
+from probes.fitting.fit_settings import FitSettings
 from probes.fitting.splits import folds, hold_out
 from probes.heads.base import Head
 from probes.heads.table import HEADS, PARITY, candidates, make_head
@@ -61,7 +61,7 @@ class Fitted(NamedTuple):
     monitors: list[Monitor]
 
 
-def fit(settings: Settings, *, progress: bool = False) -> Fitted:
+def fit(settings: FitSettings, *, progress: bool = False) -> Fitted:
     """Choose, fit and save monitors.
 
     Raises:
@@ -86,14 +86,14 @@ def fit(settings: Settings, *, progress: bool = False) -> Fitted:
     return Fitted(tried, monitors)
 
 
-def _heads(settings: Settings) -> list[str]:
+def _heads(settings: FitSettings) -> list[str]:
     names = [name for given in settings.heads for name in GROUPS_OF_HEADS.get(given, (given,))]
     for name in names:
         make_head(name)
     return list(dict.fromkeys(names))
 
 
-def _parameters(settings: Settings, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _parameters(settings: FitSettings, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """For each head what was given for it; `name` is for all that have it, `head.name` for one."""
     given: dict[str, dict[str, Any]] = {
         name: {"class_weight": settings.class_weight, "base_rate": settings.base_rate} for name in names
@@ -113,7 +113,7 @@ def _parameters(settings: Settings, names: Sequence[str]) -> dict[str, dict[str,
     return given
 
 
-def _data(settings: Settings) -> _Data:
+def _data(settings: FitSettings) -> _Data:
     rows = read_labelled(settings.data, settings.where)
     training, validation = _divided(settings, rows)
     if settings.match is not None:
@@ -121,7 +121,7 @@ def _data(settings: Settings) -> _Data:
     return _Data(rows, training, validation)
 
 
-def _divided(settings: Settings, rows: LabelledRows) -> tuple[LabelledRows, LabelledRows]:
+def _divided(settings: FitSettings, rows: LabelledRows) -> tuple[LabelledRows, LabelledRows]:
     if not settings.validation:
         part = hold_out(rows.labels, rows.groups, settings.validation_share, settings.seed)
         return rows.take(part.train), rows.take(part.test)
@@ -139,7 +139,7 @@ def _divided(settings: Settings, rows: LabelledRows) -> tuple[LabelledRows, Labe
     return rows, validation
 
 
-def _layer_sets(settings: Settings, rows: LabelledRows) -> list[Layers]:
+def _layer_sets(settings: FitSettings, rows: LabelledRows) -> list[Layers]:
     there = rows.entry.layers_of(rows.keys)
     if settings.layers == ["all"]:
         return [(number,) for number in there]
@@ -150,7 +150,7 @@ def _layer_sets(settings: Settings, rows: LabelledRows) -> list[Layers]:
 
 
 def _choose(
-    settings: Settings, rows: LabelledRows, wanted: Sequence[Candidate], progress: bool
+    settings: FitSettings, rows: LabelledRows, wanted: Sequence[Candidate], progress: bool
 ) -> list[Tried]:
     tried = [
         one._replace(parameters=parameters)
@@ -179,7 +179,7 @@ def _choose(
         )
 
 
-def _chosen(settings: Settings, tried: Sequence[Tried]) -> list[Candidate]:
+def _chosen(settings: FitSettings, tried: Sequence[Tried]) -> list[Candidate]:
     """The best candidate of each head, or of each head on each layer."""
     if settings.keep == "best":
         return [one.candidate for one in best_of(tried, settings.select).values()]
@@ -192,7 +192,7 @@ def _chosen(settings: Settings, tried: Sequence[Tried]) -> list[Candidate]:
 
 
 def _fit_chosen(
-    settings: Settings, chosen: Sequence[Candidate], data: _Data, progress: bool
+    settings: FitSettings, chosen: Sequence[Candidate], data: _Data, progress: bool
 ) -> list[Monitor]:
     """Heads of the same layers in the same reads."""
     monitors: list[Monitor] = []
@@ -232,7 +232,7 @@ def _fit_chosen(
     return monitors
 
 
-def _takes_all(settings: Settings, head: Head) -> bool:
+def _takes_all(settings: FitSettings, head: Head) -> bool:
     """Whether it is fitted on all rows: those that need no validation rows, unless something else is said."""
     if settings.validation or settings.final == "part":
         return False
@@ -248,7 +248,7 @@ def _seeded(candidate: Candidate, first: int, count: int) -> list[Head]:
     ]
 
 
-def _monitor(settings: Settings, layers: Layers, fitted: FittedHead) -> Monitor:
+def _monitor(settings: FitSettings, layers: Layers, fitted: FittedHead) -> Monitor:
     head, training, validation, logits, parts = fitted
     flagged = ranking.largest_recall(validation.labels, logits, validation.groups, settings.fpr)
     area = auroc_in(validation.strata(settings.within, parts), validation, logits)
@@ -305,16 +305,16 @@ def _bars(what: str, shown: bool) -> Callable[[Layers], Progress]:
     return bar if shown else lambda _: lambda _step, _of: None
 
 
-def _write_summary(settings: Settings, tried: Sequence[Tried], monitors: Sequence[Monitor]) -> None:
+def _write_summary(settings: FitSettings, tried: Sequence[Tried], monitors: Sequence[Monitor]) -> None:
     summary = {
         "settings": settings.model_dump(mode="json"),
-        "cross_validation": [_row(one) for one in tried],
+        "cross_validation": [_candidate_row(one) for one in tried],
         "monitors": [{"monitor": m.card.name, **m.card.metrics} for m in monitors],
     }
     write_whole(settings.out / SUMMARY, json.dumps(summary, indent=1, allow_nan=False) + "\n")
 
 
-def _row(tried: Tried) -> dict[str, Any]:
+def _candidate_row(tried: Tried) -> dict[str, Any]:
     candidate = tried.candidate
     figures = (*_with_ends("auroc", tried.auroc), *_with_ends("recall", tried.recall))
     return {
@@ -325,7 +325,7 @@ def _row(tried: Tried) -> dict[str, Any]:
     }
 
 
-def _report(settings: Settings, done: Fitted) -> None:
+def _report(settings: FitSettings, done: Fitted) -> None:
     rate = f"{100 * settings.fpr:g} % FPR"
     if done.tried:
         of = "" if settings.within is None else f"; AUROC within {settings.within}"
@@ -334,7 +334,7 @@ def _report(settings: Settings, done: Fitted) -> None:
         for one in done.tried:
             layers = "+".join(map(str, one.candidate.layers))
             figures = f"{_interval(*one.auroc):<20} {_interval(*one.recall):<20}"
-            print(f"{one.candidate.head:<22} {layers:<8} {figures} {_told(one.candidate.parameters)}")
+            print(f"{one.candidate.head:<22} {layers:<8} {figures} {_in_words(one.candidate.parameters)}")
     for parts in dict.fromkeys(monitor.card.cross_fitted for monitor in done.monitors):
         mine = [monitor.card for monitor in done.monitors if monitor.card.cross_fitted == parts]
         if len(mine) < len(done.monitors):
@@ -383,20 +383,20 @@ def _interval(value: float | None, low: float | None, high: float | None) -> str
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _told(parameters: Mapping[str, Any]) -> str:
+def _in_words(parameters: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in parameters.items() if value is not None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`."""
     return exit_status(
-        lambda: _fit(read_settings(Settings, arguments, __doc__ or "")),
+        lambda: _fit(read_settings(FitSettings, arguments, __doc__ or "")),
         kept="monitors that are written are whole; the same command fits all of them again",
         mistakes=(StoreError, ValueError),
     )
 
 
-def _fit(settings: Settings) -> int:
+def _fit(settings: FitSettings) -> int:
     done = fit(settings, progress=True)
     _report(settings, done)
     return 0

@@ -68,7 +68,7 @@ class Piece(NamedTuple):
     """Shown when the reader points at it."""
 
 
-class Message(NamedTuple):
+class MarkedMessage(NamedTuple):
     """Kept tokens of one message, or of what stands between messages."""
 
     role: str
@@ -92,10 +92,10 @@ class Shown(NamedTuple):
     facts: dict[str, str]
     tokens: int
     cut: int
-    messages: list[Message]
+    messages: list[MarkedMessage]
 
 
-class Settings(Frozen):
+class TokenPageSettings(Frozen):
     """All options of the page."""
 
     monitor: Path = Field(description="folder of a monitor")
@@ -227,15 +227,15 @@ def _messages(
     scores: np.ndarray,
     middle: float,
     full: float,
-) -> list[Message]:
+) -> list[MarkedMessage]:
     """Runs of tokens of the same message, in order."""
-    found: list[Message] = []
+    found: list[MarkedMessage] = []
     start = 0
     for text, count in token_groups(tokenizer, token_ids, message):
         of, end = int(message[start]), start + count
         if not found or found[-1].number != of:
             inside = _run(message, start)
-            found.append(Message(ROLES[role[start]], of, [], float(scores[start:inside].mean())))
+            found.append(MarkedMessage(ROLES[role[start]], of, [], float(scores[start:inside].mean())))
         strongest = start + int(np.abs(scores[start:end] - middle).argmax())
         score = float(scores[strongest])
         step = round(max(-1.0, min(1.0, (score - middle) / full)) * STEPS)
@@ -250,7 +250,7 @@ def _run(message: np.ndarray, start: int) -> int:
     return start + int(other[0]) if len(other) else len(message)
 
 
-def _picked(settings: Settings, named: Named, data: EvaluationSet) -> list[Picked]:
+def _picked(settings: TokenPageSettings, named: Named, data: EvaluationSet) -> list[Picked]:
     if settings.ids:
         places = {row.id: number for number, row in enumerate(data.rows)}
         if lacking := [one for one in settings.ids if one not in places]:
@@ -270,11 +270,12 @@ def _picked(settings: Settings, named: Named, data: EvaluationSet) -> list[Picke
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`."""
     return exit_status(
-        lambda: _write(read_settings(Settings, arguments, __doc__ or "")), mistakes=(StoreError, ValueError)
+        lambda: _write(read_settings(TokenPageSettings, arguments, __doc__ or "")),
+        mistakes=(StoreError, ValueError),
     )
 
 
-def _write(settings: Settings) -> int:
+def _write(settings: TokenPageSettings) -> int:
     monitors = read_monitors([settings.monitor])
     if len(monitors) > 1:
         names = ", ".join(named.name for named in monitors)

@@ -54,7 +54,7 @@ from scenarios.generation.prompt import (
     prompt_hash,
     request_states,
 )
-from scenarios.generation.settings import Settings
+from scenarios.generation.settings import GenerateSettings
 from scenarios.loader import load_family
 from scenarios.samples import initial_states, pool_size
 
@@ -112,7 +112,7 @@ class Collector:
             self.reject(Rejected("not given", f"{len(found)} of {request.asked} ({answer.stopped})"), lacking)
 
 
-def generate(settings: Settings, model: Model | None = None) -> RunRecord:
+def generate(settings: GenerateSettings, model: Model | None = None) -> RunRecord:
     """Generate states and write them with their card.
 
     Args:
@@ -170,7 +170,7 @@ def _model(name: str) -> Model:
         raise ScenarioError(f"model: {name} cannot be used: {told}") from error
 
 
-def _pools(family: Family, settings: Settings) -> list[Pool]:
+def _pools(family: Family, settings: GenerateSettings) -> list[Pool]:
     names = settings.topic
     if names == ["all"]:
         names = [n for n, t in family.topics.items() if t.split == settings.split]
@@ -185,7 +185,7 @@ def _pools(family: Family, settings: Settings) -> list[Pool]:
     return [Pool(family.topics[name], kind, settings.split) for name in names for kind in kinds]
 
 
-def _checks(family: Family, settings: Settings) -> Checks:
+def _checks(family: Family, settings: GenerateSettings) -> Checks:
     return Checks(
         family,
         shapes=opening_shapes(family),
@@ -197,7 +197,7 @@ def _checks(family: Family, settings: Settings) -> Checks:
 
 
 def _working_file(
-    family: Family, settings: Settings, pools: Sequence[Pool], there: Sequence[Written]
+    family: Family, settings: GenerateSettings, pools: Sequence[Pool], there: Sequence[Written]
 ) -> WorkingFile:
     """The run's working file: it remembers where numbering began, so that a repeated end doubles nothing."""
     own = [state for topic in family.topics.values() for state in topic.states]
@@ -239,7 +239,11 @@ def _know(
 
 
 async def _ask(
-    settings: Settings, family: Family, collectors: Sequence[Collector], model: Model, work: WorkingFile
+    settings: GenerateSettings,
+    family: Family,
+    collectors: Sequence[Collector],
+    model: Model,
+    work: WorkingFile,
 ) -> int:
     """Ask in rounds until nothing is missing or the rounds are used up; returns the rounds made."""
     if work.resumed:
@@ -264,7 +268,9 @@ async def _ask(
     return 1 + settings.extra_rounds
 
 
-def _requests(settings: Settings, family: Family, collector: Collector, key: str) -> Iterator[Request]:
+def _requests(
+    settings: GenerateSettings, family: Family, collector: Collector, key: str
+) -> Iterator[Request]:
     """Calls for what is missing, numbered on from those made before."""
     missing = collector.missing
     while missing > 0:
@@ -274,7 +280,7 @@ def _requests(settings: Settings, family: Family, collector: Collector, key: str
         missing -= asked
 
 
-def _compose(settings: Settings, family: Family, collectors: Sequence[Collector]) -> int:
+def _compose(settings: GenerateSettings, family: Family, collectors: Sequence[Collector]) -> int:
     """Take states composed from facets in a seeded order until nothing is missing or there are no more."""
     with tqdm(total=settings.n * len(collectors), desc="composing", unit="state", leave=False) as bar:
         for collector in collectors:
@@ -292,7 +298,7 @@ def _compose(settings: Settings, family: Family, collectors: Sequence[Collector]
     return 0
 
 
-def report(settings: Settings, record: RunRecord) -> list[str]:
+def report(settings: GenerateSettings, record: RunRecord) -> list[str]:
     """What a run did, in a few lines."""
     lines = [pool.line() for pool in record.pools]
     total = sum((Counter(pool.rejected) for pool in record.pools), Counter[str]())
@@ -310,11 +316,11 @@ def report(settings: Settings, record: RunRecord) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`; 1 if fewer states passed than wanted."""
-    settings: Settings | None = None
+    settings: GenerateSettings | None = None
 
     def run() -> int:
         nonlocal settings
-        settings = read_settings(Settings, arguments, __doc__ or "")
+        settings = read_settings(GenerateSettings, arguments, __doc__ or "")
         record = generate(settings)
         print("\n".join(report(settings, record)))
         return int(any(pool.passed < pool.wanted for pool in record.pools))

@@ -163,7 +163,7 @@ def read_rating(output: ModelOutput, judge: str) -> RatedStakes:
         if output.stop_reason == "max_tokens":
             return RatedStakes(judge, problem="cut")
         return RatedStakes(judge, problem=_without_answer(text))
-    rating, confidence = _number(given.get("rating")), _number(given.get("confidence"))
+    rating, confidence = _rating_of(given.get("rating")), _rating_of(given.get("confidence"))
     if rating is None or confidence is None:
         return RatedStakes(judge, problem="unreadable")
     if not (LOWEST <= rating <= HIGHEST and LOWEST <= confidence <= HIGHEST):
@@ -188,7 +188,7 @@ def _in_lines(text: str) -> dict[str, str]:
     return {part: found[-1] for part, line in _LINE.items() if (found := line.findall(text))}
 
 
-def _number(value: object) -> float | None:
+def _rating_of(value: object) -> float | None:
     """A number as models write it: 8, 8.0, "8", "8/10"."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

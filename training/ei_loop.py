@@ -25,19 +25,19 @@ from scenarios.commands.interruption import leave, say_stopped, termination_as_i
 
 # the rest is loaded in `main`, where Ctrl-C is answered in a line while it loads
 if TYPE_CHECKING:
-    from training.settings import Settings
+    from training.settings import LoopSettings
 
 CONFIGS = Path(__file__).parent / "configs"
 
 
-def settings_of(arguments: Sequence[str]) -> "Settings":
+def settings_of(arguments: Sequence[str]) -> "LoopSettings":
     """The settings of a command line; without a config or a model those of the miniature.
 
     Raises:
         ScenarioError: An option that does not exist or cannot be used.
     """
     from scenarios.commands.command_line import read_settings
-    from training.settings import Settings
+    from training.settings import LoopSettings
 
     given = list(arguments)
     names = {a.split("=")[0] for a in given}
@@ -46,7 +46,7 @@ def settings_of(arguments: Sequence[str]) -> "Settings":
         preset = CONFIGS / "miniature" / f"{algorithm}.yaml"
         if preset.exists():
             given = ["--config", str(preset), *given]
-    return read_settings(Settings, given, __doc__ or "")
+    return read_settings(LoopSettings, given, __doc__ or "")
 
 
 def _value(arguments: Sequence[str], name: str) -> str | None:
@@ -60,7 +60,7 @@ def _value(arguments: Sequence[str], name: str) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line. Exit status as of `scenarios.commands.exits`."""
-    settings: Settings | None = None
+    settings: LoopSettings | None = None
     try:
         with termination_as_interrupt():
             from scenarios.commands.exits import exit_status
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say_stopped(_kept(settings))
 
 
-def _train(settings: "Settings") -> None:
+def _train(settings: "LoopSettings") -> None:
     from training.settings import MINIATURE
 
     if settings.model == MINIATURE:
@@ -89,7 +89,7 @@ def _train(settings: "Settings") -> None:
     train_in_rounds(settings)
 
 
-def _kept(settings: "Settings | None") -> str:
+def _kept(settings: "LoopSettings | None") -> str:
     """What is left of a run that was stopped."""
     if settings is None or not any(settings.run.glob("iteration_*")):
         return "nothing was begun; the same command begins"

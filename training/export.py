@@ -39,7 +39,7 @@ OPENAI_LEAST = 10
 REQUIRED = ("prompt", "completion", "label")
 
 
-class Options(Frozen):
+class ExportOptions(Frozen):
     """Options of the command."""
 
     examples: Path = Field(description="rows as the loop writes them; may be given without the flag")
@@ -270,7 +270,7 @@ def _export(arguments: Sequence[str]) -> int:
     given = list(arguments)
     if given and not given[0].startswith("-"):
         given = ["--examples", *given]
-    options = read_settings(Options, given, __doc__ or "")
+    options = read_settings(ExportOptions, given, __doc__ or "")
     exported = export(options.examples, options.out, options.format)
     print("\n".join([f"{options.out}:", *exported.lines()]))
     return 0

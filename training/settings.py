@@ -294,5 +294,5 @@ class Tuning(Options):
     )
 
 
-class Settings(Tuning, Mixing, Choosing, Population, Cast, Run):
+class LoopSettings(Tuning, Mixing, Choosing, Population, Cast, Run):
     """All options of the loop."""

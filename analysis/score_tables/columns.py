@@ -43,7 +43,7 @@ class Column(NamedTuple):
     is on one scale in some conversations and on another in others."""
 
 
-class Row(NamedTuple):
+class ScoreRow(NamedTuple):
     """One conversation, as far as a table needs it."""
 
     state: Hashable
@@ -56,11 +56,11 @@ class Row(NamedTuple):
     scores: dict[Asked, ScoredValue]
 
 
-def row_of(conversation: ScoredConversation) -> tuple[Row, list[ScoredValue]]:
+def row_of(conversation: ScoredConversation) -> tuple[ScoreRow, list[ScoredValue]]:
     """A row without its scores, and these."""
     facts = conversation.record.metadata
     flag = facts.get("gameable")
-    row = Row(
+    row = ScoreRow(
         state=cluster_of(facts, conversation.record.id),
         topic=str(plain(facts.get("topic", "-"))),
         gameable=flag if isinstance(flag, bool) else None,
@@ -69,7 +69,7 @@ def row_of(conversation: ScoredConversation) -> tuple[Row, list[ScoredValue]]:
     return row, conversation.values
 
 
-def arrange(rows: Sequence[tuple[Row, list[ScoredValue]]]) -> list[Column]:
+def arrange(rows: Sequence[tuple[ScoreRow, list[ScoredValue]]]) -> list[Column]:
     """Put the numbers of rows where they belong, and tell which columns there are.
 
     What is unscored may not say what was asked; it counts with what most numbers of its name say.
@@ -96,25 +96,25 @@ def arrange(rows: Sequence[tuple[Row, list[ScoredValue]]]) -> list[Column]:
     return _titled(shown, together)
 
 
-def values_of(rows: Iterable[Row], column: Column) -> Values:
+def values_of(rows: Iterable[ScoreRow], column: Column) -> Values:
     """The numbers of a column."""
     scored = [(row.scores[column.asked].value, row.state) for row in rows if is_scored(row, column)]
     return Values([value for value, _ in scored], [state for _, state in scored], column.asked.scale)
 
 
-def is_scored(row: Row, column: Column) -> bool:
+def is_scored(row: ScoreRow, column: Column) -> bool:
     """Whether a conversation has a number in a column."""
     one = row.scores.get(column.asked)
     return one is not None and not math.isnan(one.value)
 
 
-def belonging(rows: Iterable[Row], column: Column) -> list[Row]:
+def belonging(rows: Iterable[ScoreRow], column: Column) -> list[ScoreRow]:
     """The conversations that a column is about: with a number, or where one is missing.
 
     Of columns that stand instead of each other, what has no number at all is missing in the first alone.
     """
 
-    def belongs(row: Row) -> bool:
+    def belongs(row: ScoreRow) -> bool:
         if column.asked in row.scores:
             return True
         return column.asked == column.instead[0] and not any(other in row.scores for other in column.instead)
@@ -159,7 +159,9 @@ class _Known:
         return said and (unscored or name in self._numbers[other])
 
 
-def _repeated(rows: Sequence[tuple[Row, list[ScoredValue]]], names: set[str], known: _Known) -> set[Asked]:
+def _repeated(
+    rows: Sequence[tuple[ScoreRow, list[ScoredValue]]], names: set[str], known: _Known
+) -> set[Asked]:
     """What one conversation has two answers to, which only their names tell apart."""
     repeated: set[Asked] = set()
     for _, values in rows:

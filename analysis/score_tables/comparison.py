@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from analysis.logs.scores import ScoredValue
-from analysis.score_tables.columns import Column, Row, arrange, belonging, values_of
+from analysis.score_tables.columns import Column, ScoreRow, arrange, belonging, values_of
 from analysis.score_tables.figures import DIFFERENCE, Cell, Line, cell_text, figures, kinds_in, of_kind
 from analysis.values import Values
 
@@ -13,7 +13,7 @@ class Side(NamedTuple):
     """The conversations of one of the two."""
 
     name: str
-    rows: list[tuple[Row, list[ScoredValue]]]
+    rows: list[tuple[ScoreRow, list[ScoredValue]]]
 
 
 class Compared(NamedTuple):

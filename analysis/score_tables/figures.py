@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.intervals import Interval
-from analysis.score_tables.columns import Column, Row, belonging, is_scored, values_of
+from analysis.score_tables.columns import Column, ScoreRow, belonging, is_scored, values_of
 
 KINDS: dict[str, bool] = {"gameable users": True, "other users": False}
 EVERYBODY = "users"
@@ -34,19 +34,19 @@ class Line(NamedTuple):
     cells: list[Cell]
 
 
-def kinds_in(rows: Iterable[Row]) -> dict[str, bool | None]:
+def kinds_in(rows: Iterable[ScoreRow]) -> dict[str, bool | None]:
     """The columns of a table: kinds of users, or all of them where no conversation says who is gameable."""
     if any(row.gameable is not None for row in rows):
         return dict(KINDS)
     return {EVERYBODY: None}
 
 
-def of_kind(rows: Iterable[Row], kind: bool | None) -> list[Row]:
+def of_kind(rows: Iterable[ScoreRow], kind: bool | None) -> list[ScoreRow]:
     """The conversations with one kind of user."""
     return [row for row in rows if row.gameable is kind]
 
 
-def lines_of(rows: Sequence[Row], columns: Sequence[Column]) -> list[Line]:
+def lines_of(rows: Sequence[ScoreRow], columns: Sequence[Column]) -> list[Line]:
     """The means of each score by kind of user, and the difference between the kinds."""
     found: list[Line] = []
     for column in columns:
@@ -91,7 +91,7 @@ def cell_text(found: Interval | None, *, signed: bool = False) -> str:
     return f"{found.mean:{sign}.2f} [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
 
 
-def turns_left_out(rows: Iterable[Row], columns: Sequence[Column]) -> Iterator[str]:
+def turns_left_out(rows: Iterable[ScoreRow], columns: Sequence[Column]) -> Iterator[str]:
     """Which numbers are of some turns of a conversation only."""
     members = list(rows)
     counted: list[str] = []

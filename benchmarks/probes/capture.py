@@ -25,7 +25,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from probes.activations.capture_settings import Settings
+from probes.activations.capture_settings import CaptureSettings
 from probes.activations.forward import LoadOptions, batches, load_model
 from probes.activations.store import Store
 from probes.capture import capture
@@ -98,10 +98,10 @@ def make_model(folder: Path, vocabulary: int, rows: list[dict[str, Any]]) -> Pat
     return folder
 
 
-def options(model: Path, data: Path, out: Path, **more: Any) -> Settings:
+def options(model: Path, data: Path, out: Path, **more: Any) -> CaptureSettings:
     """Of the capture that is measured."""
     given = {"model": str(model), "data": str(data), "out": out, "layers": LAYERS, "dtype": "float16"}
-    return Settings.model_validate(given | {"batch_tokens": BATCH_TOKENS, "shard_megabytes": 8} | more)
+    return CaptureSettings.model_validate(given | {"batch_tokens": BATCH_TOKENS, "shard_megabytes": 8} | more)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -134,7 +134,7 @@ def bare_seconds(model: Path, rows: list[dict[str, Any]]) -> tuple[Taken, int, f
     return since(started), tokens, 1 - tokens / sum(ids.numel() for ids, _ in inputs)
 
 
-def capture_seconds(settings: Settings) -> tuple[Taken, int]:
+def capture_seconds(settings: CaptureSettings) -> tuple[Taken, int]:
     """Time of the whole command in this process, and rows that were computed."""
     started = now()
     done = capture(settings)
@@ -148,12 +148,12 @@ def loading_seconds(model: Path) -> Taken:
     return since(started)
 
 
-def peak_megabytes(settings: Settings) -> float:
+def peak_megabytes(settings: CaptureSettings) -> float:
     """Peak memory of the command in a process of its own."""
     code = (
         "import sys; from probes.capture import capture; "
-        "from probes.activations.capture_settings import Settings; "
-        f"capture(Settings.model_validate_json(sys.argv[1])); {OWN_MEMORY}"
+        "from probes.activations.capture_settings import CaptureSettings; "
+        f"capture(CaptureSettings.model_validate_json(sys.argv[1])); {OWN_MEMORY}"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, settings.model_dump_json()],

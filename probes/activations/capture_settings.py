@@ -18,7 +18,7 @@ def _parted(value: Any) -> Any:
     return [part for v in value for part in (v.split(",") if isinstance(v, str) else [v]) if part != ""]
 
 
-class Settings(TableOptions):
+class CaptureSettings(TableOptions):
     """All options of a capture."""
 
     model: str = Field(title="model", description="hub id or folder of any transformer, decoder or encoder")

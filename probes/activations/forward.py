@@ -41,7 +41,7 @@ class ActivationError(ValueError):
         self.row = row
 
 
-class Row(NamedTuple):
+class TokenRow(NamedTuple):
     """What goes through the model, and of which tokens the activations are kept."""
 
     token_ids: np.ndarray
@@ -158,7 +158,7 @@ class LayerReader:
                 block.register_forward_hook(self._after(number))
 
     @torch.inference_mode()
-    def read(self, rows: Sequence[Row]) -> list[dict[int, torch.Tensor]]:
+    def read(self, rows: Sequence[TokenRow]) -> list[dict[int, torch.Tensor]]:
         """Layer -> [kept, hidden] on the CPU for each row, which all go through the model at once.
 
         Raises:
@@ -217,7 +217,7 @@ class LayerReader:
         self._read = {}
         return told
 
-    def _check_vocabulary(self, rows: Sequence[Row]) -> None:
+    def _check_vocabulary(self, rows: Sequence[TokenRow]) -> None:
         known = self._embeddings.weight.shape[0]
         largest = max(int(row.token_ids.max()) for row in rows)
         if largest >= known:

@@ -156,13 +156,13 @@ def _is(own: str, value: str) -> bool:
     """Whether a fact has a value; numbers are equal however they are written."""
     if own == value:
         return True
-    ends, number = _ends(value), _number(own)
+    ends, number = _ends(value), _as_number(own)
     if ends is not None:
         return number is not None and ends[0] <= number <= ends[1]
-    return number is not None and number == _number(value)
+    return number is not None and number == _as_number(value)
 
 
-def _number(text: str) -> float | None:
+def _as_number(text: str) -> float | None:
     try:
         found = float(text)
     except ValueError:
@@ -172,7 +172,7 @@ def _number(text: str) -> float | None:
 
 def _natural(value: str) -> tuple[bool, float, str]:
     """Numbers by size, before texts."""
-    number = _number(value)
+    number = _as_number(value)
     return (number is None, 0.0 if number is None else number, value)
 
 

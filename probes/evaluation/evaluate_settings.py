@@ -24,7 +24,7 @@ def _parted(value: Any) -> Any:
     return [part for v in values for part in str(v).split(",") if part]
 
 
-class Settings(Frozen):
+class EvaluateSettings(Frozen):
     """All options of an evaluation."""
 
     monitors: list[Path] = Field(

@@ -29,7 +29,7 @@ LENGTH = "length_bin"
 
 SHUFFLED = "shuffled_labels"
 
-Row = dict[str, Any]
+ResultRow = dict[str, Any]
 """One line of the table. These are always there:
 
 monitor: name of the monitor or of the control. dataset: or "mean". layer: number, "4+8", or None for a
@@ -42,19 +42,21 @@ there is one permutation.
 """
 
 
-def whole_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], edges: Sequence[int]) -> list[Row]:
+def whole_rows(
+    scored: Sequence[Scored], sets: Sequence[EvaluationSet], edges: Sequence[int]
+) -> list[ResultRow]:
     """On whole data sets.
 
     `auroc_within_length` compares conversations of the same length bin alone: the mean of the bins' AUROCs,
     each weighing as many as it has pairs of a positive and a negative row. `rank_correlation` is Spearman's,
     of labels that are degrees; None where they are yes or no.
     """
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for number, data in enumerate(sets):
         labels, groups = data.labels, data.groups
         bins = list(length_bins(data.lengths, edges).values())
         for one in scored:
-            row = _row(one, data, labels, one.logits[number], groups)
+            row = _measured_row(one, data, labels, one.logits[number], groups)
             within = _within(labels, one.logits[number], groups, bins)
             row |= {name: _finite(v) for name, v in _ends("auroc_within_length", within).items()}
             degrees = _rank_correlation(labels, one.logits[number], groups)
@@ -66,21 +68,21 @@ def whole_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet], edges: S
 
 def part_rows(
     scored: Sequence[Scored], sets: Sequence[EvaluationSet], facts: Sequence[str], edges: Sequence[int]
-) -> list[Row]:
+) -> list[ResultRow]:
     """On conversations of similar length, and on those with the same value of a fact."""
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for number, data in enumerate(sets):
         labels, groups = data.labels, data.groups
         for by, values in _parts(data, facts, edges).items():
             for value, inside in values.items():
                 here = [group for group, taken in zip(groups, inside, strict=True) if taken]
                 for one in scored:
-                    row = _row(one, data, labels[inside], one.logits[number][inside], here)
+                    row = _measured_row(one, data, labels[inside], one.logits[number][inside], here)
                     rows.append(row | {"by": by, "value": value})
     return rows
 
 
-def mean_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet]) -> list[Row]:
+def mean_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet]) -> list[ResultRow]:
     """AUROC and recall in the mean over data sets that have both classes.
 
     Their intervals are made of those of the data sets, which are taken as independent.
@@ -90,7 +92,7 @@ def mean_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet]) -> list[R
     if len(ranked) < 2:
         return []
     known = [(i, sets[i].labels, sets[i].groups) for i in ranked]
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for one in scored:
         area = mean_over_sets([auroc(own, one.logits[i], of) for i, own, of in known])
         recall = mean_recall([largest_recall(own, one.logits[i], of, ASKED_FPR) for i, own, of in known])
@@ -109,9 +111,9 @@ def mean_rows(scored: Sequence[Scored], sets: Sequence[EvaluationSet]) -> list[R
     return [{name: _finite(value) for name, value in row.items()} for row in rows]
 
 
-def shuffled_rows(shuffled: Sequence[ShuffledLogits], sets: Sequence[EvaluationSet]) -> list[Row]:
+def shuffled_rows(shuffled: Sequence[ShuffledLogits], sets: Sequence[EvaluationSet]) -> list[ResultRow]:
     """AUROC of heads that were fitted on shuffled labels: mean, lowest and highest of the permutations."""
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for one in shuffled:
         means: list[np.ndarray] = []
         for data, logits in zip(sets, one.logits, strict=True):
@@ -131,7 +133,7 @@ def shuffled_rows(shuffled: Sequence[ShuffledLogits], sets: Sequence[EvaluationS
     return rows
 
 
-def over_seeds(rows: Sequence[Row], scored: Sequence[Scored]) -> list[Row]:
+def over_seeds(rows: Sequence[ResultRow], scored: Sequence[Scored]) -> list[ResultRow]:
     """Mean, lowest and highest AUROC and recall of monitors that differ in their seed alone.
 
     `_low` and `_high` are a 95 % t interval over the seeds: where another seed's mean would lie on these
@@ -142,7 +144,7 @@ def over_seeds(rows: Sequence[Row], scored: Sequence[Scored]) -> list[Row]:
     for one in scored:
         if one.of is not None:
             families.setdefault(one.of.family, []).append(one.name)
-    found: list[Row] = []
+    found: list[ResultRow] = []
     for names in families.values():
         if len(names) < 2:
             continue
@@ -194,9 +196,9 @@ def _rank_correlation(labels: np.ndarray, logits: np.ndarray, groups: Sequence[s
     return Ranked(*(math.nan if end is None else end for end in (found.value, found.low, found.high)))
 
 
-def _row(
+def _measured_row(
     one: Scored, data: EvaluationSet, labels: np.ndarray, logits: np.ndarray, groups: Sequence[str]
-) -> Row:
+) -> ResultRow:
     with warnings.catch_warnings():
         # a table has None there, and the report says of which data sets
         warnings.simplefilter("ignore", OneClassWarning)
@@ -204,7 +206,7 @@ def _row(
     return _about(one, data.name) | found.row()
 
 
-def _about(one: Scored, dataset: str) -> Row:
+def _about(one: Scored, dataset: str) -> ResultRow:
     return {
         "monitor": one.name,
         "dataset": dataset,
@@ -217,7 +219,9 @@ def _about(one: Scored, dataset: str) -> Row:
     }
 
 
-def _shuffled(one: ShuffledLogits, dataset: str, mean: float, low: float, high: float, usable: Any) -> Row:
+def _shuffled(
+    one: ShuffledLogits, dataset: str, mean: float, low: float, high: float, usable: Any
+) -> ResultRow:
     row = _about(Scored(one.of.name, [], one.of), dataset) | {
         "control": SHUFFLED,
         "n": None if usable is None else usable.n_positive + usable.n_negative,
@@ -247,7 +251,7 @@ def _parts(
     return parts
 
 
-def _ends(name: str, found: Ranked) -> Row:
+def _ends(name: str, found: Ranked) -> ResultRow:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 

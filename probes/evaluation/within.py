@@ -154,7 +154,8 @@ def told_of(found: Sequence[Within], monitors: Collection[str]) -> list[str]:
             dataset, monitor, fact = map(in_markdown, (one.dataset, one.monitor, one.fact))
             sentences.append(
                 f"**{dataset}**: the AUROC {one.plain.value:.3f} of {monitor} owes something to {fact}, "
-                f"which alone has {_number(one.alone.value)}; within {fact} it is {_interval(one.within)}."
+                f"which alone has {_three_digits(one.alone.value)}; "
+                f"within {fact} it is {_interval(one.within)}."
             )
     return sentences
 
@@ -199,7 +200,7 @@ def _less(whole: Any, same: Any) -> Compared:
     return compare(whole, same)
 
 
-def _number(value: float) -> str:
+def _three_digits(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 

@@ -9,14 +9,14 @@ from scipy.special import expit
 
 from probes.evaluation.metrics import OneClassWarning, measure
 from probes.evaluation.pages.results_page import interval, table
-from probes.evaluation.results import Row
+from probes.evaluation.results import ResultRow
 from probes.finetuned.baseline import BaselineCard, Scores
 from scenarios.files.whole import write_json, write_jsonl
 
 RESULTS, SCORES = "results.json", "scores.jsonl"
 
 
-def write_results(out: Path, card: BaselineCard, scores: Sequence[Scores]) -> list[Row]:
+def write_results(out: Path, card: BaselineCard, scores: Sequence[Scores]) -> list[ResultRow]:
     """Write the table, a row for each data set, and a line for each conversation.
 
     Beside what rows of monitors have: `flops` (mean for a conversation, beyond the monitored model),
@@ -32,7 +32,7 @@ def write_results(out: Path, card: BaselineCard, scores: Sequence[Scores]) -> li
     return rows
 
 
-def result_row(name: str, card: BaselineCard, scores: Scores) -> Row:
+def result_row(name: str, card: BaselineCard, scores: Scores) -> ResultRow:
     """The row of one data set."""
     data = scores.data
     with warnings.catch_warnings():
@@ -62,7 +62,7 @@ def result_row(name: str, card: BaselineCard, scores: Scores) -> Row:
     }
 
 
-def results_table(rows: Sequence[Row]) -> str:
+def results_table(rows: Sequence[ResultRow]) -> str:
     """AUROC, recall and cost of each data set."""
     head = ["", "data set", "positive", "negative", "left out", "AUROC", "recall at 1 % FPR", "FLOPs", "s"]
     lines = [

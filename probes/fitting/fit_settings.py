@@ -23,7 +23,7 @@ def _parted(value: Any) -> Any:
 Parts = Annotated[list[str], BeforeValidator(_parted)]
 
 
-class Settings(Frozen):
+class FitSettings(Frozen):
     """All options of a fit."""
 
     data: list[str] = Field(

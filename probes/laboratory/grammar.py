@@ -94,7 +94,7 @@ class Grammar(Frozen):
     matches: list[Match] = Field(default_factory=list)
 
 
-class _Told(NamedTuple):
+class _Story(NamedTuple):
     """One story of a pair."""
 
     pair: str
@@ -146,7 +146,7 @@ def grammar_rows(
                 chosen[0] = heldout[turn % len(heldout)]
             for style in chosen:
                 for told in stories:
-                    rows.append(_row(told, scene.topic, style, grammar.styles[style], split))
+                    rows.append(_stakes_row(told, scene.topic, style, grammar.styles[style], split))
     return rows
 
 
@@ -160,7 +160,7 @@ def _splits(scenes: Sequence[str], shares: Shares, seed: int) -> dict[str, str]:
     return {scene: names[place] if place < len(names) else "train" for place, scene in enumerate(order)}
 
 
-def _stories(scene: Swap | Match) -> Iterator[list[_Told]]:
+def _stories(scene: Swap | Match) -> Iterator[list[_Story]]:
     """Pair by pair. Within one text of a scene no thing stands twice in one place: no phrase comes again."""
     for number, text in enumerate(scene.texts):
         if isinstance(scene, Swap):
@@ -176,20 +176,20 @@ def _stories(scene: Swap | Match) -> Iterator[list[_Told]]:
                 yield _matched(pair, text, first, second)
 
 
-def _swapped(pair: str, text: str, critical: str, trivial: str) -> list[_Told]:
+def _swapped(pair: str, text: str, critical: str, trivial: str) -> list[_Story]:
     return [
-        _Told(pair, 0, "high", _sentences(text, {"bad": critical, "fine": trivial})),
-        _Told(pair, 0, "low", _sentences(text, {"bad": trivial, "fine": critical})),
+        _Story(pair, 0, "high", _sentences(text, {"bad": critical, "fine": trivial})),
+        _Story(pair, 0, "low", _sentences(text, {"bad": trivial, "fine": critical})),
     ]
 
 
-def _matched(pair: str, text: str, first: str, second: str) -> list[_Told]:
+def _matched(pair: str, text: str, first: str, second: str) -> list[_Story]:
     """Both things in either part, so that a thing that is named twice tells nothing."""
-    told: list[_Told] = []
+    told: list[_Story] = []
     for order, (one, other) in enumerate(((first, second), (second, first))):
         named = {"one": one, "other": other}
-        told.append(_Told(pair, order, "high", _sentences(text, {**named, "same": one})))
-        told.append(_Told(pair, order, "low", _sentences(text, {**named, "same": other})))
+        told.append(_Story(pair, order, "high", _sentences(text, {**named, "same": one})))
+        told.append(_Story(pair, order, "low", _sentences(text, {**named, "same": other})))
     return told
 
 
@@ -199,7 +199,7 @@ def _sentences(text: str, things: Mapping[str, str]) -> str:
     return ". ".join(part[:1].upper() + part[1:] for part in filled.split(". "))
 
 
-def _row(told: _Told, topic: str, name: str, style: StyleFrame, split: str) -> StakesRow:
+def _stakes_row(told: _Story, topic: str, name: str, style: StyleFrame, split: str) -> StakesRow:
     messages = [_message(line, told.words) for line in style.messages]
     tools = sorted({line.tool for line in style.messages if line.tool})
     return StakesRow(

@@ -21,7 +21,7 @@ from probes.conversations.labels import DataError, is_missing
 from probes.conversations.table_rows import ID_COLUMNS, TEXT_COLUMNS
 from scenarios.files.conversation_cells import CellError, NoConversationError, messages_of
 from scenarios.files.strict_json import JsonError, parse_structure
-from scenarios.files.tables import Row, no_column, read_table
+from scenarios.files.tables import TableRow, no_column, read_table
 from scenarios.files.whole import write_jsonl
 from scenarios.schema import Frozen, Words
 
@@ -224,7 +224,7 @@ def write_rows(path: Path, rows: Iterable[StakesRow]) -> None:
 # -- one row --------------------------------------------------------------------------------------
 
 
-def _stakes_row(row: Row, vocabulary: dict[str, str], given: Mapping[str, str]) -> StakesRow | None:
+def _stakes_row(row: TableRow, vocabulary: dict[str, str], given: Mapping[str, str]) -> StakesRow | None:
     """A row, or None if nothing is said in it."""
     column = _column(row, "messages")
     if column is None:
@@ -254,11 +254,11 @@ def _stakes_row(row: Row, vocabulary: dict[str, str], given: Mapping[str, str]) 
         raise DataError(f"{row.where}: {field + ': ' if field else ''}{problem}") from None
 
 
-def _column(row: Row, part: str) -> str | None:
+def _column(row: TableRow, part: str) -> str | None:
     return next((name for name in COLUMNS.get(part, (part,)) if name in row.cells), None)
 
 
-def _text(row: Row, part: str) -> str:
+def _text(row: TableRow, part: str) -> str:
     column = _column(row, part)
     value = None if column is None else row.cells[column]
     if is_missing(value):
@@ -275,7 +275,7 @@ def _messages(value: Any, where: str) -> list[dict[str, Any]]:
         raise DataError(f"{where}: {error}") from None
 
 
-def _structure(row: Row, column: str, kind: type) -> Any:
+def _structure(row: TableRow, column: str, kind: type) -> Any:
     """A cell with a list or an object, perhaps as text; None if there is none."""
     value = row.cells.get(column)
     if is_missing(value):
@@ -289,7 +289,7 @@ def _structure(row: Row, column: str, kind: type) -> Any:
     return found
 
 
-def _label(row: Row, vocabulary: dict[str, str]) -> tuple[Literal[0, 1] | None, bool]:
+def _label(row: TableRow, vocabulary: dict[str, str]) -> tuple[Literal[0, 1] | None, bool]:
     """The label of a row, and whether it is told to be ambiguous.
 
     Args:
@@ -319,7 +319,7 @@ def _label(row: Row, vocabulary: dict[str, str]) -> tuple[Literal[0, 1] | None, 
     return label, label is None
 
 
-def _facts(row: Row) -> dict[str, str]:
+def _facts(row: TableRow) -> dict[str, str]:
     """The facts in `facts`, and those that have a column of their own."""
     own = _structure(row, "facts", dict) or {}
     found = {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in own.items() if not is_missing(v)}
@@ -331,7 +331,7 @@ def _facts(row: Row) -> dict[str, str]:
     return found
 
 
-def _ratings(row: Row) -> list[Rating]:
+def _ratings(row: TableRow) -> list[Rating]:
     """Ratings as rows have them, or the one rating of a row of the earlier system."""
     told = _structure(row, "ratings", list)
     if told is not None:

@@ -13,7 +13,14 @@ import torch
 from transformers import PreTrainedModel
 
 from probes.activations.capture_spec import Point
-from probes.activations.forward import ActivationError, LayerReader, LoadOptions, Row, batches, load_model
+from probes.activations.forward import (
+    ActivationError,
+    LayerReader,
+    LoadOptions,
+    TokenRow,
+    batches,
+    load_model,
+)
 from probes.activations.weights import WeightsError
 
 BATCH_TOKENS = 16384
@@ -25,7 +32,7 @@ _loading = threading.Lock()
 class _Asked(NamedTuple):
     """A row on its way."""
 
-    row: Row
+    row: TokenRow
     answer: "Future[torch.Tensor]"
 
 
@@ -56,7 +63,7 @@ class SecondPass:
             ActivationError: NaN or infinite activations in this row.
             WeightsError: The model does not have the layers or a token.
         """
-        asked = _Asked(Row(token_ids, kept), Future())
+        asked = _Asked(TokenRow(token_ids, kept), Future())
         self._waiting.put(asked)
         # whoever comes while a pass runs waits for the lock, and what has gathered then goes together
         await anyio.to_thread.run_sync(self._serve)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from providers.chat.reading import ReplyReader, without_ends
 from providers.chat.replies import Frame, frame_of
-from providers.chat.template import Row, Tools
+from providers.chat.template import ChatRow, Tools
 from providers.chat.words import shown
 
 
@@ -82,7 +82,7 @@ def _words(content: str, frame: Frame) -> tuple[str, int]:
 
 
 def _ended(
-    reader: ReplyReader, written: str, rows: Sequence[Row], row: Row, tools: Tools
+    reader: ReplyReader, written: str, rows: Sequence[ChatRow], row: ChatRow, tools: Tools
 ) -> tuple[str, tuple[int, int]]:
     """With what ends the turn, which some templates leave to whoever speaks next."""
     template, frame = reader.template, frame_of(reader.replies, rows, tools)
@@ -104,7 +104,7 @@ def _ended(
     )
 
 
-def _thought_in_line(reader: ReplyReader, row: Row, frame: Frame) -> str | None:
+def _thought_in_line(reader: ReplyReader, row: ChatRow, frame: Frame) -> str | None:
     """As models write it whose template takes thoughts out: mark, thought, mark, words."""
     form = reader.replies.thoughts
     template = str(reader.template.tokenizer.get_chat_template(reader.template.template))
@@ -116,7 +116,7 @@ def _thought_in_line(reader: ReplyReader, row: Row, frame: Frame) -> str | None:
 
 
 def _comes_back(
-    reader: ReplyReader, written: str, row: Row, reply: Mapping[str, Any], last: str, tools: Tools
+    reader: ReplyReader, written: str, row: ChatRow, reply: Mapping[str, Any], last: str, tools: Tools
 ) -> bool:
     """What is read from the text is the message: nothing left out, added, or in another order."""
     template = reader.template

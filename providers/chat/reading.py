@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from providers.chat.calls import Call, CallFormat, call_formats, unreadable
 from providers.chat.errors import ChatTemplateError
 from providers.chat.replies import Frame, Replies
-from providers.chat.template import PROBE_TOOL, ChatTemplate, Row, Tools
+from providers.chat.template import PROBE_TOOL, ChatRow, ChatTemplate, Tools
 from providers.chat.thoughts import TAGS, Thoughts
 from providers.chat.words import CUT, shown
 
@@ -273,7 +273,7 @@ class ReplyReader:
         )
 
     def _why_no_calls(self) -> str:
-        row: Row = {"role": "assistant", "content": ""}
+        row: ChatRow = {"role": "assistant", "content": ""}
         call = {"name": "reserve", "arguments": {"seat": "north"}}
         row["tool_calls"] = [{"type": "function", "id": "callnr123", "function": call}]
         try:
@@ -303,7 +303,7 @@ class ReplyReader:
             }
             for i, arguments in enumerate(given)
         ]
-        row: Row = self.template.row({"role": "assistant", "content": words, "tool_calls": calls})
+        row: ChatRow = self.template.row({"role": "assistant", "content": words, "tool_calls": calls})
         text = self.replies.reply_text("user", row, [PROBE_TOOL])
         return self.unended(text) if text is not None and "reserve" in text else None
 

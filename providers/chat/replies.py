@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from providers.chat.errors import ChatTemplateError
-from providers.chat.template import PROBE_TOOL, ChatTemplate, Row, Tools
+from providers.chat.template import PROBE_TOOL, ChatRow, ChatTemplate, Tools
 from providers.chat.thoughts import ASKED, NEXT, WORDS, Thoughts, after_asked, thoughts_of
 
 
@@ -69,7 +69,7 @@ class Replies:
 
     # -- replies with thoughts and calls ----------------------------------------------------------
 
-    def reply_text(self, last: str, reply: Row, tools: Tools) -> str | None:
+    def reply_text(self, last: str, reply: ChatRow, tools: Tools) -> str | None:
         """What the template has the model write for one reply to such a message; None if it cannot.
 
         It is rendered after a short conversation of the same shape: what came before changes no reply, and
@@ -87,7 +87,7 @@ class Replies:
         written = self._after_prompt(opened, closed, frame, reply)
         return None if written is None else self._one_turn(written)
 
-    def _without_appendix(self, closed: str, rows: Sequence[Row], tools: Tools) -> str:
+    def _without_appendix(self, closed: str, rows: Sequence[ChatRow], tools: Tools) -> str:
         """Without what the template puts at the end of every conversation, e.g. the next header."""
         always = after_asked(self.template.render(rows, tools))
         shared = _common(closed[::-1], always[::-1])
@@ -99,7 +99,7 @@ class Replies:
         more = begin > 0 or always == self._opened(rows[-1]["role"], tools)
         return closed[: -len(appendix)] if several and more else closed
 
-    def _after_prompt(self, opened: str, closed: str, frame: Frame, reply: Row) -> str | None:
+    def _after_prompt(self, opened: str, closed: str, frame: Frame, reply: ChatRow) -> str | None:
         """What the model writes of `closed`, when it has been given `opened`."""
         form, thought = self.thoughts, reply.get("reasoning_content")
         if closed.startswith(opened):
@@ -142,7 +142,7 @@ class Replies:
 
     # -- what ends a reply ------------------------------------------------------------------------
 
-    def ending(self, tail: str, row: Row, tools: Tools) -> str:
+    def ending(self, tail: str, row: ChatRow, tools: Tools) -> str:
         """Of what the template writes after a reply, the part that the model writes: up to its last token.
 
         Args:
@@ -173,13 +173,13 @@ class Replies:
             )
         return tail.rstrip() + str(template.tokenizer.eos_token)
 
-    def _next_token(self, row: Row, tools: Tools) -> str:
+    def _next_token(self, row: ChatRow, tools: Tools) -> str:
         """The first control token that the template writes once somebody speaks after a reply."""
         asked = self._rows("user")
         reply = {**row, "content": WORDS} if not row.get("tool_calls") else dict(row)
         reply.pop("reasoning_content", None)
         reply.pop("reasoning", None)
-        follower: Row = {"role": "user", "content": NEXT}
+        follower: ChatRow = {"role": "user", "content": NEXT}
         if calls := reply.get("tool_calls"):
             follower = {
                 "role": "tool",
@@ -203,8 +203,8 @@ class Replies:
 
     # -- probing ----------------------------------------------------------------------------------
 
-    def _rows(self, last: str) -> list[Row]:
-        asked: Row = {"role": "user", "content": ASKED}
+    def _rows(self, last: str) -> list[ChatRow]:
+        asked: ChatRow = {"role": "user", "content": ASKED}
         if last != "tool":
             return [asked]
         call = {"name": "reserve", "arguments": {"seat": "north"}}
@@ -267,7 +267,7 @@ class Replies:
 
     def _check_dialogue(self) -> None:
         template = self.template
-        rows: list[Row] = [
+        rows: list[ChatRow] = [
             {"role": "user", "content": "hotel"},
             {"role": "assistant", "content": WORDS},
             {"role": "user", "content": ASKED},
@@ -294,7 +294,7 @@ class Replies:
         return after_asked(twice).startswith(prompt)
 
 
-def frame_of(replies: Replies, rows: Sequence[Row], tools: Any) -> Frame:
+def frame_of(replies: Replies, rows: Sequence[ChatRow], tools: Any) -> Frame:
     """The frame of a reply after these rows."""
     last = rows[-1]["role"] if rows else "user"
     return replies.frame("tool" if last == "tool" else "user", tools=bool(tools))

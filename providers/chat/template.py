@@ -21,7 +21,7 @@ from providers.chat.words import (
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Row = dict[str, Any]
+ChatRow = dict[str, Any]
 """A message: role, content, reasoning_content, tool_calls (arguments as an object), tool_call_id, name."""
 
 Tools = Sequence[Mapping[str, Any]] | None
@@ -109,7 +109,7 @@ class ChatTemplate:
 
     # -- text -------------------------------------------------------------------------------------
 
-    def prompt(self, messages: Sequence[Row], tools: Tools = None) -> str:
+    def prompt(self, messages: Sequence[ChatRow], tools: Tools = None) -> str:
         """The text up to where the model writes its next words.
 
         Raises:
@@ -123,7 +123,7 @@ class ChatTemplate:
             )
         return text
 
-    def placed(self, messages: Sequence[Mapping[str, Any]]) -> list[Row]:
+    def placed(self, messages: Sequence[Mapping[str, Any]]) -> list[ChatRow]:
         """The messages in the form that the template takes, words that spell control strings spelled out."""
         system = [str(m["content"]) for m in messages if m["role"] == "system"]
         rows = [self.row(m) for m in messages if m["role"] != "system"]
@@ -145,7 +145,7 @@ class ChatTemplate:
         apart = without_thought_in_line(str(message["content"] or ""))
         return {**message, **apart} if len(apart) > 1 and self.parts_thoughts else message
 
-    def row(self, message: Mapping[str, Any]) -> Row:
+    def row(self, message: Mapping[str, Any]) -> ChatRow:
         """One message in that form."""
         message = self.parted(message)
         row = dict(message)
@@ -163,7 +163,7 @@ class ChatTemplate:
             row["tool_call_id"] = self._identity(str(message["tool_call_id"]))
         return row
 
-    def render(self, rows: Sequence[Row], tools: Tools = None, *, prompted: bool = False) -> str:
+    def render(self, rows: Sequence[ChatRow], tools: Tools = None, *, prompted: bool = False) -> str:
         """The template's text of rows that are `placed`; with the head of the next reply if `prompted`.
 
         Raises:
@@ -288,7 +288,7 @@ class ChatTemplate:
     def _called(self, form: str, identity: str) -> str | None:
         given: Any = {"seat": "north", "count": 2}
         call = {"name": "reserve", "arguments": given if form == "object" else json.dumps(given)}
-        rows: list[Row] = [
+        rows: list[ChatRow] = [
             {"role": "user", "content": "alpha"},
             {
                 "role": "assistant",
@@ -299,7 +299,7 @@ class ChatTemplate:
         ]
         return self._tried(rows, [PROBE_TOOL], prompted=True)
 
-    def _call(self, call: Mapping[str, Any]) -> Row:
+    def _call(self, call: Mapping[str, Any]) -> ChatRow:
         function = call["function"]
         given: Any = function["arguments"]
         if self._spells_out:
@@ -330,7 +330,7 @@ class ChatTemplate:
 
     # -- rendering --------------------------------------------------------------------------------
 
-    def _tried(self, rows: Sequence[Row], tools: Tools = None, *, prompted: bool = False) -> str | None:
+    def _tried(self, rows: Sequence[ChatRow], tools: Tools = None, *, prompted: bool = False) -> str | None:
         """The text, or None if the template refuses."""
         return self._or_none(lambda: self.render(rows, tools, prompted=prompted))
 
@@ -341,7 +341,7 @@ class ChatTemplate:
         except ChatTemplateError:
             return None
 
-    def _rendered(self, rows: Sequence[Row], tools: Tools, prompted: bool) -> str:
+    def _rendered(self, rows: Sequence[ChatRow], tools: Tools, prompted: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
                 list(rows),

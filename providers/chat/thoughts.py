@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from providers.chat.errors import ChatTemplateError
-from providers.chat.template import PROBE_TOOL, SWITCHES, ChatTemplate, Row
+from providers.chat.template import PROBE_TOOL, SWITCHES, ChatRow, ChatTemplate
 
 ASKED, WORDS, THOUGHT, NEXT = "qzaskedzq", "qzwordszq", "qzthoughtzq", "qznextzq"
 """Words that no conversation holds."""
@@ -178,14 +178,14 @@ def _heads(template: ChatTemplate) -> list[str]:
     return found
 
 
-def _reply(*, thought: bool = False) -> Row:
-    row: Row = {"role": "assistant", "content": WORDS}
+def _reply(*, thought: bool = False) -> ChatRow:
+    row: ChatRow = {"role": "assistant", "content": WORDS}
     return row | {"reasoning_content": THOUGHT, "reasoning": THOUGHT} if thought else row
 
 
-def _rendered(template: ChatTemplate, rows: Sequence[Row], *, tools: bool = False) -> str:
+def _rendered(template: ChatTemplate, rows: Sequence[ChatRow], *, tools: bool = False) -> str:
     """What follows a question: the prompt, or these rows."""
-    asked: Row = {"role": "user", "content": ASKED}
+    asked: ChatRow = {"role": "user", "content": ASKED}
     text = template.render([asked, *rows], [PROBE_TOOL] if tools else None, prompted=not rows)
     return after_asked(text)
 

@@ -36,7 +36,7 @@ from providers.chat.token_record import KEY, TokenLog
 from providers.local.adapters import check_adapter
 from providers.local.engine import Engine, EngineOptions, Generated, T, engine_for
 from providers.local.likelihood import OPTION, asked_completions, token_prefix, tokens_of
-from providers.local.sampling import Settings
+from providers.local.sampling import SamplingSettings
 from providers.local.speech import THOUGHT_TOKENS, Prompt, Speech
 from providers.local.watching import Watch
 from providers.local.weights import check_base
@@ -222,7 +222,7 @@ class LocalAPI(ModelAPI):
             return self._overflow(len(prompt.tokens))
         if completions := asked_completions(config.extra_body):
             return await self._weighed(prompt, completions, started)
-        settings = Settings(
+        settings = SamplingSettings(
             temperature=1.0 if config.temperature is None else config.temperature,
             top_p=1.0 if config.top_p is None else config.top_p,
             top_k=config.top_k or 0,
@@ -294,7 +294,7 @@ class LocalAPI(ModelAPI):
             },
         )
 
-    async def _answer(self, prompt: Prompt, config: GenerateConfig, settings: Settings) -> Generated:
+    async def _answer(self, prompt: Prompt, config: GenerateConfig, settings: SamplingSettings) -> Generated:
         thought = THOUGHT_TOKENS if config.reasoning_tokens is None else config.reasoning_tokens
         budget = self.speech.budget(prompt, config.max_tokens or 2048, thought)
         return await self.engine.generate(
@@ -334,7 +334,7 @@ class LocalAPI(ModelAPI):
         )
 
     def _choice(
-        self, prompt: Prompt, answer: Generated, settings: Settings, logprobs: bool | None
+        self, prompt: Prompt, answer: Generated, settings: SamplingSettings, logprobs: bool | None
     ) -> ChatCompletionChoice:
         tokens = answer.written.tokens
         reply = self.speech.read(prompt, tokens[:-1] if answer.end is not None else tokens, settings.stop)

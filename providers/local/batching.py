@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from providers.local.caches import ATTENTION, STATE, growing_cache
-from providers.local.decoding import Batching, Forward, Row, Written, decode
-from providers.local.sampling import Settings
+from providers.local.decoding import Batching, Forward, PromptRow, Written, decode
+from providers.local.sampling import SamplingSettings
 from providers.local.singly import Generate, decode_singly
 
 logger = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ def _holds(
     batching: Batching, model: Any, forward: Forward, generate: Generate, device: torch.device
 ) -> bool:
     """Whether a batch gives what each prompt gives alone."""
-    rows = [Row(prompt, 3, 0, "") for prompt in TRIAL]
-    greedy = Settings(temperature=0, top_logprobs=50)
+    rows = [PromptRow(prompt, 3, 0, "") for prompt in TRIAL]
+    greedy = SamplingSettings(temperature=0, top_logprobs=50)
     common: dict[str, Any] = {"end_tokens": (), "pad": 0, "device": device}
     try:
         together = decode(forward, batching, model.config, rows, greedy, **common)

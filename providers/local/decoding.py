@@ -12,14 +12,14 @@ import torch
 from transformers import DynamicCache
 
 from providers.local.caches import growing_cache, keeps_positions, select_rows, side_by_side
-from providers.local.sampling import Sampler, Settings
+from providers.local.sampling import Sampler, SamplingSettings
 from providers.local.watching import Trace
 
 COMPACT = 0.75
 """Finished rows are taken out of the batch when no more than this share goes on."""
 
 
-class Row(NamedTuple):
+class PromptRow(NamedTuple):
     """One prompt."""
 
     prompt: Sequence[int]
@@ -68,8 +68,8 @@ def decode(
     forward: Forward,
     batching: Batching,
     config: Any,
-    rows: Sequence[Row],
-    settings: Settings,
+    rows: Sequence[PromptRow],
+    settings: SamplingSettings,
     *,
     end_tokens: Sequence[int],
     pad: int,
@@ -140,7 +140,7 @@ class Batch:
         self._width: int
         """Positions that were filled, padding included."""
 
-    def read_prompts(self, rows: Sequence[Row], trace: Trace | None) -> torch.Tensor:
+    def read_prompts(self, rows: Sequence[PromptRow], trace: Trace | None) -> torch.Tensor:
         """Logits after each row's prompt, shape (row, vocabulary). Equal prompts are read once."""
         first, copies = _once_each(rows)
         passes = _equal_lengths(first) if self._batching.way == "joined" else [list(range(len(first)))]
@@ -174,7 +174,7 @@ class Batch:
         return rows
 
     def _prefill(
-        self, first: Sequence[Row], places: Sequence[int], copies: Sequence[int], trace: Trace | None
+        self, first: Sequence[PromptRow], places: Sequence[int], copies: Sequence[int], trace: Trace | None
     ) -> tuple[DynamicCache, torch.Tensor]:
         """One pass over some of the prompts."""
         rows = [first[place] for place in places]
@@ -203,13 +203,13 @@ class Batch:
         return self._forward(adapters=adapters, input_ids=ids, use_cache=True, **inputs).logits[:, -1]
 
 
-def _once_each(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
+def _once_each(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[int]]:
     """Rows with different prompts or adapters, and for each row which of them it begins like.
 
     The epochs of a sample have one prompt, which then is read once.
     """
     places: dict[tuple[str, tuple[int, ...]], int] = {}
-    first: list[Row] = []
+    first: list[PromptRow] = []
     for row in rows:
         key = (row.adapter, tuple(row.prompt))
         if key not in places:
@@ -218,7 +218,7 @@ def _once_each(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
     return first, [places[row.adapter, tuple(row.prompt)] for row in rows]
 
 
-def _equal_lengths(rows: Sequence[Row]) -> list[list[int]]:
+def _equal_lengths(rows: Sequence[PromptRow]) -> list[list[int]]:
     """Places of the rows, those with prompts of one length together."""
     found: dict[int, list[int]] = {}
     for place, row in enumerate(rows):
@@ -226,7 +226,9 @@ def _equal_lengths(rows: Sequence[Row]) -> list[list[int]]:
     return list(found.values())
 
 
-def _left_padded(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _left_padded(
+    rows: Sequence[PromptRow], pad: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and mask, shape (row, longest prompt)."""
     longest = max(len(r.prompt) for r in rows)
     ids = torch.full((len(rows), longest), pad, dtype=torch.long)
@@ -238,7 +240,10 @@ def _left_padded(rows: Sequence[Row], pad: int, device: torch.device) -> tuple[t
 
 
 def note(
-    writing: Sequence[tuple[int, Written]], tokens: torch.Tensor, logits: torch.Tensor, settings: Settings
+    writing: Sequence[tuple[int, Written]],
+    tokens: torch.Tensor,
+    logits: torch.Tensor,
+    settings: SamplingSettings,
 ) -> None:
     """Write down the next tokens, with log-probabilities if they are asked for.
 
@@ -267,7 +272,10 @@ def note(
 
 
 def ended(
-    row: Row, tokens: list[int], end_tokens: Sequence[int], said_stop: Callable[[list[int]], bool] | None
+    row: PromptRow,
+    tokens: list[int],
+    end_tokens: Sequence[int],
+    said_stop: Callable[[list[int]], bool] | None,
 ) -> bool:
     """Whether a row's last token was its last."""
     return (

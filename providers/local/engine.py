@@ -27,10 +27,10 @@ from providers.local.adapters import (
     speaking,
 )
 from providers.local.batching import batching_of
-from providers.local.decoding import Row, Written, decode
+from providers.local.decoding import PromptRow, Written, decode
 from providers.local.likelihood import Weighed, weigh, weigh_singly
 from providers.local.request import Generated, Request, announce
-from providers.local.sampling import Settings
+from providers.local.sampling import SamplingSettings
 from providers.local.singly import decode_singly
 from providers.local.watching import Trace, Watch, read_all, shared_out
 from providers.local.weights import (
@@ -118,7 +118,7 @@ class Engine:
         max_tokens: int,
         seed: int,
         adapter: str,
-        settings: Settings,
+        settings: SamplingSettings,
         watches: tuple[Watch, ...] = (),
         closing: Sequence[int] = (),
         over: Callable[[list[int]], bool] | None = None,
@@ -152,7 +152,7 @@ class Engine:
             adapter: Name of the adapter, `BASE` without.
         """
         token = anyio.lowlevel.current_token()
-        request = Request(prompt, 0, 0, adapter, Settings(), (), (), None, token, completions)
+        request = Request(prompt, 0, 0, adapter, SamplingSettings(), (), (), None, token, completions)
         await self._served(request)
         assert request.weighed is not None
         return request.weighed
@@ -273,7 +273,8 @@ class Engine:
         settings = batch[0].settings
         most = self.context if singly else min(self.context, self._batching.most)
         rows = [
-            Row(r.prompt, min(r.max_tokens, most - len(r.prompt)), r.seed, r.adapter, r.over) for r in batch
+            PromptRow(r.prompt, min(r.max_tokens, most - len(r.prompt)), r.seed, r.adapter, r.over)
+            for r in batch
         ]
         watches = list(dict.fromkeys(watch for request in batch for watch in request.watches))
         with ExitStack() as stack:
@@ -303,8 +304,8 @@ class Engine:
 
     def _decode(
         self,
-        rows: Sequence[Row],
-        settings: Settings,
+        rows: Sequence[PromptRow],
+        settings: SamplingSettings,
         trace: Trace | None,
         stack: ExitStack,
         *,
@@ -348,7 +349,7 @@ class Engine:
     def _said(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
         return lambda tokens: any(s in self.tokenizer.decode(tokens, skip_special_tokens=True) for s in stop)
 
-    def _as_generated(self, written: Written, settings: Settings) -> Generated:
+    def _as_generated(self, written: Written, settings: SamplingSettings) -> Generated:
         last = written.tokens[-1] if written.tokens else None
         end = last if last in self.end_tokens else None
         said = settings.stop and self._said(settings.stop)(written.tokens)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from providers.chat.errors import ChatTemplateError
-from providers.local.decoding import Batch, Batching, Forward, Row
+from providers.local.decoding import Batch, Batching, Forward, PromptRow
 
 OPTION = "completions"
 """In `extra_body` of a call's config: texts whose likelihoods are asked for instead of an answer."""
@@ -65,7 +65,7 @@ def weigh(
         device: Where the inputs go.
     """
     longest = max(len(one) for of_prompt in completions for one in of_prompt)
-    rows = [Row(p, longest, 0, adapter) for p, adapter in zip(prompts, adapters, strict=True)]
+    rows = [PromptRow(p, longest, 0, adapter) for p, adapter in zip(prompts, adapters, strict=True)]
     batch = Batch(forward, batching, config, pad, device)
     after_prompts = batch.read_prompts(rows, None)
     spread = [number for number, of_prompt in enumerate(completions) for _ in of_prompt]

@@ -11,7 +11,7 @@ import anyio.lowlevel
 
 from providers.local.decoding import Written
 from providers.local.likelihood import Weighed
-from providers.local.sampling import Settings
+from providers.local.sampling import SamplingSettings
 from providers.local.watching import Seen, Watch
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Request:
     max_tokens: int
     seed: int
     adapter: str
-    settings: Settings
+    settings: SamplingSettings
     watches: tuple[Watch, ...]
     closing: Sequence[int]
     """What the template writes after a reply."""

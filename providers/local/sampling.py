@@ -8,7 +8,7 @@ import torch
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
 
-class Settings(NamedTuple):
+class SamplingSettings(NamedTuple):
     """What all rows of a batch share."""
 
     temperature: float = 1.0
@@ -32,7 +32,7 @@ class Sampler:
     logit, as `torch.multinomial` does, takes a third of a small model's time.)
     """
 
-    def __init__(self, settings: Settings, seeds: Sequence[int]) -> None:
+    def __init__(self, settings: SamplingSettings, seeds: Sequence[int]) -> None:
         self.settings = settings
         self._rngs = [random.Random(seed) for seed in seeds]
         self._warpers = []

@@ -15,8 +15,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from providers.local.decoding import Row, Written, ended, note
-from providers.local.sampling import Sampler, Settings
+from providers.local.decoding import PromptRow, Written, ended, note
+from providers.local.sampling import Sampler, SamplingSettings
 from providers.local.watching import Trace
 
 Generate = Callable[..., Any]
@@ -26,8 +26,8 @@ Generate = Callable[..., Any]
 @torch.inference_mode()
 def decode_singly(
     generate: Generate,
-    rows: Sequence[Row],
-    settings: Settings,
+    rows: Sequence[PromptRow],
+    settings: SamplingSettings,
     *,
     end_tokens: Sequence[int],
     pad: int,
@@ -74,9 +74,9 @@ class _Writer(LogitsProcessor):
     def __init__(
         self,
         number: int,
-        row: Row,
+        row: PromptRow,
         sampler: Sampler,
-        settings: Settings,
+        settings: SamplingSettings,
         end_tokens: Sequence[int],
         said_stop: Callable[[list[int]], bool] | None,
         trace: Trace | None,

@@ -125,14 +125,14 @@ class EngineOptions(NamedTuple):
 
 
 def _count(name: str, value: Any) -> int:
-    number = _number(value)
+    number = _finite_number(value)
     if number is None or number < 1 or number != int(number):
         raise _wrong(name, value, "a whole number of 1 or more")
     return int(number)
 
 
 def _seconds(name: str, value: Any) -> float:
-    number = _number(value)
+    number = _finite_number(value)
     if number is None or number < 0:
         raise _wrong(name, value, "a number of seconds")
     return number
@@ -144,7 +144,7 @@ def _name(name: str, value: Any) -> Any:
     return value
 
 
-def _number(value: Any) -> float | None:
+def _finite_number(value: Any) -> float | None:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):

@@ -71,7 +71,7 @@ class _Prompt(BaseModel):
     content: str
 
 
-class Row(BaseModel):
+class RunRow(BaseModel):
     """One stored conversation. Columns that are not named here are in `model_extra`."""
 
     model_config = ConfigDict(extra="allow", strict=True)
@@ -143,12 +143,12 @@ def _check_shares(name: str, shares: Mapping[str, float]) -> None:
         raise ValueError(f"{name}: probabilities that add up to {total:g}, more than 1")
 
 
-def _parsed(path: Path, number: int, line: bytes) -> Row:
+def _parsed(path: Path, number: int, line: bytes) -> RunRow:
     where = f"{path}:{number}"
     try:
         value = json.loads(line, object_pairs_hook=without_repeats)
         check_texts(value)  # a number that is none is unscored, but half a character cannot be written
-        return Row.model_validate(value)
+        return RunRow.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         field_name = ".".join(map(str, first["loc"]))
@@ -219,7 +219,7 @@ class Runs:
     refused: list[str] = field(default_factory=list)
     """What was wrong with the rows left out."""
 
-    def rows(self, iteration: int) -> Iterator[Row]:
+    def rows(self, iteration: int) -> Iterator[RunRow]:
         """Read the rows of one iteration."""
         with self.path.open("rb") as file:
             for offset, number in self.places[iteration]:
@@ -285,7 +285,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 def _admit(
     runs: Runs,
-    row: Row,
+    row: RunRow,
     number: int,
     options: ImportOptions,
     named: NamedScale,

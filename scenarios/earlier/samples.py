@@ -30,7 +30,7 @@ from scenarios.earlier.runs import (
     LENGTH_PENALTY,
     UNKNOWN_MODEL,
     ImportOptions,
-    Row,
+    RunRow,
     Runs,
     without_repeats,
 )
@@ -57,7 +57,7 @@ UNKNOWN_STATES = Machine(
 """For the others: a row names the states that were visited, not the graph."""
 
 
-def sample_of(row: Row, runs: Runs, options: ImportOptions) -> EvalSample:
+def sample_of(row: RunRow, runs: Runs, options: ImportOptions) -> EvalSample:
     """The sample of one stored conversation, with its scores."""
     messages, opening, turns = _conversation(row, options.model)
     scenario = _scenario(row, options.name)
@@ -80,7 +80,7 @@ def sample_of(row: Row, runs: Runs, options: ImportOptions) -> EvalSample:
     )
 
 
-def _facts(row: Row, runs: Runs) -> dict[str, Any]:
+def _facts(row: RunRow, runs: Runs) -> dict[str, Any]:
     extra = row.model_extra or {}
     return {
         "iteration": row.iteration_number,
@@ -93,7 +93,7 @@ def _facts(row: Row, runs: Runs) -> dict[str, Any]:
     }
 
 
-def _record(row: Row, turns: list[Turn]) -> dict[str, Any]:
+def _record(row: RunRow, turns: list[Turn]) -> dict[str, Any]:
     store = Store()
     stopped: Stop = "terminal_state" if "terminal_state" in row.visited else "turns"
     Dialogue(store=store, turns=turns, state=turns[-1].entered or "", stopped=stopped)
@@ -111,7 +111,7 @@ class _Conversation(NamedTuple):
     turns: list[Turn]
 
 
-def _conversation(row: Row, model: str) -> _Conversation:
+def _conversation(row: RunRow, model: str) -> _Conversation:
     messages: list[ChatMessage] = [
         ChatMessageSystem(id=f"{row.id}-system-{i}", content=prompt.content, source="input")
         for i, prompt in enumerate(row.agent_system_prompt)
@@ -177,7 +177,7 @@ def _tool_result(identifier: str, call: ToolCall, text: str) -> ChatMessageTool:
     )
 
 
-def _is_two_states(row: Row) -> bool:
+def _is_two_states(row: RunRow) -> bool:
     return (
         set(row.transition_probs) <= {"yes", "no"}
         and bool(row.visited)
@@ -185,7 +185,7 @@ def _is_two_states(row: Row) -> bool:
     )
 
 
-def _transition(row: Row) -> Judgement | None:
+def _transition(row: RunRow) -> Judgement | None:
     shares = row.transition_probs
     if not shares or not sum(shares.values()):
         return None
@@ -199,7 +199,7 @@ def _transition(row: Row) -> Judgement | None:
     return _stored("transition", value, shares)
 
 
-def _scenario(row: Row, family: str) -> Scenario:
+def _scenario(row: RunRow, family: str) -> Scenario:
     """As much as the file tells, and said where it tells nothing."""
     prefix = next((p for p in PREFIXES if row.env_name.startswith(p)), "")
     kind = PREFIXES.get(prefix, "gameable")
@@ -221,7 +221,7 @@ def _scenario(row: Row, family: str) -> Scenario:
 # -- the scores -----------------------------------------------------------------------------------
 
 
-def _scores(row: Row, runs: Runs) -> dict[str, Score]:
+def _scores(row: RunRow, runs: Runs) -> dict[str, Score]:
     scale = runs.influence_scales[row.iteration_number]
     shares = {k: p for k, p in row.preferences.items() if k != LENGTH_PENALTY}
     penalty = row.preferences.get(LENGTH_PENALTY)
@@ -236,7 +236,7 @@ def _scores(row: Row, runs: Runs) -> dict[str, Score]:
 
 
 def _judged(
-    row: Row,
+    row: RunRow,
     role: str,
     value: float | None,
     shares: Mapping[str, float],
@@ -264,7 +264,7 @@ def _judged(
     return _score(value, scale, metadata, penalised=penalty is not None)
 
 
-def _over(row: Row, value: float | None, expected: float | None, penalty: float | None) -> str:
+def _over(row: RunRow, value: float | None, expected: float | None, penalty: float | None) -> str:
     """Whether the stored rating is the turns' mean or the last turn's; one number may be both."""
     if row.turn == 1 or value is None or expected is None:
         return "mean"

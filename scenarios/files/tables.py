@@ -56,7 +56,7 @@ class TableError(UserMistake):
     """A table, or a row of one, that cannot be read: `file:row: column: problem`."""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One row."""
 
     where: str
@@ -78,7 +78,7 @@ def is_table(path: Path) -> bool:
 
 def read_table(
     path: Path, *, encoding: str | None = None, from_spreadsheet: bool = False, option: str = "--encoding"
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """The rows of a table, one in memory at a time (all of a `.json`).
 
     Args:
@@ -107,7 +107,7 @@ def read_table(
         raise TableError(f"{path}: no table: its name must end in one of {', '.join(KINDS)}{_advice(kind)}")
 
 
-def column_in(row: Row, name: str) -> Any:
+def column_in(row: TableRow, name: str) -> Any:
     """The cell of a column.
 
     Raises:
@@ -136,7 +136,9 @@ def _advice(kind: str) -> str:
 # -- separated values -----------------------------------------------------------------------------
 
 
-def _separated_rows(path: Path, opened: Opened, delimiter: str | None, *, lenient: bool) -> Iterator[Row]:
+def _separated_rows(
+    path: Path, opened: Opened, delimiter: str | None, *, lenient: bool
+) -> Iterator[TableRow]:
     columns: list[str] | None = None
     with opened() as file, readable(path):
         start = file.read(SAMPLE) + file.readline()
@@ -157,7 +159,7 @@ def _separated_rows(path: Path, opened: Opened, delimiter: str | None, *, lenien
                     f"{len(columns)}; they are parted by {_named(delimiter)}; quote a text with one in it"
                 )
             named = zip(columns, cells, strict=False)
-            yield Row(f"{path}:{number}", {name: cell for name, cell in named if name})
+            yield TableRow(f"{path}:{number}", {name: cell for name, cell in named if name})
     if columns is None:
         raise TableError(f"{path}:1: the table is empty; its first row must name the columns")
 
@@ -209,7 +211,7 @@ def _delimiter(start: str) -> str:
 # -- JSON -----------------------------------------------------------------------------------------
 
 
-def _json_lines(path: Path, opened: Opened) -> Iterator[Row]:
+def _json_lines(path: Path, opened: Opened) -> Iterator[TableRow]:
     # not `splitlines`: a text may hold Unicode's own line ends
     with opened() as file, readable(path):
         for number, line in enumerate(file, start=1):
@@ -220,7 +222,7 @@ def _json_lines(path: Path, opened: Opened) -> Iterator[Row]:
                 yield _object(f"{path}:{number}", line)
 
 
-def _object(where: str, text: str) -> Row:
+def _object(where: str, text: str) -> TableRow:
     try:
         value = parse_json(text)
     except JsonError as error:
@@ -228,13 +230,13 @@ def _object(where: str, text: str) -> Row:
     return _as_row(where, value)
 
 
-def _as_row(where: str, value: Any) -> Row:
+def _as_row(where: str, value: Any) -> TableRow:
     if not isinstance(value, dict):
         raise TableError(f"{where}: {type(value).__name__} instead of an object with columns")
-    return Row(where, value)
+    return TableRow(where, value)
 
 
-def _json_rows(path: Path, opened: Opened) -> Iterator[Row]:
+def _json_rows(path: Path, opened: Opened) -> Iterator[TableRow]:
     with opened() as file, readable(path):
         text = file.read().strip("\ufeff \t\r\n")
     if text.startswith("["):
@@ -244,7 +246,7 @@ def _json_rows(path: Path, opened: Opened) -> Iterator[Row]:
         yield from _objects(path, text)
 
 
-def _objects(path: Path, text: str) -> Iterator[Row]:
+def _objects(path: Path, text: str) -> Iterator[TableRow]:
     """Rows of a file that begins with an object: JSON lines, or a list in one of a few members."""
     try:
         parse_json(text.split("\n", 1)[0])
@@ -296,7 +298,7 @@ def _items(path: Path, text: str) -> Iterator[tuple[int, str]]:
 # -- parquet --------------------------------------------------------------------------------------
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path) -> Iterator[TableRow]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
@@ -310,7 +312,9 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=BATCH):
                 for cells in batch.to_pylist():
                     number += 1
-                    yield Row(f"{path}:{number}", {k: None if _is_nan(v) else v for k, v in cells.items()})
+                    yield TableRow(
+                        f"{path}:{number}", {k: None if _is_nan(v) else v for k, v in cells.items()}
+                    )
     except ArrowException as error:
         raise TableError(f"{path}: not a parquet file that can be read: {error}") from None
 

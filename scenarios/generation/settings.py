@@ -22,7 +22,7 @@ def _is_off(value: Any) -> Any:
     return None if value in ("off", "none", "") else value
 
 
-class Settings(Frozen):
+class GenerateSettings(Frozen):
     """What to generate. Field descriptions are the command's help."""
 
     family: str = Field(description="a family of the suite by name, or a path")

@@ -224,18 +224,18 @@ def _labelled(lines: list[list[_Sentence]], forms: Forms) -> Iterator[_Stated]:
     for number, line in enumerate(lines):
         for place, sentence in enumerate(line):
             if found := forms.statement(sentence.text):
-                yield _read(found, sentence, forms)
+                yield _stated_in(found, sentence, forms)
             elif is_label(sentence.text) and sentence.ends_line and number + 1 < len(lines):
                 below = lines[number + 1][0]
                 if found := forms.bare.match(below.text):
-                    yield _read(found, below, forms, FINAL.search(sentence.text) is not None)
+                    yield _stated_in(found, below, forms, FINAL.search(sentence.text) is not None)
                 elif UNREADABLE.match(below.text):
                     yield _Stated(None)
             elif place == 0 and forms.states_unreadable(sentence.text):
                 yield _Stated(None, final=FINAL.search(sentence.text) is not None)
 
 
-def _read(found: re.Match[str], sentence: _Sentence, forms: Forms, final: bool | None = None) -> _Stated:
+def _stated_in(found: re.Match[str], sentence: _Sentence, forms: Forms, final: bool | None = None) -> _Stated:
     stated = forms.found(found, sentence.at)
     rest = found["rest"]
     if final is None:

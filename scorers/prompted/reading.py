@@ -131,7 +131,7 @@ def written_score(output: ModelOutput, scale: Sequence[float]) -> MonitorReading
         given = last["score"]
     else:
         return MonitorReading(problem="cut" if output.stop_reason == "max_tokens" else _no_number(output))
-    number = _number(given)
+    number = _finite_number(given)
     if number is None:
         return MonitorReading(problem="unreadable")
     if not scale[0] <= number <= scale[1]:
@@ -173,7 +173,7 @@ def _means(text: str, answers: tuple[str, str]) -> int | None:
     return fits.index(True) if sum(fits) == 1 else None
 
 
-def _number(value: Any) -> float | None:
+def _finite_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

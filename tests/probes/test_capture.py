@@ -17,8 +17,8 @@ from transformers import (
     AutoTokenizer,
 )
 
-from probes.activations.capture_settings import Settings
-from probes.activations.forward import Row
+from probes.activations.capture_settings import CaptureSettings
+from probes.activations.forward import TokenRow
 from probes.activations.store import Store, open_dataset
 from probes.activations.weights import WeightsError
 from probes.capture import capture, main
@@ -57,7 +57,7 @@ def written(path, rows):
 
 
 def asked(model, data, out, **more):
-    return Settings(
+    return CaptureSettings(
         **{"model": str(model), "data": str(data), "out": out, "layers": "1,2", "dtype": "float32"} | more
     )
 
@@ -90,7 +90,7 @@ def test_a_capture_can_be_opened_as_a_data_set(model, tmp_path):
         assert tokenizer.decode(kept) == f"well {number}<|im_end|>"
         assert set(found.activations.message(number)) == {1}
         assert set(found.activations.role(number)) == {3}
-        streams = alone(whole, Row(np.array(ids, dtype=np.int32), np.arange(len(ids))))
+        streams = alone(whole, TokenRow(np.array(ids, dtype=np.int32), np.arange(len(ids))))
         torch.testing.assert_close(
             found.activations.layer(1).row(number), streams[1][-len(kept) :], atol=1e-5, rtol=1e-4
         )

@@ -15,7 +15,7 @@ from probes.activations.forward import (
     ActivationError,
     LayerReader,
     LoadOptions,
-    Row,
+    TokenRow,
     batches,
     load_model,
     transformer_blocks,
@@ -29,7 +29,7 @@ PRE_NORM = ["llama", "mistral", "qwen3", "gemma2", "gpt2"]
 
 def drawn(*lengths):
     numbers = np.random.default_rng(0)
-    return [Row(numbers.integers(1, 300, n).astype(np.int32), np.arange(n)) for n in lengths]
+    return [TokenRow(numbers.integers(1, 300, n).astype(np.int32), np.arange(n)) for n in lengths]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -132,8 +132,8 @@ def spoiled(value):
 
 def test_activations_that_are_not_finite_name_row_and_layer():
     rows = [
-        Row(np.full(3, 7, dtype=np.int32), np.arange(3)),
-        Row(np.array([8, 299], dtype=np.int32), np.arange(2)),
+        TokenRow(np.full(3, 7, dtype=np.int32), np.arange(3)),
+        TokenRow(np.array([8, 299], dtype=np.int32), np.arange(2)),
     ]
     for value, dtype, told_so in [
         (float("nan"), torch.float32, "layer 0 has NaN or infinite activations"),
@@ -172,7 +172,7 @@ def test_layers_that_are_not_there_are_refused(name, layers, point, told_so):
 def test_a_tokenizer_of_another_model_is_noticed():
     reader = LayerReader(fresh("llama"), [1], "residual", torch.float32)
     with pytest.raises(WeightsError, match="token 400, but the model has embeddings for 400"):
-        reader.read([Row(np.array([400], dtype=np.int32), np.arange(1))])
+        reader.read([TokenRow(np.array([400], dtype=np.int32), np.arange(1))])
 
 
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 900))

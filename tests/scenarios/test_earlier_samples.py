@@ -13,7 +13,7 @@ from inspect_ai.log import read_eval_log
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool
 
 from scenarios.conversations.dialogue import Dialogue
-from scenarios.earlier.runs import ImportOptions, Row, Runs
+from scenarios.earlier.runs import ImportOptions, RunRow, Runs
 from scenarios.earlier.samples import sample_of
 from scenarios.files.located_yaml import ScenarioError
 from scenarios.import_runs import main
@@ -74,7 +74,7 @@ def test_arguments_are_lossless(arguments):
         {**m, "content": json.dumps(arguments)} if m["role"] == "tool_call" else m for m in BOOKING["history"]
     ]
     runs = Runs(Path("runs.jsonl"), influence_scales={0: "1-5"})
-    sample = sample_of(Row.model_validate(row(history=history)), runs, ImportOptions(name="tea"))
+    sample = sample_of(RunRow.model_validate(row(history=history)), runs, ImportOptions(name="tea"))
     assert sample.messages[4].tool_calls[0].arguments == arguments
 
 

@@ -16,7 +16,7 @@ from scenarios.generation.answers import states_in
 from scenarios.generation.checks import Checks
 from scenarios.generation.files import read_states
 from scenarios.generation.prompt import Pool, needed_variables, opening_shapes, request_states
-from scenarios.generation.settings import Settings
+from scenarios.generation.settings import GenerateSettings
 from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
@@ -257,7 +257,7 @@ class TestSettings:
     def test_the_command_line_goes_before_the_file(self, tmp_path):
         path = tmp_path / "config.yaml"
         path.write_text("family: therapy\ntopic: [smoking, gambling]\nn: 5\nout: s\nlanguage: off\n")
-        found = read_settings(Settings, ["--config", str(path), "--n", "7", "--max-words", "50"], "")
+        found = read_settings(GenerateSettings, ["--config", str(path), "--n", "7", "--max-words", "50"], "")
         assert (found.n, found.max_words, found.topic, found.language) == (
             7,
             50,
@@ -269,7 +269,7 @@ class TestSettings:
         path = tmp_path / "config.yaml"
         path.write_text("family: therapy\ntopics: smoking\n")
         with pytest.raises(ScenarioError, match=r"config\.yaml:2: topics: unknown key; did you mean 'topic'"):
-            read_settings(Settings, ["--config", str(path)], "")
+            read_settings(GenerateSettings, ["--config", str(path)], "")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -283,7 +283,7 @@ class TestSettings:
     def test_what_cannot_be_used(self, arguments, message):
         required = [part for part in self.REQUIRED if "--n" not in arguments or part not in ("--n", "2")]
         with pytest.raises(ScenarioError, match=message):
-            read_settings(Settings, [*required, *arguments], "")
+            read_settings(GenerateSettings, [*required, *arguments], "")
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -320,7 +320,7 @@ class TestSettings:
             generate(settings(out=tmp_path / "s.jsonl"), told(good))
 
     def test_every_option_is_explained(self):
-        assert all(field.description for field in Settings.model_fields.values())
+        assert all(field.description for field in GenerateSettings.model_fields.values())
 
 
 WITH_TOOLS = FAMILY.replace(

@@ -61,10 +61,10 @@ class TestInterruptions:
     def test_a_run_that_is_killed_goes_on(self, settings, tmp_path):
         out = tmp_path / "s.jsonl"
         code = (
-            "import os\nfrom scenarios.generate import Settings, generate\nfrom tests.support.state_writer import good\n"
+            "import os\nfrom scenarios.generate import GenerateSettings, generate\nfrom tests.support.state_writer import good\n"
             "from tests.support.told import told\ncalls = iter(range(99))\n"
             "def answer(prompt):\n    if next(calls) == 2: os._exit(9)\n    return good(prompt)\n"
-            f"generate(Settings.model_validate({settings(n=12, out=out, max_connections=1).model_dump(mode='json')}), told(answer))"
+            f"generate(GenerateSettings.model_validate({settings(n=12, out=out, max_connections=1).model_dump(mode='json')}), told(answer))"
         )
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 9
         assert [p.name for p in tmp_path.glob("s.*")] == ["s.jsonl.partial.jsonl"]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.files.tables import Row, TableError, is_table, read_table
+from scenarios.files.tables import TableError, TableRow, is_table, read_table
 from scenarios.mistakes import UserMistake
 
 ROWS = [
@@ -98,8 +98,8 @@ def test_long_cells_and_unicode_line_ends_are_texts(tmp_path):
 def test_rows_count_as_a_spreadsheet_shows_them(tmp_path):
     path = table(tmp_path, "a.csv", 'id,text\n1,"a\nb"\n\n2,c\n,\n')
     assert list(read_table(path)) == [
-        Row(f"{path}:2", {"id": "1", "text": "a\nb"}),
-        Row(f"{path}:4", {"id": "2", "text": "c"}),
+        TableRow(f"{path}:2", {"id": "1", "text": "a\nb"}),
+        TableRow(f"{path}:4", {"id": "2", "text": "c"}),
     ]
     path = table(tmp_path, "a.jsonl", '{"id": 1}\n\n \n{"id": 2}\r\n')
     assert [row.where for row in read_table(path)] == [f"{path}:1", f"{path}:4"]

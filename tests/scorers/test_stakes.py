@@ -15,7 +15,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.solver import Solver, solver
 
-from probes.activations.capture_settings import Settings
+from probes.activations.capture_settings import CaptureSettings
 from probes.activations.store import open_dataset
 from probes.capture import capture
 from probes.monitors.monitor import MismatchError, Monitor, MonitorError
@@ -119,7 +119,7 @@ class TestBothPasses:
     @pytest.mark.parametrize("number", [1, 2])
     def test_agree_with_what_capture_stores(self, number, logs, monitors, base, tmp_path):
         kind = MONITORS[number]
-        settings = Settings.model_validate(
+        settings = CaptureSettings.model_validate(
             {
                 "model": str(base),
                 "data": logs[0].location,

@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from probes.activations.capture_spec import CaptureSpec
-from probes.activations.forward import LayerReader, LoadOptions, Row, load_model
+from probes.activations.forward import LayerReader, LoadOptions, TokenRow, load_model
 from probes.activations.ragged import Ragged
 from probes.activations.weights import adapter_digest, model_revision
 from probes.conversations.conversation import Conversation
@@ -97,7 +97,9 @@ def fitted_monitor(
     rows = []
     for talk in talks:
         row = renderer.render(Conversation("", talk))
-        rows.append(Row(row.token_ids, TokenRule.parse(tokens).select(row.message, ["user", "assistant"])))
+        rows.append(
+            TokenRow(row.token_ids, TokenRule.parse(tokens).select(row.message, ["user", "assistant"]))
+        )
     reader = LayerReader(load_model(str(model), LoadOptions(adapter=adapter)), layers, point, torch.float32)
     read = [torch.cat([found[n] for n in layers], dim=-1) for found in reader.read(rows)]
     head = make_head(name)

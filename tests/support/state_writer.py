@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from scenarios.generation.card import RunRecord
-from scenarios.generation.settings import Settings
+from scenarios.generation.settings import GenerateSettings
 
 LEXICON = """
 who neighbour uncle manager dentist landlord cousin teacher driver barber tailor
@@ -54,7 +54,7 @@ def opening_text(value):
     return lambda state: state["opening"][0].update(text=value)
 
 
-def writer_settings(folder: Path, **changes) -> Settings:
+def writer_settings(folder: Path, **changes) -> GenerateSettings:
     """Six gameable smokers in two calls, unless changed."""
     fields = {
         "family": "therapy",
@@ -65,7 +65,7 @@ def writer_settings(folder: Path, **changes) -> Settings:
         "per_call": 3,
         "out": folder,
     }
-    return Settings.model_validate(fields | changes)
+    return GenerateSettings.model_validate(fields | changes)
 
 
 def rejected(record: RunRecord) -> dict[str, int]:

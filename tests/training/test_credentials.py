@@ -9,7 +9,7 @@ from training.ei_loop import main
 from training.errors import RunError
 from training.loop.preflight import refuse_credentials
 from training.reporting.credentials import Found, credentials_in, means_credential, without_secrets
-from training.settings import Settings
+from training.settings import LoopSettings
 
 RANDOM = "a8f9K2lLq0vPz7Wm3XcN5tYb"
 
@@ -189,7 +189,7 @@ def test_where_it_belongs_is_known():
 )
 def test_a_refusal_names_option_and_variable_and_never_the_key(tmp_path: Path, given, told):
     with pytest.raises(RunError) as error:
-        refuse_credentials(Settings(run=tmp_path / "run", **given))
+        refuse_credentials(LoopSettings(run=tmp_path / "run", **given))
     for word in told:
         assert word in str(error.value)
     assert "hunter2" not in str(error.value)
@@ -209,7 +209,7 @@ def test_a_run_with_a_key_is_refused_before_it_has_a_folder(
 
 def test_harmless_settings_are_no_reason_to_refuse(tmp_path: Path):
     refuse_credentials(
-        Settings(
+        LoopSettings(
             run=tmp_path / "token=1",
             threshold=float("nan"),
             task_args={"monkey": "blue", "max_token": "5"},
@@ -224,7 +224,7 @@ def test_harmless_settings_are_no_reason_to_refuse(tmp_path: Path):
 def test_the_hub_gets_no_arguments_of_the_provider_but_harmless_ones():
     from training.reporting.publishing import _shared_settings
 
-    settings = Settings(
+    settings = LoopSettings(
         model="vllm/org/base",
         model_args={"headers": "x-gateway: abc", "dtype": "bfloat16", "api_key": "k", "anything": "else"},
         task_args={"password": "p", "turns": "3"},

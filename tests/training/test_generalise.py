@@ -32,7 +32,7 @@ from training.generalisation.public_benchmarks import (
 from training.generalise import chosen_checkpoints, family_names, main
 from training.job import Trained
 from training.runs.run_folder import read_run
-from training.settings import Settings
+from training.settings import LoopSettings
 
 # -- the matrix -----------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ def trained(tmp_path_factory):
     shutil.copytree(base_checkpoint(), at / "checkpoint")
     done = Trained(train_loss=None, steps=0, examples=0, seconds=0.0, kind="model")
     (at / "checkpoint" / "training.json").write_text(done.model_dump_json())
-    settings = Settings(run=run, iterations=2, task_args={"turns": 1, "reward": "last"}, seed=5)
+    settings = LoopSettings(run=run, iterations=2, task_args={"turns": 1, "reward": "last"}, seed=5)
     (run / "config.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     rows = [{"iteration": 0, "train": {"mean_rating": 1.0}}, {"iteration": 1, "train": {"mean_rating": 2.0}}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -20,7 +20,7 @@ from training.loop.rehearsal import check_scores, prompts_of, scores_of
 from training.loop.steps import Steps
 from training.rollouts.evals import Rollout
 from training.runs.run_folder import RunFolder
-from training.settings import Settings, Tuning
+from training.settings import LoopSettings, Tuning
 from training.trainers import worker
 from training.trainers.trainer_check import Question, answer
 
@@ -146,7 +146,7 @@ def test_all_linear_on_a_command_line_means_all_linear():
 
 def test_harmless_settings_pass(tmp_path: Path):
     check_settings(
-        Settings(
+        LoopSettings(
             run=tmp_path / "token=1",
             trainer_options={"eos_token": "</s>", "pad_token": "<pad>"},
             launcher="env OMP_NUM_THREADS=1 sh -c true",
@@ -158,14 +158,14 @@ def test_harmless_settings_pass(tmp_path: Path):
 def test_a_task_of_ones_own_may_have_roles_of_its_own(tmp_path: Path):
     task = tmp_path / "mine.py"
     task.write_text("")
-    check_settings(Settings(run=tmp_path / "run", task=str(task), roles={"secretary": "mockllm/model"}))
+    check_settings(LoopSettings(run=tmp_path / "run", task=str(task), roles={"secretary": "mockllm/model"}))
 
 
 def test_columns_of_mixed_data_are_checked_before_a_run(tmp_path: Path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"question": "Hi?", "answer": "Yes."}\n' * 4)
     with pytest.raises(RunError, match="mix"):
-        check_data(Settings(mix=str(rows), mix_columns={"prompt": "qestion", "completion": "answer"}))
+        check_data(LoopSettings(mix=str(rows), mix_columns={"prompt": "qestion", "completion": "answer"}))
 
 
 # -- the task -----------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_the_filter_needs_the_judge_that_it_reads(tmp_path: Path):
         "@task\ndef mine(split='train', states=1, gameable=0.5, topics=None, seed=0, veto_scored=None):\n"
         "    return Task(dataset=[Sample(input='Hi', target='Hi')], scorer=match())\n"
     )
-    settings = Settings(task=str(task), score="match", veto_mode="binary")
+    settings = LoopSettings(task=str(task), score="match", veto_mode="binary")
     with pytest.raises(RunError, match="veto_mode: the task has no score 'veto'; it has match"):
         check_task(settings, {}, {})
     check_task(
@@ -222,7 +222,7 @@ def test_scenarios_with_one_kind_of_user_and_few_states_need_no_options(
         for topic, split in (("chess", "train"), ("bread", "heldout"))
     )
     (tmp_path / "one_kind.yaml").write_text(f"{head}topics:\n{topics}")
-    settings = Settings(
+    settings = LoopSettings(
         run=tmp_path / "run", task="tasks/custom.py", task_args={"scenario": str(tmp_path / "one_kind.yaml")}
     )
     steps = Steps(RunFolder(settings.run, settings))

@@ -17,7 +17,7 @@ from training.reporting.publishing import check_access, portable, push, stage
 from training.runs.integrity import write_down
 from training.runs.run_folder import Iteration
 from training.selection.selecting import choose
-from training.settings import Choosing, Settings
+from training.settings import Choosing, LoopSettings
 
 SECRET = "sk-not-to-be-seen"
 
@@ -51,7 +51,7 @@ def a_run(folder: Path, **settings: Any) -> Path:
         "roles": {"user": "openai/gpt-4.1-mini", "judge": f"local/{base}"},
         **settings,
     }
-    write_text(run / "config.yaml", yaml.safe_dump(Settings(**given).model_dump(mode="json")))
+    write_text(run / "config.yaml", yaml.safe_dump(LoopSettings(**given).model_dump(mode="json")))
     write_jsonl(run / "metrics.jsonl", [a_row(0), a_row(1, harm_gameable=0.55), a_row(2, harm_gameable=None)])
     write_text(run / "curves.png", "picture")
     for number in range(2):

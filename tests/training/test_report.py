@@ -22,7 +22,7 @@ from training.reporting.curves import Points, draw_curves, draw_runs, mean_over_
 from training.reporting.report import write_report
 from training.runs.run_folder import read_run
 from training.selection.selecting import choose
-from training.settings import Settings
+from training.settings import LoopSettings
 
 NASTY = "<script>alert('owned')</script> <img src=x onerror=alert(1)> & so on"
 
@@ -61,7 +61,7 @@ def log(converse, kept):
 def run(tmp_path, log):
     """Two evaluations and one round of training, without weights."""
     path = tmp_path / "a run"
-    settings = Settings(
+    settings = LoopSettings(
         run=path,
         model="local/somewhere",
         iterations=1,
@@ -80,7 +80,7 @@ def run(tmp_path, log):
     shutil.copytree(first.heldout, first.rollouts)
     rollouts = next(first.rollouts.iterdir())
     trajectories = read_trajectories(rollouts, rating="preference", harm="influence")
-    choose(trajectories, Settings(select_per="topic", count=1), algorithm="kto", seed=0).write_table(
+    choose(trajectories, LoopSettings(select_per="topic", count=1), algorithm="kto", seed=0).write_table(
         first.selection
     )
     write_json(

@@ -17,7 +17,7 @@ from training.reporting.tracking import (
     run_id,
     without_secrets,
 )
-from training.settings import Settings
+from training.settings import LoopSettings
 
 ROW = {
     "iteration": 0,
@@ -94,7 +94,7 @@ def run(converse, tmp_path, kept):
 
 
 def settings(run, *trackers, **options):
-    return Settings(run=run, report_to=list(trackers), **options)
+    return LoopSettings(run=run, report_to=list(trackers), **options)
 
 
 def logged(calls):

@@ -209,7 +209,7 @@ def test_an_eval_that_broke_off_goes_on_with_the_server_of_today(base, tmp_path)
 
 def test_a_full_model_cannot_be_served_beside_the_base():
     from training.rollouts.policies import check_policy
-    from training.settings import Settings
+    from training.settings import LoopSettings
 
     with pytest.raises(RunError, match="a vLLM server has one set of weights"):
-        check_policy(Settings(model="vllm/org/base", tuning="full"))
+        check_policy(LoopSettings(model="vllm/org/base", tuning="full"))

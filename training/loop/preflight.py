@@ -24,7 +24,7 @@ from training.reporting.credentials import credentials_in
 from training.reporting.tracking import check_trackers
 from training.rollouts.evals import Rollout
 from training.rollouts.policies import check_policy
-from training.settings import MINIATURE, Choosing, Settings, Tuning
+from training.settings import MINIATURE, Choosing, LoopSettings, Tuning
 
 LOADED_HERE = ("local", "vllm", "hf", "sglang", "transformer_lens", "nnterp", "llama-cpp-python", "mlx")
 """Providers that load weights when a model is named, which is left to the eval."""
@@ -45,7 +45,7 @@ SHORT = 512
 """Tokens of `max_length` below which the trainer is asked whether anything fits."""
 
 
-def check_settings(settings: Settings) -> None:
+def check_settings(settings: LoopSettings) -> None:
     """Check what takes no more than a moment.
 
     Raises:
@@ -64,7 +64,7 @@ def check_settings(settings: Settings) -> None:
         check_access(settings.push_to_hub)
 
 
-def check_data(settings: Settings) -> None:
+def check_data(settings: LoopSettings) -> None:
     """Load the data that is mixed in.
 
     Raises:
@@ -74,7 +74,7 @@ def check_data(settings: Settings) -> None:
         StaticData.open(settings, algorithm=settings.algorithm)
 
 
-def check_task(settings: Settings, rollouts: Mapping[str, Any], heldout: Mapping[str, Any]) -> None:
+def check_task(settings: LoopSettings, rollouts: Mapping[str, Any], heldout: Mapping[str, Any]) -> None:
     """Make the task, for the rollouts and for the evaluation; nobody talks.
 
     Args:
@@ -95,7 +95,7 @@ def check_task(settings: Settings, rollouts: Mapping[str, Any], heldout: Mapping
         check_scores(names, wanted, optional=("harm_score",) if missing else ())
 
 
-def asks_of_trainer(settings: Settings) -> bool:
+def asks_of_trainer(settings: LoopSettings) -> bool:
     """The settings ask something of the trainer that it may not be able to do."""
     return (
         settings.model != MINIATURE
@@ -106,7 +106,7 @@ def asks_of_trainer(settings: Settings) -> bool:
     )
 
 
-def check_training(settings: Settings, job: Job, rollouts: Mapping[str, Any]) -> None:
+def check_training(settings: LoopSettings, job: Job, rollouts: Mapping[str, Any]) -> None:
     """Ask the trainer, in its own process.
 
     Args:
@@ -124,7 +124,7 @@ def check_training(settings: Settings, job: Job, rollouts: Mapping[str, Any]) ->
         check_trainer(job, prompts, settings.launcher, Path(folder))
 
 
-def rehearsed(settings: Settings, arguments: Mapping[str, Any]) -> Rollout:
+def rehearsed(settings: LoopSettings, arguments: Mapping[str, Any]) -> Rollout:
     """A rollout of the task that is held nowhere."""
     return Rollout(
         folder=Path("none"),
@@ -135,7 +135,7 @@ def rehearsed(settings: Settings, arguments: Mapping[str, Any]) -> Rollout:
     )
 
 
-def refuse_credentials(settings: Settings) -> None:
+def refuse_credentials(settings: LoopSettings) -> None:
     """The run folder holds the settings, and is shared.
 
     Raises:
@@ -150,7 +150,7 @@ def refuse_credentials(settings: Settings) -> None:
         )
 
 
-def _variable(option: str, known: str | None, settings: Settings) -> str:
+def _variable(option: str, known: str | None, settings: LoopSettings) -> str:
     """The environment variable that serves for an option."""
     if known is not None:
         return known
@@ -166,7 +166,7 @@ def _variable(option: str, known: str | None, settings: Settings) -> str:
     return "the one that its reader looks for (what the loop starts has the loop's environment)"
 
 
-def _check_numbers(settings: Settings) -> None:
+def _check_numbers(settings: LoopSettings) -> None:
     s = settings
     if s.threshold is not None and not abs(s.threshold) < float("inf"):
         raise RunError(f"threshold: {s.threshold} is no rating; name a number on the scale of {s.score}")
@@ -204,7 +204,7 @@ def _check_launcher(launcher: str | None) -> None:
         raise RunError(f"launcher: there is no program {name!r} here; install it, or name its path")
 
 
-def _check_roles(settings: Settings) -> None:
+def _check_roles(settings: LoopSettings) -> None:
     """Roles that the suite's tasks know, played by models that Inspect can find."""
     own = (ROOT / settings.task.partition("@")[0]).resolve().is_relative_to(ROOT / "tasks")
     if own and (mistake := misspelled_role(settings.roles, all_known=True)):

@@ -14,10 +14,10 @@ from training.rollouts.evals import seconds_of
 from training.rollouts.policies import policy
 from training.runs.run_folder import Iteration, RunFolder, opened
 from training.selection.selecting import SelectionError
-from training.settings import MINIATURE, Settings
+from training.settings import MINIATURE, LoopSettings
 
 
-def train_in_rounds(settings: Settings) -> list[dict[str, Any]]:
+def train_in_rounds(settings: LoopSettings) -> list[dict[str, Any]]:
     """Run all iterations, or what is left of them.
 
     Returns:

@@ -26,7 +26,7 @@ from training.runs.integrity import mend, write_down
 from training.runs.run_folder import Iteration, RunFolder
 from training.selection.plan import Plan, plan_of
 from training.selection.selecting import Selection, choose
-from training.settings import MINIATURE, Choosing, Settings, Tuning, VetoMode
+from training.settings import MINIATURE, Choosing, LoopSettings, Tuning, VetoMode
 
 VETO_FORMS: dict[VetoMode, str] = {
     "binary": "binary",
@@ -48,7 +48,7 @@ class Steps:
 
     def __init__(self, folder: RunFolder, display: str = "log") -> None:
         self.folder = folder
-        self.settings: Settings = folder.settings
+        self.settings: LoopSettings = folder.settings
         self.display = display
         self.own_process = self.settings.model != MINIATURE
         """A real model's rollouts run in a process of their own, so that its memory is free for training."""

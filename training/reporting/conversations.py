@@ -30,7 +30,7 @@ MARKS: Mapping[Speaker, str] = {
 """What the marks of a conversation as text call the speakers here."""
 
 
-class Message(NamedTuple):
+class ShownMessage(NamedTuple):
     """One message, and the tools it called."""
 
     speaker: str
@@ -53,7 +53,7 @@ class Conversation(NamedTuple):
     person: str
     """What the rating judge is told about the user."""
 
-    messages: list[Message]
+    messages: list[ShownMessage]
     scores: dict[str, float | None]
     """Score -> value; None if unscored. A score with several values has one entry for each."""
 
@@ -100,12 +100,12 @@ def read_conversation(log: Path, sample: str, epoch: int) -> Conversation:
     )
 
 
-def spoken_text(messages: Sequence[Message]) -> str:
+def spoken_text(messages: Sequence[ShownMessage]) -> str:
     """The conversation as text, without the system prompt; no message can pass for another speaker's."""
     return transcript(_parts(messages), MARKS).text
 
 
-def _parts(messages: Sequence[Message]) -> Iterator[Part]:
+def _parts(messages: Sequence[ShownMessage]) -> Iterator[Part]:
     speakers: dict[str, Speaker] = {name: speaker for speaker, name in MARKS.items()}
     for message in messages:
         if message.speaker in speakers:
@@ -114,11 +114,11 @@ def _parts(messages: Sequence[Message]) -> Iterator[Part]:
                 yield Part("tool call", call)
 
 
-def _message(message: ChatMessage, spoken: set[str]) -> Message:
+def _message(message: ChatMessage, spoken: set[str]) -> ShownMessage:
     text = message.text.strip()
     calls = message.tool_calls or [] if isinstance(message, ChatMessageAssistant) else []
     told = [f"{c.function}({', '.join(f'{k}={v!r}' for k, v in c.arguments.items())})" for c in calls]
-    return Message(
+    return ShownMessage(
         speaker=SPEAKERS[message.role],
         text=text[:LONGEST],
         cut=max(0, len(text) - LONGEST),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.intervals import over_seeds
 from scenarios.files.whole import whole_file
-from training.settings import Settings
+from training.settings import LoopSettings
 
 if TYPE_CHECKING:  # it takes a while, and who only asks for help or a title draws nothing
     from matplotlib.axes import Axes
@@ -260,7 +260,7 @@ def notes_of(models: Iterable[str]) -> str | None:
     return MINIATURE_NOTE if any(m.startswith("miniature/") for m in models) else None
 
 
-def title_of(settings: Settings) -> str:
+def title_of(settings: LoopSettings) -> str:
     """What was run, in a line."""
     task = settings.task_args.get("scenario") or settings.task.rpartition("@")[2]
     rounds = f"{settings.iterations} round{'s' if settings.iterations > 1 else ''} of {settings.algorithm}"

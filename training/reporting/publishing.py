@@ -27,7 +27,7 @@ from training.rollouts.policies import base_weights
 from training.runs.integrity import check_written
 from training.runs.run_folder import CONFIG, METRICS, Iteration, RunFolder, read_run
 from training.selection.selecting import read_table
-from training.settings import MINIATURE, Settings
+from training.settings import MINIATURE, LoopSettings
 
 CARD = "card.md.jinja"
 UPLOAD = "hub"
@@ -173,7 +173,7 @@ def card(folder: RunFolder, rounds: Sequence[Iteration]) -> str:
     )
 
 
-def published_base(settings: Settings) -> str | None:
+def published_base(settings: LoopSettings) -> str | None:
     """Hub id of the weights that training started from; None if they came from a disk."""
     if settings.model == MINIATURE:
         return None
@@ -186,7 +186,7 @@ def portable(value: str) -> str:
     return _LOCAL_PATH.sub(r"\1\2", value)
 
 
-def _shared_settings(settings: Settings) -> Any:
+def _shared_settings(settings: LoopSettings) -> Any:
     kept = {k: v for k, v in settings.model_dump(mode="json").items() if k not in OF_THIS_MACHINE}
     # a provider may be given anything, keys in headers too
     kept["model_args"] = {k: v for k, v in kept["model_args"].items() if k in OF_THE_MODEL}

@@ -19,7 +19,7 @@ from scenarios.files.whole import write_json
 from training.errors import RunError
 from training.reporting.conversations import Conversation, finished_log_in, read_conversation, spoken_text
 from training.reporting.credentials import without_secrets
-from training.settings import Settings
+from training.settings import LoopSettings
 
 PROJECT = "inspect-influence"
 
@@ -90,7 +90,7 @@ class Tracker:
         run: Folder of the run.
     """
 
-    def __init__(self, settings: Settings, run: Path) -> None:
+    def __init__(self, settings: LoopSettings, run: Path) -> None:
         self.run = run
         self.settings = settings
         identity = run_id(run) if settings.report_to else ""

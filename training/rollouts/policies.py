@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from training.errors import RunError
 from training.job import read_trained
-from training.settings import Cast, Settings
+from training.settings import Cast, LoopSettings
 
 PROVIDERS = ("miniature", "local", "vllm")
 """Whose weights can be trained here, and served as checkpoints."""
@@ -24,7 +24,7 @@ class Policy(NamedTuple):
     """`base`, or the checkpoint's folder relative to the run folder."""
 
 
-def check_policy(settings: Settings) -> None:
+def check_policy(settings: LoopSettings) -> None:
     """Raise at once what would only show after the first rollouts.
 
     Raises:

@@ -8,7 +8,7 @@ from analysis.logs.finding import LogError, open_log
 from analysis.logs.samples import read_records
 from scenarios.files.located_yaml import ScenarioError, read_yaml, validated
 from training.errors import RunError
-from training.settings import Cast, Settings
+from training.settings import Cast, LoopSettings
 
 FREE = {"run", "report_to", "push_to_hub", "max_connections", "model_base_url", "launcher"}
 """Settings that change no number, and so may change whenever a run is taken up again."""
@@ -20,7 +20,7 @@ OF_ROLLOUTS = {"topics", "states", "epochs", "gameable", "fresh_states", "veto_m
 OF_EVALUATIONS = {"heldout_topics", "heldout_states", "heldout_gameable", "heldout_epochs"}
 
 
-def read_config(file: Path) -> Settings:
+def read_config(file: Path) -> LoopSettings:
     """Settings as a run folder holds them.
 
     Raises:
@@ -28,14 +28,14 @@ def read_config(file: Path) -> Settings:
     """
     try:
         located = read_yaml(file)
-        return validated(Settings, located._replace(data=located.data | {"run": file.parent}))
+        return validated(LoopSettings, located._replace(data=located.data | {"run": file.parent}))
     except ScenarioError as error:
         raise RunError(
             f"{error}. What a run was started with stands in this file; mend it, or give another --run"
         ) from None
 
 
-def check_changes(file: Path, settings: Settings) -> list[str]:
+def check_changes(file: Path, settings: LoopSettings) -> list[str]:
     """The settings that change, each as `name=before, now after`.
 
     Args:

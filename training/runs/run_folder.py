@@ -27,7 +27,7 @@ from scenarios.files.whole import write_jsonl, write_text
 from training.errors import RunError
 from training.launch.run_lock import LOCK, locked
 from training.runs.resumption import check_changes, has_begun, read_config
-from training.settings import Settings
+from training.settings import LoopSettings
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -107,7 +107,7 @@ class RunFolder:
         checked: Conversations were held with these very settings, so that they are known to work.
     """
 
-    def __init__(self, path: Path, settings: Settings, *, checked: bool = False) -> None:
+    def __init__(self, path: Path, settings: LoopSettings, *, checked: bool = False) -> None:
         self.path = path
         self.settings = settings
         self.checked = checked
@@ -177,7 +177,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[RunFolder]:
+def opened(settings: LoopSettings) -> Iterator[RunFolder]:
     """The run's folder: a new one, or that of the same run, to go on. Nothing is in a new one until `begin`.
 
     Raises:

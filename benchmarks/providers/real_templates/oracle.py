@@ -119,7 +119,7 @@ class Oracle:
         Raises:
             Refused: The template does not render them.
         """
-        told = [self._told(row) for row in rows]
+        told = [self._in_its_form(row) for row in rows]
         given = tools if tools else ([] if self.empty_tools else None)
         return render(
             self.template,
@@ -131,7 +131,7 @@ class Oracle:
             day=day,
         )
 
-    def _told(self, row: Row) -> Row:
+    def _in_its_form(self, row: Row) -> Row:
         told: dict[str, Any] = {**row}
         if self.parts:
             told["content"] = [{"type": "text", "text": row["content"]}]

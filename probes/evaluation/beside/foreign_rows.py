@@ -15,17 +15,17 @@ from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.metrics import ASKED_FPR, OneClassWarning, measure, usable_rows
 from probes.evaluation.pages.figures import Line
 from probes.evaluation.pages.results_page import MORE, interval, table
-from probes.evaluation.results import Row
+from probes.evaluation.results import ResultRow
 from probes.evaluation.scored import Scored
 
 
-def foreign_rows(monitors: Sequence[ForeignScores], sets: Sequence[EvaluationSet]) -> list[Row]:
+def foreign_rows(monitors: Sequence[ForeignScores], sets: Sequence[EvaluationSet]) -> list[ResultRow]:
     """As of monitors, on the rows that got a score; and in the mean over sets.
 
     Beside what rows of monitors have: `n_unscored` (rows without a usable answer, or that it was not given)
     and `flops`, `seconds`, `dollars` of a conversation, as far as they are known.
     """
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for one in monitors:
         own = [_row_of_set(one, place, data) for place, data in enumerate(sets) if one.answered[place].any()]
         rows += own
@@ -61,7 +61,7 @@ def foreign_comparisons(
     return compared
 
 
-def costs_section(rows: Sequence[Row]) -> str:
+def costs_section(rows: Sequence[ResultRow]) -> str:
     """What the foreign monitors cost, and how many rows they gave no score."""
     lines = [
         [
@@ -119,7 +119,7 @@ def lines_beside(
     return drawn
 
 
-def _row_of_set(one: ForeignScores, place: int, data: EvaluationSet) -> Row:
+def _row_of_set(one: ForeignScores, place: int, data: EvaluationSet) -> ResultRow:
     rows = ~np.isnan(one.logits[place])
     with warnings.catch_warnings():
         # a table has None there, and the number of each class beside it
@@ -130,7 +130,7 @@ def _row_of_set(one: ForeignScores, place: int, data: EvaluationSet) -> Row:
     return row | {"n_unscored": int((~rows).sum()), **one.costs[place]}
 
 
-def _mean_row(one: ForeignScores, sets: Sequence[EvaluationSet]) -> Row | None:
+def _mean_row(one: ForeignScores, sets: Sequence[EvaluationSet]) -> ResultRow | None:
     parts = []
     for place, data in enumerate(sets):
         rows = ~np.isnan(one.logits[place])
@@ -154,7 +154,7 @@ def _mean_row(one: ForeignScores, sets: Sequence[EvaluationSet]) -> Row | None:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-def _identity(one: ForeignScores, dataset: str) -> Row:
+def _identity(one: ForeignScores, dataset: str) -> ResultRow:
     return {
         "monitor": one.name,
         "dataset": dataset,

@@ -9,7 +9,7 @@ from analysis.ranking import Ranked
 from probes.evaluation.comparisons import MEAN, Compared
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.metrics import ASKED_FPR
-from probes.evaluation.results import LENGTH, SHUFFLED, Row
+from probes.evaluation.results import LENGTH, SHUFFLED, ResultRow
 from probes.evaluation.transfer import SAVED, Transferred
 from probes.evaluation.within import Within
 from scenarios.files.shown_text import in_markdown
@@ -35,10 +35,10 @@ class Found(NamedTuple):
     """Everything that an evaluation found."""
 
     sets: list[EvaluationSet]
-    rows: list[Row]
+    rows: list[ResultRow]
     """As in `results.json`."""
 
-    seeds: list[Row]
+    seeds: list[ResultRow]
     transferred: list[Transferred]
     compared: list[Compared]
     shown: list[str]
@@ -128,7 +128,7 @@ def interval(
     return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
-def _data(sets: Sequence[EvaluationSet], rows: Sequence[Row]) -> str:
+def _data(sets: Sequence[EvaluationSet], rows: Sequence[ResultRow]) -> str:
     # the first: monitors beside may not have scored all rows
     counts = {row["dataset"]: row for row in reversed(rows) if row["control"] is None}
     lines = []
@@ -154,7 +154,7 @@ def _counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or NOTHING
 
 
-def _wide(rows: Sequence[Row], columns: Sequence[str], figure: str) -> str:
+def _wide(rows: Sequence[ResultRow], columns: Sequence[str], figure: str) -> str:
     """Monitors down, data sets across."""
     ends = ("auroc_low", "auroc_high") if figure == "auroc" else ("recall_low", "recall_high")
     lines: dict[str, dict[str, str]] = {}
@@ -207,7 +207,7 @@ def _cell(found: Ranked | Difference, sign: str = "") -> str:
     return interval(value, low, high, sign=sign)
 
 
-def _scarce(rows: Sequence[Row]) -> list[str]:
+def _scarce(rows: Sequence[ResultRow]) -> list[str]:
     """Data sets on which nobody can know the false-positive rate that their thresholds have."""
     few = {
         row["dataset"]: (row["n_negative"], row["fpr_high"])

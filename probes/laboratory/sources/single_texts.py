@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from probes.laboratory.sources.source import SourceRow, optional_text, said, text_in, words_digest
-from scenarios.files.tables import Row, TableError
+from scenarios.files.tables import TableError, TableRow
 
 MEDICAL_SYSTEM = "You are an assistant for medical staff and handle their documents."
 
@@ -16,7 +16,7 @@ LANGUAGES = {
 }
 
 
-def medical_rows(row: Row) -> Iterator[SourceRow]:
+def medical_rows(row: TableRow) -> Iterator[SourceRow]:
     """A transcription with its speciality, title and summary.
 
     The collection has one transcription under several specialities: all of them are a pair.
@@ -36,7 +36,7 @@ def medical_rows(row: Row) -> Iterator[SourceRow]:
     )
 
 
-def mental_health_rows(row: Row) -> Iterator[SourceRow]:
+def mental_health_rows(row: TableRow) -> Iterator[SourceRow]:
     """A statement; texts that come again are a pair. The status is a fact: results are to be split by it."""
     words = text_in(row, "statement")
     facts = {"language": "English"}
@@ -45,7 +45,7 @@ def mental_health_rows(row: Row) -> Iterator[SourceRow]:
     yield SourceRow(str(row.number - 1), [said("user", words)], words_digest(words), facts=facts)
 
 
-def aya_rows(row: Row) -> Iterator[SourceRow]:
+def aya_rows(row: TableRow) -> Iterator[SourceRow]:
     """A prompt in one of four languages, with its kinds of harm.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from probes.conversations.labels import is_missing
-from scenarios.files.tables import Row, TableError, column_in
+from scenarios.files.tables import TableError, TableRow, column_in
 
 
 class Excluded(Exception):
@@ -40,7 +40,7 @@ class Source(NamedTuple):
     needs: tuple[str, ...]
     """Columns without which a file is not one of this source."""
 
-    rows: Callable[[Row], Iterator[SourceRow]]
+    rows: Callable[[TableRow], Iterator[SourceRow]]
     """The conversations of a row. Raises Excluded."""
 
     test_files: re.Pattern[str] | None = None
@@ -50,7 +50,7 @@ class Source(NamedTuple):
     """What is done with the texts."""
 
 
-def text_in(row: Row, column: str) -> str:
+def text_in(row: TableRow, column: str) -> str:
     """The text of a cell.
 
     Raises:
@@ -65,7 +65,7 @@ def text_in(row: Row, column: str) -> str:
     return value.strip()
 
 
-def optional_text(row: Row, column: str) -> str:
+def optional_text(row: TableRow, column: str) -> str:
     """The text of a cell; empty if there is none."""
     try:
         return text_in(row, column) if column in row.cells else ""

@@ -13,13 +13,13 @@ from typing import Any
 from probes.laboratory.sources.source import Excluded, SourceRow, said, text_in
 from scenarios.files.conversation_cells import CellError, messages_of
 from scenarios.files.strict_json import JsonError, check_values
-from scenarios.files.tables import Row
+from scenarios.files.tables import TableRow
 
 _NAME = re.compile(r"[A-Za-z_][\w.\-]*")
 _LIST = re.compile(r"\[\s*(?:\{|\])")
 
 
-def toolace_rows(row: Row) -> Iterator[SourceRow]:
+def toolace_rows(row: TableRow) -> Iterator[SourceRow]:
     """A conversation with the tools that it was offered.
 
     Calls that name no offered function, or whose arguments are not literals, stay text; the fact `calls`

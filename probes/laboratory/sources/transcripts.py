@@ -6,7 +6,7 @@ from typing import Any
 
 from probes.laboratory.sources.source import Excluded, SourceRow, optional_text, said, text_in
 from scenarios.files.conversation_cells import CellError, messages_of
-from scenarios.files.tables import Row
+from scenarios.files.tables import TableRow
 
 HH_SYSTEM = "You are a general-purpose assistant."
 MTS_SYSTEM = "You are a doctor in conversation with a patient. From the record: {context}"
@@ -16,7 +16,7 @@ SPEAKERS = {"doctor": "assistant", "patient": "user"}
 _TURN = re.compile(r"(?:\A|\n)[ \t]*(?P<who>[A-Za-z][A-Za-z_ ]{0,30}?)[ \t]*:[ \t]*")
 
 
-def hh_rows(row: Row) -> Iterator[SourceRow]:
+def hh_rows(row: TableRow) -> Iterator[SourceRow]:
     """Both transcripts of a comparison; they share their beginning, so they are a pair.
 
     Raises:
@@ -35,7 +35,7 @@ def hh_rows(row: Row) -> Iterator[SourceRow]:
         yield SourceRow(f"{number}_{side}", [said("system", HH_SYSTEM), *messages], str(number), facts=facts)
 
 
-def mts_rows(row: Row) -> Iterator[SourceRow]:
+def mts_rows(row: TableRow) -> Iterator[SourceRow]:
     """A dialogue, the doctor as the assistant; what the record says stands in the system prompt.
 
     Raises:

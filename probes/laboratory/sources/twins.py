@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from probes.laboratory.sources.source import Excluded, SourceRow, optional_text, said, text_in, words_digest
 from scenarios.files.conversation_cells import CellError, messages_of
-from scenarios.files.tables import Row, TableError
+from scenarios.files.tables import TableError, TableRow
 
 ELICITATIONS = ("belief_elicit_1", "belief_elicit_2", "belief_elicit_3")
 
@@ -12,7 +12,7 @@ CONTEXTS = ("deployment_context", "system", "system_prompt")
 SIDES = {"high_stakes": 1, "low_stakes": 0, "high": 1, "low": 0}
 
 
-def mask_rows(row: Row) -> Iterator[SourceRow]:
+def mask_rows(row: TableRow) -> Iterator[SourceRow]:
     """The prompt under pressure, and the questions that ask for the same belief without any.
 
     All rows about one proposition are a pair. What is told apart is pressure to lie, which is taken for high
@@ -35,7 +35,7 @@ def mask_rows(row: Row) -> Iterator[SourceRow]:
         yield SourceRow(f"{number}_{name}", [said("user", words)], pair, label=0, facts=facts)
 
 
-def deployment_rows(row: Row) -> Iterator[SourceRow]:
+def deployment_rows(row: TableRow) -> Iterator[SourceRow]:
     """Two conversations of one deployment, the system prompt telling what it is.
 
     Columns `high_stakes` and `low_stakes` (or `high` and `low`) hold a text or a list of messages.

@@ -36,10 +36,11 @@ def tools(oracle: Oracle, suite: Suite, writing: Writing) -> Iterator[Outcome]:
         ("words and a call", "One moment.", [{"seat": "lisbon"}]),
         ("two calls", "", [{"seat": "lisbon"}, {"seat": "quebec"}]),
     ):
-        yield case(name, lambda w=words, g=given: _read(oracle, suite, writing, w, g))
+        yield case(name, lambda w=words, g=given: _check_calls(oracle, suite, writing, w, g))
     if writing.thought is not None:
         yield case(
-            "a thought and a call", lambda: _read(oracle, suite, writing, "", [{"seat": "lisbon"}], THOUGHT)
+            "a thought and a call",
+            lambda: _check_calls(oracle, suite, writing, "", [{"seat": "lisbon"}], THOUGHT),
         )
     yield case("a result", lambda: _result(oracle, suite, writing, 1), _no_history(oracle, 1))
     yield case("results of two calls", lambda: _result(oracle, suite, writing, 2), _no_history(oracle, 2))
@@ -66,7 +67,7 @@ def _offered(oracle: Oracle, suite: Suite, writing: Writing) -> None:
         raise ValueError(suite.reader.calls_problem)
 
 
-def _read(
+def _check_calls(
     oracle: Oracle,
     suite: Suite,
     writing: Writing,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from probes.activations.whole_files import StoreError
 from probes.evaluation.comparisons import MEAN
-from probes.evaluation.evaluate_settings import Settings
+from probes.evaluation.evaluate_settings import EvaluateSettings
 from probes.evaluation.evaluation_data import EvaluationSet, read_set, read_sets
 from probes.evaluation.pages.token_texts import read_tokenizer
 from probes.evaluation.pooled import members_of, notes_of
@@ -23,7 +23,7 @@ WORDS = ("bag_of_words", "tfidf")
 """Controls that need the words of the conversations."""
 
 
-class Material(NamedTuple):
+class EvaluationInputs(NamedTuple):
     """What is evaluated, and what controls are fitted on."""
 
     monitors: list[Named]
@@ -39,7 +39,7 @@ class Material(NamedTuple):
     """What a reader of the results must know."""
 
 
-def read_material(settings: Settings) -> Material:
+def read_inputs(settings: EvaluateSettings) -> EvaluationInputs:
     """Read and check everything that can be checked before anything is computed.
 
     Raises:
@@ -83,7 +83,7 @@ def read_material(settings: Settings) -> Material:
     tokenizer = None
     if settings.token_rows or set(WORDS) & set(wanted):
         tokenizer = read_tokenizer(sets[0].spec, settings.tokenizer)
-    return Material(monitors, sets, train, tokenizer, pools, notes)
+    return EvaluationInputs(monitors, sets, train, tokenizer, pools, notes)
 
 
 def _training(given: Sequence[str]) -> LabelledRows | None:
