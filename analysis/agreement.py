@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from analysis.effective_number import LEVEL, Ends, wilson
+from analysis.effective_number import LEVEL, Ends, student_quantile, wilson
 from analysis.intervals import Interval
-from analysis.quantiles import student_quantile
 
 Floats = npt.NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]

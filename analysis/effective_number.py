@@ -4,9 +4,8 @@ All intervals of shares, of means on a scale with two ends, and of AUROCs are th
 """
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
-
-from analysis.quantiles import normal_quantile, student_quantile
 
 LEVEL = 0.95
 """Of all intervals."""
@@ -20,6 +19,19 @@ class Ends(NamedTuple):
 
 
 NO_ENDS = Ends(math.nan, math.nan)
+
+
+def normal_quantile(share: float) -> float:
+    """Of the standard normal distribution, `share` in 0..1."""
+    return NormalDist().inv_cdf(share)
+
+
+def student_quantile(df: float, share: float) -> float:
+    """Of Student's t with `df` degrees of freedom, which need not be whole; `share` in 0..1."""
+    # SciPy takes a fifth of a second to load, which every `inspect eval` would wait
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, share))
 
 
 def wilson(share: float, number: float, level: float = LEVEL) -> Ends:

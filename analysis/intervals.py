@@ -11,8 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.clustered import Clustered, clustered, covariance, degrees_of_freedom
-from analysis.effective_number import LEVEL, NO_ENDS, Ends, number_of_yes_no, number_on_a_scale, wilson
-from analysis.quantiles import student_quantile
+from analysis.effective_number import (
+    LEVEL,
+    NO_ENDS,
+    Ends,
+    number_of_yes_no,
+    number_on_a_scale,
+    student_quantile,
+    wilson,
+)
 
 UNIT = (0.0, 1.0)
 """Ends of a scale of shares."""

@@ -7,7 +7,7 @@ same in a retry that ran it again. A conversation is used once: from the newest 
 import math
 import zipfile
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +22,17 @@ WRITTEN_LAST = "header.json"
 """Member of an `.eval` file that is written at its end, with the time."""
 
 
-class _Version(NamedTuple):
+class Version(NamedTuple):
     """A conversation as one log has it."""
 
-    log: LogFile
+    log: Path
     unit: Unit
+    key: tuple[str | int, ...]
+    """See `conversation_key`."""
+
+    place: tuple[str, str, int]
+    """In the data set of its task: the same in a retry."""
+
     age: tuple[datetime, float]
     whole: bool
     """It did not end in an error."""
@@ -77,32 +83,57 @@ def used_once(logs: Sequence[LogFile], *, score: str | None = None) -> Copies:
     """
     if len(logs) < 2:
         return Copies({})
-    keys = DisjointSet()
-    versions: list[tuple[Hashable, _Version]] = []
-    for log in logs:
-        age = _age(log)
-        for record in read_records(log):
-            key = conversation_key(log, record)
-            # a sample that failed has another uuid in the retry, but the same place in the data set
-            place = (log.header.eval.task_id, str(record.id), record.epoch)
-            keys.add(key)
-            keys.add(place)
-            keys.merge(key, place)
-            whole, scored = record.error is None, _is_scored(record, score)
-            versions.append((key, _Version(log, record.unit, age, whole, scored, record.invalidated)))
-    conversations: dict[Hashable, list[_Version]] = {}
-    for key, version in versions:
-        conversations.setdefault(keys[key], []).append(version)
+    return choose(
+        version_of(log, record, age, score=score) for log, age in _aged(logs) for record in read_records(log)
+    )
+
+
+def version_of(
+    log: LogFile, record: SampleRecord, age: tuple[datetime, float], *, score: str | None = None
+) -> Version:
+    """What the choice among copies goes by, for one conversation as one log has it.
+
+    Args:
+        log: The log.
+        record: The conversation.
+        age: `written_at` of the log.
+        score: As of `used_once`.
+    """
+    # a sample that failed has another uuid in the retry, but the same place in the data set
+    place = (log.header.eval.task_id, str(record.id), record.epoch)
+    whole, scored = record.error is None, _is_scored(record, score)
+    key = conversation_key(log, record)
+    return Version(log.path, record.unit, key, place, age, whole, scored, record.invalidated)
+
+
+def choose(versions: Iterable[Version]) -> Copies:
+    """Of each conversation the one that is used, see `used_once`."""
+    conversations = same_conversations(versions)
     elsewhere: dict[Path, dict[Unit, Path]] = {}
-    for several in conversations.values():
+    for several in conversations:
         best = _best(several)
         for other in several:
             if other is not best:
-                elsewhere.setdefault(other.log.path, {})[other.unit] = best.log.path
+                elsewhere.setdefault(other.log, {})[other.unit] = best.log
     return Copies(elsewhere)
 
 
-def _best(versions: Sequence[_Version]) -> _Version:
+def same_conversations(versions: Iterable[Version]) -> list[list[Version]]:
+    """The versions of each conversation."""
+    keys = DisjointSet()
+    known: list[Version] = []
+    for version in versions:
+        keys.add(version.key)
+        keys.add(version.place)
+        keys.merge(version.key, version.place)
+        known.append(version)
+    conversations: dict[Hashable, list[Version]] = {}
+    for version in known:
+        conversations.setdefault(keys[version.key], []).append(version)
+    return list(conversations.values())
+
+
+def _best(versions: Sequence[Version]) -> Version:
     newest = max(versions, key=lambda v: v.age)
     return newest if newest.invalidated else max(versions, key=lambda v: (v.whole, v.scored, v.age))
 
@@ -113,7 +144,11 @@ def _is_scored(record: SampleRecord, name: str | None) -> bool:
     return any(not math.isnan(number.value) for number in wanted)
 
 
-def _age(log: LogFile) -> tuple[datetime, float]:
+def _aged(logs: Sequence[LogFile]) -> Iterator[tuple[LogFile, tuple[datetime, float]]]:
+    return ((log, written_at(log)) for log in logs)
+
+
+def written_at(log: LogFile) -> tuple[datetime, float]:
     """When the eval began, and when its log was written: a copy has the first of the original."""
     changed = log.path.stat().st_mtime
     if log.path.suffix == ".eval":

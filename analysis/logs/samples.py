@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from inspect_ai.log import EvalSample, read_eval_log, read_eval_log_samples_by_id
 from pydantic import BaseModel, Field, ValidationError
@@ -89,14 +89,45 @@ class SampleRecord(BaseModel):
         return DialogueRecord.model_validate(facts) if facts else None
 
 
-class _JsonLog(BaseModel):
-    samples: list[SampleRecord] | None = None
+class SpokenRecord(SampleRecord):
+    """A sample with its words, and what it cost."""
+
+    messages: list[dict[str, Any]] = Field(default_factory=list)
+    """As Inspect writes them; long texts may be `attachment://` and a key of `attachments`."""
+
+    attachments: dict[str, str] = Field(default_factory=dict)
+    model_usage: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Model -> Inspect's `ModelUsage`."""
+
+    role_usage: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    total_time: float | None = None
+    """Seconds."""
+
+
+Record = TypeVar("Record", bound=SampleRecord)
+
+
+class _JsonLog(BaseModel, Generic[Record]):
+    samples: list[Record] | None = None
 
 
 def read_records(log: LogFile) -> Iterator[SampleRecord]:
     """The samples of a log, those that failed or are invalidated too, in the order of its data set.
 
     A log in JSON is in memory as a whole.
+
+    Raises:
+        LogError: The log was written without samples, or is damaged.
+    """
+    return records_of(log, SampleRecord)
+
+
+def records_of(log: LogFile, kind: type[Record]) -> Iterator[Record]:
+    """As `read_records`.
+
+    Args:
+        log: The log.
+        kind: What is read of each sample: the record, or one with more fields.
 
     Raises:
         LogError: The log was written without samples, or is damaged.
@@ -108,9 +139,9 @@ def read_records(log: LogFile) -> Iterator[SampleRecord]:
         )
     try:
         if log.path.suffix == ".json":
-            yield from _JsonLog.model_validate_json(log.path.read_bytes()).samples or []
+            yield from _JsonLog[kind].model_validate_json(log.path.read_bytes()).samples or []
         else:
-            yield from _records_in_archive(log)
+            yield from _records_in_archive(log, kind)
     except ValidationError as error:
         raise _damaged(log.path, error.errors()[0]["msg"]) from None
     except OSError as error:
@@ -182,11 +213,11 @@ def _with_dependents(without: Collection[str]) -> set[str]:
     return {*without, "timelines", "events_data"} if "events" in without else set(without)
 
 
-def _records_in_archive(log: LogFile) -> Iterator[SampleRecord]:
+def _records_in_archive(log: LogFile, kind: type[Record]) -> Iterator[Record]:
     try:
         with zipfile.ZipFile(log.path) as archive:
             for member in _members(log, archive):
-                yield _record(log, archive, member)
+                yield _record(log, archive, member, kind)
     except zipfile.BadZipFile as error:
         raise _damaged(log.path, error) from None
 
@@ -198,15 +229,16 @@ def _members(log: LogFile, archive: zipfile.ZipFile) -> list[re.Match[str]]:
     return sorted(found.values(), key=lambda m: (places.get(m["id"], len(places)), m["id"], int(m["epoch"])))
 
 
-def _record(log: LogFile, archive: zipfile.ZipFile, member: re.Match[str]) -> SampleRecord:
+def _record(log: LogFile, archive: zipfile.ZipFile, member: re.Match[str], kind: type[Record]) -> Record:
     if member["whole"] == ".json":
         try:
-            return SampleRecord.model_validate_json(archive.read(member[0]))
+            return kind.model_validate_json(archive.read(member[0]))
         except ValidationError:
             pass  # numbers or characters that a stricter parser than Inspect's refuses
     unit = (member["id"], int(member["epoch"]))
-    (sample,) = read_samples(log, [unit], without=WITHOUT_SCORES - {"store"})
-    return SampleRecord.model_validate(sample.model_dump(exclude={"messages", "events", "output"}))
+    unread = WITHOUT_SCORES - {"store", *kind.model_fields}
+    (sample,) = read_samples(log, [unit], without=unread)
+    return kind.model_validate(sample.model_dump(include={*kind.model_fields}))
 
 
 def _samples_in_json(log: LogFile, wanted: Sequence[Unit], attachments: bool) -> Iterator[EvalSample]:
