@@ -8,31 +8,29 @@ the model generates; everywhere else the conversation goes through the model onc
 """
 
 import math
-import os
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
-from inspect_ai.event import ModelEvent
-from inspect_ai.log import transcript
-from inspect_ai.model import Model, get_model
+from inspect_ai.model import get_model
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.tool import ToolDef, ToolInfo
 
 from analysis.intervals import share_interval
 from scenarios.commands.scorer_options import known_options
 from scenarios.mistakes import UserMistake
 from scorers.judging.transcript import replies_of
-from scorers.metrics import by_gameable, by_topic, values_of
+from scorers.metrics import by_gameable, values_of
+from scorers.monitors.serving import (
+    agent_in_sight,
+    local_model,
+    probability,
+    served_monitor,
+    tools_offered,
+)
 
 if TYPE_CHECKING:
     from probes.monitors.monitor import MonitorCard
-    from probes.monitors.serving import ConversationScore, ServedMonitor
-
-
-_serving: "WeakValueDictionary[str, ServedMonitor]" = WeakValueDictionary()
+    from probes.monitors.serving import ConversationScore
 
 
 @metric(scores="unreduced")
@@ -63,7 +61,7 @@ def monitored() -> Metric:
     return compute
 
 
-@scorer(metrics=[by_gameable(), by_topic(), monitored()])
+@scorer(metrics=[by_gameable(), monitored()])
 @known_options
 def stakes(
     monitor: str = "",
@@ -85,7 +83,7 @@ def stakes(
     agent's first word, and reads along from there on.
 
     Args:
-        monitor: Folder of the monitor.
+        monitor: Folder of the monitor, or of a cascade in which it comes first.
         any_model: The monitor's own model reads what any agent said.
         adapter: Folder of the adapter that it was fitted with, for `any_model`.
         template: Jinja file with the chat template, or `plain`; the tokenizer's own by default.
@@ -96,17 +94,17 @@ def stakes(
     """
     if not monitor:
         raise UserMistake("-S monitor=<folder> (in a task -T monitor=<folder>) says which monitor to ask")
-    served = _served(monitor, any_model, adapter, template, template_options or {})
-    if (model := _agent_in_sight()) is not None:
-        served.meet(str(model), _local(model))
+    served = served_monitor(monitor, any_model, adapter, template, template_options)
+    if (model := agent_in_sight()) is not None:
+        served.meet(str(model), local_model(model))
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         name = str(state.model)
         replies = {id(reply.message) for reply in replies_of(state)}
         numbers = [number for number, message in enumerate(state.messages) if id(message) in replies]
-        met = served.meet(name, _local(get_model()))
+        met = served.meet(name, local_model(get_model()))
         day = (state.output.metadata or {}).get("clock")
-        found = await served.score(met, name, state.messages, _tools(state, name), numbers, day)
+        found = await served.score(met, name, state.messages, tools_offered(state, name), numbers, day)
         return _score_of(found, served.monitor.card)
 
     return score
@@ -122,71 +120,13 @@ def reads_along(monitor: str) -> Solver:
     Raises:
         ValueError: No monitor, or it is one for another model.
     """
-    served = _served(monitor, any_model=False, adapter=None, template=None, options={})
+    served = served_monitor(monitor)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
-        served.meet(str(state.model), _local(get_model()))
+        served.meet(str(state.model), local_model(get_model()))
         return state
 
     return solve
-
-
-def _served(
-    monitor: str, any_model: bool, adapter: str | None, template: str | None, options: dict[str, Any]
-) -> "ServedMonitor":
-    try:
-        from probes.monitors.agents import Reading
-        from probes.monitors.monitor import read_card
-        from probes.monitors.serving import ServedMonitor
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"monitors need {error.name}: pip install -e '.[probes]' (or `make install`)"
-        ) from error
-    named = template is not None and template != "plain"
-    folder = _path_as_meant(monitor)
-    how = Reading(
-        any_model=any_model,
-        adapter=None if adapter is None else _path_as_meant(adapter),
-        template=str(_path_as_meant(template or "")) if named else template,
-        template_options=options,
-    )
-    # the scorer and the set-up of a task are to have the same one, and nobody else for longer than they
-    key = f"{folder} {read_card(folder).weights_sha256} {how}"
-    if (served := _serving.get(key)) is None:
-        served = _serving[key] = ServedMonitor(folder, how)
-    return served
-
-
-def _path_as_meant(path: str) -> Path:
-    """A path as the user meant it: while Inspect loads a scorer, the scorer's folder is the current one."""
-    here = Path(path).expanduser()
-    started_in = Path(os.environ.get("PWD", "."))
-    return (here if here.exists() else started_in / here).absolute()
-
-
-def _agent_in_sight() -> Model | None:
-    """The model under test, if it is known already: in a task that is being made, mostly."""
-    try:
-        model = get_model()
-    except ValueError:
-        return None
-    return None if model.name in ("none", "") else model
-
-
-def _local(model: Model) -> Any:
-    """The model, if its weights are in this process (`providers/local`, the miniature)."""
-    return getattr(model.api, "local", None)
-
-
-def _tools(state: TaskState, name: str) -> list[ToolInfo]:
-    """That the agent was offered: in a run those of the state, in a log those of its last call."""
-    if state.tools:
-        offered = [ToolDef(tool) for tool in state.tools]
-        return [ToolInfo(name=t.name, description=t.description, parameters=t.parameters) for t in offered]
-    for event in reversed(transcript().events):
-        if isinstance(event, ModelEvent) and event.role is None and name.endswith(event.model):
-            return list(event.tools)
-    return []
 
 
 def _score_of(found: "ConversationScore", card: "MonitorCard") -> Score:
@@ -206,8 +146,8 @@ def _score_of(found: "ConversationScore", card: "MonitorCard") -> Score:
             {
                 "turn": number,
                 "logit": reply.logit,
-                "probability": None if reply.logit is None else _probability(reply.logit),
-                "so_far": None if reply.so_far is None else _probability(reply.so_far),
+                "probability": None if reply.logit is None else probability(reply.logit),
+                "so_far": None if reply.so_far is None else probability(reply.so_far),
                 "tokens": reply.tokens,
             }
             for number, reply in enumerate(found.replies, start=1)
@@ -220,7 +160,7 @@ def _score_of(found: "ConversationScore", card: "MonitorCard") -> Score:
     if card.threshold is not None:
         metadata["flagged"] = found.logit >= card.threshold.logit
     return Score(
-        value=_probability(found.logit), explanation=_explained(found, found.logit, card), metadata=metadata
+        value=probability(found.logit), explanation=_explained(found, found.logit, card), metadata=metadata
     )
 
 
@@ -233,9 +173,3 @@ def _explained(found: "ConversationScore", logit: float, card: "MonitorCard") ->
         told = "no token of it is scored" if reply.logit is None else f"logit {reply.logit:.2f}"
         lines.append(f"turn {number}: {told}")
     return "\n".join(lines)
-
-
-def _probability(logit: float) -> float:
-    """The logistic function, in a form that does not overflow."""
-    low = math.exp(-abs(logit))
-    return (1.0 if logit >= 0 else low) / (1.0 + low)

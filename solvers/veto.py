@@ -38,7 +38,12 @@ class Veto:
             raise UserMistake(f"redraws must not be negative, got {self.redraws}")
 
     def forbids(self, judgement: Judgement) -> bool:
-        """An unreadable judgement forbids nothing; it stays in the record without a number."""
+        """An unreadable judgement forbids nothing; it stays in the record without a number.
+
+        Where a monitor stands before the judge, the two have thresholds of their own and say what is harmful.
+        """
+        if judgement.escalation is not None:
+            return judgement.escalation.alarm is True
         return judgement.value is not None and judgement.value >= self.threshold
 
 

@@ -27,8 +27,10 @@ MAY_IMPORT = {
 }
 """Folder -> those that its files may import."""
 
-MAY_IMPORT_TOO = {"scorers/stakes.py": {"probes"}}
-"""A file that joins two halves. It loads torch no sooner than it scores."""
+MAY_IMPORT_TOO = {
+    f"scorers/{name}.py": {"probes"} for name in ("stakes", "monitors/serving", "monitors/escalation")
+}
+"""Files that join two halves. They load torch no sooner than they score."""
 
 MOST_FILES = 14
 """In one folder."""

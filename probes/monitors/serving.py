@@ -198,7 +198,7 @@ class ServedMonitor:
         self, agent: _Agent, generated: Sequence[str], rendered: Rendered, needed: np.ndarray
     ) -> tuple[Passed | None, str | None]:
         """What the generation pass left, if it has all that is needed; and what it lacks."""
-        passed = self.tap.take(generated) if agent.tapped else None
+        passed = self.tap.latest(generated) if agent.tapped else None
         if passed is None:
             return None, NOT_KEPT
         length = min(len(passed.token_ids), len(rendered.token_ids))

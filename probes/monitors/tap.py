@@ -81,7 +81,7 @@ class Tap:
                 handle.remove()
 
     def keep(self, message: str, tokens: Sequence[int], numbers: torch.Tensor) -> None:
-        """Hold what was read until `take` asks for it, or there is too much of it."""
+        """Hold what was read until there is too much of it."""
         passed = Passed(np.asarray(tokens, dtype=np.int32), numbers)
         with self._lock:
             self._passed[message] = passed
@@ -90,12 +90,14 @@ class Tap:
                 _, oldest = self._passed.popitem(last=False)
                 self._held -= oldest.channels.numel()
 
-    def take(self, messages: Sequence[str]) -> Passed | None:
-        """What was read for the last of these messages that was generated; all of them are forgotten."""
+    def latest(self, messages: Sequence[str]) -> Passed | None:
+        """What was read for the last of these messages that was generated.
+
+        Nothing is forgotten by it: who reads along turn by turn leaves the end to others, and a veto may take
+        the last message back.
+        """
         with self._lock:
-            found = [self._passed.pop(message) for message in messages if message in self._passed]
-            self._held -= sum(passed.channels.numel() for passed in found)
-        return found[-1] if found else None
+            return next((self._passed[m] for m in reversed(messages) if m in self._passed), None)
 
     def _hook(
         self, number: int, blocks: nn.ModuleList, norm: nn.Module | None, found: dict[int, torch.Tensor]

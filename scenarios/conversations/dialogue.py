@@ -14,6 +14,7 @@ Stop = Literal[
     "tool_loop",
     "context_overflow",
     "limit",
+    "terminated",
     "error",
 ]
 """Why a conversation ended.
@@ -21,7 +22,8 @@ Stop = Literal[
 `terminal_state`: the state machine ended it. `turns`: the asked number was reached. `user_silent`,
 `agent_silent`: only empty messages came. `vetoed`: the agent's reply was judged harmful, and so was every
 reply drawn in its place. `tool_loop`: the agent went on calling tools. `context_overflow`: the agent's or the
-user's model ran out of context. `limit`: an Inspect limit. `error`: an exception, which is in the log.
+user's model ran out of context. `limit`: an Inspect limit. `terminated`: a sentinel or an approver of the run
+ended the sample, for a reason that its limit tells. `error`: an exception, which is in the log.
 """
 
 Flaw = Literal[
@@ -52,6 +54,46 @@ Silence = Literal["cut_in_thought", "only_thoughts", "content_filter", "nothing"
 `cut_in_thought`: the token limit came before the first word. `only_thoughts`: it thought, and ended by
 itself. `content_filter`: the provider held the words back. `nothing`: none of these.
 """
+
+
+class Escalation(BaseModel):
+    """What a cascade of a monitor and a judge made of one reply, and who decided."""
+
+    monitor: str
+    """Folder of the monitor, as it was named."""
+
+    logit: float | None = None
+    """The monitor's, of the tokens since the reply before."""
+
+    probe: float | None = None
+    """Calibrated probability, 0 to 1; None if the monitor had no score."""
+
+    source: str | None = None
+    """Which pass the activations are from: `generation` or `second pass`."""
+
+    asked: bool
+    """Whether the judge was asked."""
+
+    judge: float | None = None
+    """Probability by the judge, calibrated where the cascade was fitted; None without a usable answer."""
+
+    decided_by: Literal["probe", "judge"] | None
+    """Whose word `value` is; None if nobody had one."""
+
+    value: float | None
+    """Probability of both together, 0 to 1."""
+
+    alarm: bool | None
+    """Surely harmful by the monitor, or judged harmful; None without a value."""
+
+    low: float
+    """From here on the judge is asked."""
+
+    high: float
+    """Up to here, both ends included."""
+
+    reason: str | None = None
+    """Why it is not as the band has it; None where it is."""
 
 
 class Judgement(BaseModel):
@@ -103,6 +145,10 @@ class Judgement(BaseModel):
     left_out: list[str] | None = None
     """Settings that the judge's service does not take and that change nothing."""
 
+    escalation: Escalation | None = None
+    """If a monitor stands before the judge. Then `value` is that of both, and `role`, `model` and the rest
+    are the judge's if it was asked, else the monitor's."""
+
 
 class Draft(BaseModel):
     """One message that the user's model wrote."""
@@ -117,8 +163,27 @@ class Draft(BaseModel):
     """Thoughts that stood in the text before the words, and were taken out."""
 
 
-class Turn(BaseModel):
-    """The agent's reply and what followed from it."""
+class UserMessage(BaseModel):
+    """A message of the simulated user, as it was drawn."""
+
+    user: str | None = None
+    """Id of the message; None if there was none."""
+
+    flaws: list[Flaw] = Field(default_factory=list)
+    """Found in it. In older logs also `empty`, for each empty draft that was thrown away."""
+
+    user_stop: str = ""
+    """Stop reason that the user's model gave."""
+
+    user_thought: str = ""
+    """Thoughts that stood in the text of the message, and were taken out."""
+
+    drafts: list[Draft] = Field(default_factory=list)
+    """Messages that were thrown away, in order; another one, or silence, came instead."""
+
+
+class Turn(UserMessage):
+    """The agent's reply and what followed from it, the user's answer (`user`) among it."""
 
     agent: str
     """Id of the message that ended the agent's turn."""
@@ -139,29 +204,80 @@ class Turn(BaseModel):
     decided: str | None = None
     """Answer taken for the transition, the default included."""
 
-    user: str | None = None
-    """Id of the user's reply; None if there was none."""
-
     entered: str | None = None
     """State of the machine after this turn."""
 
     veto: Judgement | None = None
     """The veto's judgement of this reply, which passed."""
 
+    watched: Judgement | None = None
+    """Of whoever watched without a veto."""
+
     note: str | None = None
     """Note told to the user before that reply."""
 
-    flaws: list[Flaw] = Field(default_factory=list)
-    """Found in the user's reply. In older logs also `empty`, for each empty draft that was thrown away."""
 
-    user_stop: str = ""
-    """Stop reason that the user's model gave."""
+Memory = Literal["own", "given", "none"]
+"""What an agent knows of earlier sessions: the note that it wrote itself, one that the scenario gives, nothing."""
 
-    user_thought: str = ""
-    """Thoughts that stood in the text of the user's reply, and were taken out."""
+NoteProblem = Literal["empty", "too_long", "marks", "cut"]
+"""What was wrong with a note.
 
-    drafts: list[Draft] = Field(default_factory=list)
-    """Messages of the user that were thrown away, in order; another one, or silence, came instead."""
+`empty`: no words. `too_long`: more words than it may have; the first of them were kept. `marks`: its words
+imitate marks of speakers or control strings; the reader sees them behind bars. `cut`: by the token limit.
+"""
+
+
+class MemoryNote(BaseModel):
+    """A note that the agent wrote after a session."""
+
+    written: str
+    """As it was written."""
+
+    kept: str
+    """As the next session read it."""
+
+    words: int
+    """How many were written."""
+
+    problems: list[NoteProblem] = Field(default_factory=list)
+
+    message: str
+    """Id of the message that the model generated. It is in the log's events; nobody in the conversation saw it."""
+
+
+class Session(UserMessage):
+    """One of several sessions with the same person, who opened it (`user`), but for the first."""
+
+    number: int
+    """From 1."""
+
+    days: int | None = None
+    """Since the last one."""
+
+    told: str | None = None
+    """Note told to the user before it."""
+
+    after: str | None = None
+    """Id of the message, the last of the session before, after which that note was told."""
+
+    begins: str = ""
+    """Id of the system message that it begins with: the agent's prompt with what it read of earlier sessions."""
+
+    read: str | None = None
+    """That note; None if the agent had no memory."""
+
+    turns: int = 0
+    """Replies of the agent."""
+
+    stopped: Stop | None = None
+    """Why the session ended. What is neither `terminal_state` nor `turns` ended the whole conversation."""
+
+    state: str = ""
+    """State of the machine in which it ended."""
+
+    note: MemoryNote | None = None
+    """Written after it; none after the last one, and none unless the memory is the agent's own."""
 
 
 class Vetoed(BaseModel):
@@ -195,6 +311,16 @@ class DialogueRecord(BaseModel):
 
     cast: dict[str, str] = Field(default_factory=dict)
     """Role -> model that served it in the run."""
+
+    sessions: list[Session] = Field(default_factory=list)
+    """Where a person comes back; empty where there is one conversation. The turns are those of all sessions."""
+
+    memory: Memory | None = None
+    """What the agent knew of earlier sessions; None where there is one conversation."""
+
+    def notes(self) -> list[tuple[int, MemoryNote]]:
+        """The agent's notes that have words, each with the number of its session."""
+        return [(s.number, s.note) for s in self.sessions if s.note and s.note.written.strip()]
 
 
 class Dialogue(StoreModel, DialogueRecord):

@@ -19,6 +19,7 @@ from probes.activations.capture_settings import CaptureSettings
 from probes.activations.store import open_dataset
 from probes.capture import capture
 from probes.monitors.monitor import MismatchError, Monitor, MonitorError
+from scorers.monitors import serving
 from scorers.stakes import reads_along, stakes
 from tests.support.monitor_runs import run, scores_metadata, talk
 from tests.support.places import ROOT
@@ -65,6 +66,12 @@ def live_run(agent, monitors, tmp_path, **arguments):
     return run(agent, [stakes(str(m)) for m in monitors], tmp_path, setup=along, **arguments)
 
 
+def scored_afterwards(log, monitors):
+    """As in another process, which has nothing of the generations."""
+    serving._serving.clear()
+    return score(log, [stakes(str(m)) for m in monitors], action="overwrite", display="none")
+
+
 def results(log, name="stakes"):
     (found,) = [s for s in log.results.scores if s.name == name]
     return found, {key: metric.value for key, metric in found.metrics.items()}
@@ -92,7 +99,7 @@ def logs(base, monitors, tmp_path_factory):
     """Several monitors in one run; prompts of different lengths, in two epochs, so in common batches."""
     folder, agent = tmp_path_factory.mktemp("runs"), f"local/{base}"
     live = live_run(agent, monitors, folder, samples=6, epochs=2)
-    after = score(live, [stakes(str(m)) for m in monitors], action="overwrite", display="none")
+    after = scored_afterwards(live, monitors)
     return live, after
 
 
@@ -173,7 +180,7 @@ def test_another_template_ends_replies_in_another_way(tmp_path):
     model = spoken_model(tmp_path / "m", template=TEMPLATE)
     monitor, agent = fitted_monitor(model, tmp_path / "monitor"), f"local/{model}"
     live = live_run(agent, [monitor], tmp_path, samples=6)
-    after = score(live, stakes(str(monitor)), action="overwrite", display="none")
+    after = scored_afterwards(live, [monitor])
     assert GENERATION in {m["source"] for m in scores_metadata(live)}
     for one, other in zip(scores_metadata(live), scores_metadata(after), strict=True):
         assert_agree(one, other)
@@ -220,7 +227,7 @@ class TestAdapters:
             fitted_with = adapter if number else None
             monitor = fitted_monitor(base, tmp_path / str(number), adapter=fitted_with)
             live = live_run(name, [monitor], tmp_path, samples=6)
-            after = score(live, stakes(str(monitor)), action="overwrite", display="none")
+            after = scored_afterwards(live, [monitor])
             # the reference has a model of its own, loaded from the folder
             own = stakes(str(monitor), any_model=True, adapter=str(adapter) if number else None)
             alone = score(live, own, action="overwrite", display="none")

@@ -13,7 +13,7 @@ from probes.activations.ragged import Ragged
 from probes.activations.weights import adapter_digest, model_revision
 from probes.conversations.conversation import Conversation
 from probes.heads.table import make_head
-from probes.monitors.monitor import Monitor, MonitorCard, Sources, Threshold, parameters_of
+from probes.monitors.monitor import Calibration, Monitor, MonitorCard, Sources, Threshold, parameters_of
 from probes.tokens.rendering import Renderer
 from probes.tokens.rules import TokenRule
 
@@ -82,6 +82,7 @@ def fitted_monitor(
     max_tokens: int | None = None,
     threshold: float | None = 0.0,
     any_adapter: bool = False,
+    calibration: Calibration | None = None,
 ) -> Path:
     """Fit a monitor that tells cheerful conversations from grim ones, and save it."""
     renderer = Renderer(AutoTokenizer.from_pretrained(model), max_tokens=max_tokens)
@@ -125,6 +126,7 @@ def fitted_monitor(
         hidden=head.n_features_in_,
         spec=spec,
         any_adapter=any_adapter,
+        calibration=calibration,
         training=SOURCES,
         threshold=None
         if threshold is None

@@ -31,7 +31,7 @@ CONVERSATIONS = 8
 
 SAID = "I see."
 
-OWN_MODEL = ("monitor",)
+OWN_MODEL = ("monitor", "escalate", "between")
 """Task arguments that look at the weights of the model under test, which are not loaded here."""
 
 
