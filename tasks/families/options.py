@@ -1,9 +1,9 @@
 """The options that every family's task takes: `inspect eval tasks/<family>.py -T name=value`."""
 
 import difflib
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Frozen, Split
@@ -30,6 +30,8 @@ class Options(TypedDict, total=False):
     redraws: int
     veto_scored: Form | None
     monitor: str | None
+    escalate: Literal["judge"] | None
+    between: str | list[float] | None
     user_tokens: int
 
 
@@ -94,8 +96,24 @@ class Choices(Frozen):
     monitor: str | None = None
     """Folder of a saved monitor that scores what goes on in the model under test; see `scorers/stakes.py`."""
 
+    escalate: Literal["judge"] | None = None
+    """The monitor reads every reply as it is generated, and the veto's `judge` is asked only where it is not
+    sure; with `veto`, before the user sees the reply. See `scorers/watched.py`."""
+
+    between: str | list[float] | None = None
+    """Calibrated probabilities of the monitor between which the judge is asked, the lower first: `0.1,0.9` if
+    not given, or those of a saved cascade."""
+
     user_tokens: int = Field(300, ge=1)
     """Most tokens of a message of the user; thoughts that count against it get room when they need it."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.escalate is not None and self.monitor is None:
+            raise ValueError("escalate=judge asks where a monitor is not sure: say -T monitor=<folder>")
+        if self.between is not None and self.escalate is None:
+            raise ValueError("between is where a judge is asked: say -T escalate=judge")
+        return self
 
 
 def chosen(defaults: Options, given: Options) -> Choices:
@@ -115,6 +133,8 @@ def chosen(defaults: Options, given: Options) -> Choices:
 
 
 def _in_one_line(error: Any) -> str:
+    if not error["loc"]:
+        return f"-T {error['msg'].removeprefix('Value error, ')}"
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         names = sorted(Choices.model_fields)
