@@ -3,6 +3,7 @@
 python scorers/agreement.py LOG                     every set of scores that answer the same question
 python scorers/agreement.py LOG --raters influence,influence1,human/anna
 python scorers/agreement.py LOG RESCORED_COPY --raters preference
+python scorers/agreement.py LOG --between-epochs    a judge with itself, of conversations that it rated again
 python scorers/agreement.py RUN_FOLDER              the iterations of a run, or any folder of logs
 
 A second judge of the same question:
@@ -43,7 +44,7 @@ from scenarios.files.terminal import without_controls
 from scenarios.files.whole import write_text
 from scenarios.schema import Scale, ends_of
 from scorers.judging.scales import ANSWERS
-from scorers.people.raters import Judged, Rater, RatingsError, comparable, named
+from scorers.people.raters import Judged, Rater, RatingsError, asked_again, comparable, named
 from scorers.people.ratings import read_judged
 
 MARK = "†"
@@ -124,7 +125,15 @@ def agreement(
     Raises:
         RatingsError: A name is unknown, or nothing can be compared.
     """
-    groups = [named(judged.raters, raters)] if raters else comparable(judged.raters)
+    if any(rater.epoch is not None for rater in judged.raters) and not raters:
+        groups = asked_again(judged.raters)
+        if not groups:
+            raise RatingsError(
+                "no conversation was rated in two epochs by one judge; ask again with "
+                "`inspect eval ... --epochs 2`"
+            )
+    else:
+        groups = [named(judged.raters, raters)] if raters else comparable(judged.raters)
     if not groups:
         there = ", ".join(dict.fromkeys(r.name for r in judged.raters))
         raise RatingsError(
@@ -353,6 +362,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(description=__doc__)
     parser.add_argument("logs", nargs="+", help=".eval or .json logs, or folders with them")
     parser.add_argument("--raters", default="", help="names of scores, comma separated")
+    parser.add_argument(
+        "--between-epochs",
+        action="store_true",
+        help="each judge with itself: epochs of one conversation, of tasks that judge what is given",
+    )
     parser.add_argument("--level", choices=get_args(Level), help="level of measurement of alpha")
     parser.add_argument("--json", help="file for the figures")
     for flag in ("--resamples", "--seed"):
@@ -362,7 +376,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _print_agreement(options: argparse.Namespace) -> int:
     names = [name.strip() for name in options.raters.split(",") if name.strip()]
-    report = agreement(read_judged(options.logs), names, level=options.level)
+    judged = read_judged(options.logs, between_epochs=options.between_epochs)
+    report = agreement(judged, names, level=options.level)
     print("\n".join(map(without_controls, describe(report))))
     if options.json:
         write_text(Path(options.json), report.model_dump_json(indent=2) + "\n")

@@ -45,6 +45,9 @@ class Rater(BaseModel):
 
     asked: Asked
     human: bool = False
+    epoch: int | None = None
+    """The epoch of these ratings, where epochs are compared; None: of all."""
+
     whole: bool = True
     """False if the number is the mean of several judges who are also here by themselves."""
 
@@ -106,6 +109,16 @@ def comparable(raters: Sequence[Rater]) -> list[list[Rater]]:
             fits = [s for s in sets if (s.what, s.scale) == (rater.asked.what, rater.asked.scale)]
             for asked in fits or [rater.asked]:
                 sets.setdefault(asked, []).append(rater)
+    groups = [_with_shared_conversations(group) for group in sets.values()]
+    return [group for group in groups if group]
+
+
+def asked_again(raters: Sequence[Rater]) -> list[list[Rater]]:
+    """Of every judge the epochs, which are raters of their own here."""
+    sets: dict[tuple[str, Asked, tuple[str, ...]], list[Rater]] = {}
+    for rater in raters:
+        if rater.whole and not rater.human:
+            sets.setdefault((rater.log, rater.asked, tuple(rater.models)), []).append(rater)
     groups = [_with_shared_conversations(group) for group in sets.values()]
     return [group for group in groups if group]
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
@@ -15,11 +15,13 @@ from inspect_ai.log import EvalLog, EvalSample
 
 from analysis.logs.copies import Copies, conversation_key, used_once
 from analysis.logs.finding import LogFile, find_logs, role_models, unfinished_note
-from analysis.logs.samples import ScoreRecord, read_records
+from analysis.logs.samples import SampleRecord, ScoreRecord, SpokenRecord, read_records, records_of
 from analysis.logs.scores import base_name, form_of, judges_of, number_of
 from analysis.scales import scale_of
 from analysis.values import cluster_of
 from scorers.people.raters import HUMAN, Asked, Judged, Rater, RatingsError, Unit
+
+_Key = Callable[[LogFile, SampleRecord], Unit]
 
 _REDUCTION = {"judging", "judges", "role", "over", "reward"}
 """Options that change who answers or how turns are put together, not what is asked."""
@@ -36,7 +38,7 @@ class _Rating(NamedTuple):
     value: float
 
 
-def read_judged(sources: Sequence[Path | str]) -> Judged:
+def read_judged(sources: Sequence[Path | str], *, between_epochs: bool = False) -> Judged:
     """All ratings in some logs: copies of one that were judged apart, the iterations of a run, or both.
 
     One sample is in memory at a time; only numbers are kept. A conversation that several logs hold counts
@@ -45,20 +47,28 @@ def read_judged(sources: Sequence[Path | str]) -> Judged:
     Args:
         sources: Logs, or folders with them.
 
+    Args:
+        sources: Logs, or folders with them.
+        between_epochs: Each epoch of a score is a rater of its own, of the conversations that all have.
+
     Raises:
         LogError: One is not there or cannot be read.
-        RatingsError: There are no scores.
+        RatingsError: There are no scores; of epochs, their conversations differ.
     """
     if not sources:
         raise RatingsError("no log was given")
     logs = find_logs(sources)
+    key = _sample_key if between_epochs else conversation_key
+    if between_epochs:
+        for log in logs:
+            _check_same_in_all_epochs(log)
     units: dict[Unit, str] = {}
     raters: list[Rater] = []
     notes: list[str] = []
     copies = used_once(logs)  # one that the newest copy declares invalid is judged by none
     for log in logs:
-        raters = _joined(raters, _read_log(log, units, notes))
-    for unit in _declared_invalid(logs, copies) & units.keys():
+        raters = _joined(raters, _read_log(log, units, notes, key, between_epochs=between_epochs))
+    for unit in _declared_invalid(logs, copies, key) & units.keys():
         del units[unit]
         for rater in raters:
             rater.values.pop(unit, None)
@@ -69,9 +79,28 @@ def read_judged(sources: Sequence[Path | str]) -> Judged:
     return Judged(title=title, units=units, raters=raters, notes=notes)
 
 
-def _declared_invalid(logs: Sequence[LogFile], copies: Copies) -> set[Unit]:
+def _sample_key(log: LogFile, record: SampleRecord) -> Unit:
+    """What all epochs of a sample have in common."""
+    return (log.header.eval.task_id, str(record.id))
+
+
+def _check_same_in_all_epochs(log: LogFile) -> None:
+    """Refuse epochs in which something else was said: a judge who rates them is not asked twice."""
+    before: dict[str, list[Any]] = {}
+    for record in records_of(log, SpokenRecord):
+        if record.error is not None:
+            continue
+        said = [[m.get(part) for part in ("role", "content", "tool_calls")] for m in record.messages]
+        if before.setdefault(str(record.id), said) != said:
+            raise RatingsError(
+                f"{log.path}: sample {record.id} is another conversation in epoch {record.epoch}; epochs are "
+                "compared of conversations that are judged as they are, e.g. by tasks/stakes_label.py"
+            )
+
+
+def _declared_invalid(logs: Sequence[LogFile], copies: Copies, key: _Key) -> set[Unit]:
     return {
-        conversation_key(log, record)
+        key(log, record)
         for log in logs
         if log.header.invalidated
         for record in read_records(log)
@@ -79,25 +108,33 @@ def _declared_invalid(logs: Sequence[LogFile], copies: Copies) -> set[Unit]:
     }
 
 
-def _read_log(log: LogFile, units: dict[Unit, str], notes: list[str]) -> list[Rater]:
+def _read_log(
+    log: LogFile, units: dict[Unit, str], notes: list[str], key: _Key, *, between_epochs: bool
+) -> list[Rater]:
     options = _options(log.header)
-    ratings: dict[str, list[tuple[Unit, _Rating]]] = {}
+    ratings: dict[tuple[str, int | None], list[tuple[Unit, _Rating]]] = {}
     left_out: Counter[str] = Counter()
     for record in read_records(log):
         if record.invalidated or record.error is not None:
             left_out["are declared invalid" if record.invalidated else "ended in an error"] += 1
             continue
-        unit = conversation_key(log, record)
+        unit = key(log, record)
+        epoch = record.epoch if between_epochs else None
         units.setdefault(unit, "/".join(map(str, cluster_of(record.metadata, record.id))))
         for name, score in (record.scores or {}).items():
             for rating in _ratings(name, score, options):
-                ratings.setdefault(rating.name, []).append((unit, rating))
+                ratings.setdefault((rating.name, epoch), []).append((unit, rating))
     if note := unfinished_note(log):
         notes.append(note)
     notes += [f"{log.path}: {n} conversations {why}, and are left out" for why, n in left_out.items()]
     found: list[Rater] = []
-    for name, given in ratings.items():
-        found += _raters_of_name(name, given, log)
+    for (name, epoch), given in ratings.items():
+        of_name = _raters_of_name(name, given, log)
+        if epoch is not None:
+            of_name = [
+                r.model_copy(update={"name": f"{r.name}, epoch {epoch}", "epoch": epoch}) for r in of_name
+            ]
+        found += of_name
     return _joined([], found)
 
 
@@ -171,7 +208,9 @@ def _joined(known: Sequence[Rater], found: Sequence[Rater]) -> list[Rater]:
 
 def _is_same(one: Rater, other: Rater) -> bool:
     alike = base_name(one.name.partition(" (")[0]) == base_name(other.name.partition(" (")[0])
-    if not alike or (one.asked, one.models, one.human) != (other.asked, other.models, other.human):
+    if not alike or one.epoch != other.epoch:
+        return False
+    if (one.asked, one.models, one.human) != (other.asked, other.models, other.human):
         return False
     if one.values.keys().isdisjoint(other.values):
         return True

@@ -4,11 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 
+import numpy as np
 import pytest
-from inspect_ai import eval, eval_retry, score  # noqa: A004
+from inspect_ai import Task, eval, eval_retry, score  # noqa: A004
+from inspect_ai.dataset import Sample
 from inspect_ai.log import list_eval_logs, read_eval_log
 from inspect_ai.model import ModelOutput
+from inspect_ai.scorer import match
+from inspect_ai.solver import generate
 
 from analysis.logs.finding import open_log
 from probes.laboratory.labels import problems_of, rated_by, ratings_by_row, read_answers
@@ -16,6 +21,7 @@ from probes.laboratory.rows import StakesRow, write_rows
 from scenarios.mistakes import UserMistake
 from scenarios.stakes.ratings import Thresholds, read_rubric
 from scorers.agreement import agreement
+from scorers.agreement import main as agreement_command
 from scorers.human import main as human
 from scorers.people.ratings import read_judged
 from scorers.stakes_rating import read_rating, stakes_rating
@@ -261,6 +267,42 @@ def test_epochs_are_one_rating(rows, tmp_path):
     ratings = ratings_by_row(read_answers(open_log(log.location)))
     assert [len(of_row) for of_row in ratings.values()] == [1] * 6
     assert sum(of_row[0].rating for of_row in ratings.values()) == 6 * 8.5
+
+
+def test_a_judge_is_compared_with_itself_between_epochs(rows, tmp_path, capsys):
+    # asked again with the cache on: an epoch is another question. Three of six rows move by one
+    first, again = [2, 9, 2, 9, 2, 9], [3, 9, 2, 8, 2, 10]
+    answers = {1: iter(first), 2: iter(again)}
+    asked_of = Counter()
+
+    def judge(prompt):
+        asked_of[prompt[-1].text] += 1
+        return answer(next(answers[asked_of[prompt[-1].text]]))
+
+    task = stakes_label(data=str(rows))
+    options = {"log_dir": str(tmp_path), "display": "none", "max_samples": 1, "max_connections": 1}
+    (log,) = eval(task, model=told(judge), epochs=2, **options)
+    figures = tmp_path / "figures.json"
+    assert agreement_command([log.location, "--between-epochs", "--json", str(figures)]) == 0
+    assert "stakes_rating.stakes, epoch 2 - stakes_rating.stakes, epoch 1" in capsys.readouterr().out
+    sets = json.loads(figures.read_text())["sets"]
+    (pair,) = [p for s in sets for p in s["pairs"] if p["first"] == "stakes_rating.stakes, epoch 1"]
+    assert pair["pearson"]["n"] == 6
+    assert pair["pearson"]["value"] == pytest.approx(float(np.corrcoef(first, again)[0, 1]))
+    assert pair["same_class"]["value"] == 0.5
+    assert pair["bias"]["value"] == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "problem"), [(1, "ask again with"), (2, "is another conversation in epoch 2")]
+)
+def test_epochs_that_tell_nothing_of_a_judge_are_refused(epochs, problem, tmp_path, capsys):
+    words = iter(map(str, range(9)))
+    task = Task(dataset=[Sample(input="Say a number.", id="s1")], solver=generate(), scorer=match())
+    options = {"log_dir": str(tmp_path), "display": "none", "max_samples": 1}
+    (log,) = eval(task, model=told(lambda prompt: next(words)), epochs=epochs, **options)
+    assert agreement_command([log.location, "--between-epochs"]) == 1
+    assert problem in capsys.readouterr().err
 
 
 # -- stopping -------------------------------------------------------------------------------------
