@@ -34,7 +34,7 @@ from probes.evaluation.pages.results_page import interval, table
 from probes.laboratory.rows import StakesRow, read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("rows", "capture", "probes", "last-block", "prompted", "lora", "table")
+STAGES = ("rows", "capture", "probes", "last-block", "prompted", "lora", "full", "table")
 TRAIN = "train"
 TESTS = ("synthetic", "anthropic", "mts")
 
@@ -122,7 +122,12 @@ def ask(options: argparse.Namespace) -> None:
             if any(folder.glob("*.eval")):
                 continue
             (log,) = eval(
-                task, model=f"local/{options.model}", log_dir=str(folder), display="none", max_connections=16
+                task,
+                model=f"local/{options.model}",
+                model_args={"dtype": "bfloat16"} if options.autocast else {},
+                log_dir=str(folder),
+                display="none",
+                max_connections=16,
             )
             assert log.results is not None, log.error
             print(template, name, {k: round(m.value, 4) for k, m in log.results.scores[0].metrics.items()})
@@ -130,7 +135,8 @@ def ask(options: argparse.Namespace) -> None:
 
 def fine_tune(options: argparse.Namespace, kind: str) -> None:
     """One kind of baseline."""
-    epochs, rate = (options.epochs, options.rate) if kind == "lora" else (options.block_epochs, 1e-3)
+    epochs = options.block_epochs if kind == "last-block" else options.epochs
+    rate = {"lora": options.rate, "full": options.full_rate, "last-block": 1e-3}[kind]
     run(
         "probes/baselines.py",
         "fit",
@@ -141,7 +147,8 @@ def fine_tune(options: argparse.Namespace, kind: str) -> None:
         epochs=epochs,
         learning_rate=rate,
         batch_size=4,
-        accumulation=2,
+        accumulation=options.accumulation,
+        autocast=str(options.autocast).lower(),
         seed=options.seed,
         out=options.out / "baselines" / kind,
     )
@@ -244,8 +251,11 @@ def main() -> None:
     parser.add_argument(
         "--templates", default="single_word,single_letter", help="of scenarios/stakes/monitors.yaml"
     )
-    parser.add_argument("--epochs", type=float, default=2, help="of LoRA")
+    parser.add_argument("--epochs", type=float, default=3, help="of LoRA, and of all weights")
     parser.add_argument("--rate", type=float, default=5e-4, help="of LoRA")
+    parser.add_argument("--full-rate", type=float, default=3e-5, help="of all weights")
+    parser.add_argument("--accumulation", type=int, default=1, help="batches of four rows for a step")
+    parser.add_argument("--autocast", action="store_true", help="compute in bfloat16, of all but probes")
     parser.add_argument("--block-epochs", type=float, default=8, help="of the last block")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reference", help="monitor that all are compared with; see probes/evaluate.py")
@@ -259,6 +269,7 @@ def main() -> None:
         "last-block": lambda o: fine_tune(o, "last-block"),
         "prompted": ask,
         "lora": lambda o: fine_tune(o, "lora"),
+        "full": lambda o: fine_tune(o, "full"),
         "table": compare,
     }
     for name in options.stages:

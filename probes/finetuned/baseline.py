@@ -134,7 +134,7 @@ def fit_baseline(settings: FitSettings, *, progress: bool = False) -> Baseline:
     if settings.kind == "last-block":
         network: Any = last_block(settings).to(device)
         # what the block is given never changes: it is computed once
-        states = states_before_last(network, data.token_ids, device)
+        states = states_before_last(network, data.token_ids, device, autocast=settings.autocast)
         alone = block_alone(network, _shortest(data.token_ids), device)
         inputs = states if alone else data.token_ids
         size = _size_of_block(network)
@@ -214,7 +214,9 @@ def score_part(baseline: Baseline, given: str, split: str | None, batch_tokens: 
     pad = padding_token(data.token_ids, card.pad, vocabulary)
     if pad != card.pad:
         network.config.pad_token_id = network.config.get_text_config().pad_token_id = pad
-    logits, seconds = logits_of(network, data, data.token_ids, pad, batch_tokens)
+    logits, seconds = logits_of(
+        network, data, data.token_ids, pad, batch_tokens, autocast=card.settings.autocast
+    )
     size = ModelSize(**card.size)
     flops = np.array([pass_flops(size, len(ids), wanted=1) for ids in data.token_ids])
     return Scores(data, logits, flops, seconds / len(data.rows))

@@ -162,7 +162,7 @@ def block_alone(network: LastBlock, rows: Sequence[np.ndarray], device: torch.de
 
 
 def states_before_last(
-    network: LastBlock, rows: Sequence[np.ndarray], device: torch.device
+    network: LastBlock, rows: Sequence[np.ndarray], device: torch.device, *, autocast: bool = False
 ) -> list[torch.Tensor]:
     """[rows][tokens, hidden] on the CPU: what the last block is given of each row. The network is whole."""
     held: list[torch.Tensor] = []
@@ -174,7 +174,7 @@ def states_before_last(
     hook = transformer_blocks(network.model)[-1].register_forward_pre_hook(take, with_kwargs=True)
     try:
         # not inference mode: these states are trained on
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             for ids in rows:
                 _final(network.model, device, input_ids=torch.from_numpy(ids).long()[None])
     finally:

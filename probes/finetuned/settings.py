@@ -70,6 +70,12 @@ class FitSettings(Frozen):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", title="model", description="of the weights"
     )
+    autocast: bool = Field(
+        False,
+        title="model",
+        description="compute products in bfloat16 and keep the weights as they are: small steps are lost in "
+        "weights of bfloat16",
+    )
     max_tokens: int | None = Field(
         None, ge=2, title="model", description="longest row; what the model takes if not given"
     )

@@ -102,6 +102,7 @@ def train(
         label_names=["labels"],
         disable_tqdm=not progress,
         use_cpu=device_called(settings.device).type == "cpu",
+        bf16=settings.autocast,
         dataloader_pin_memory=False,
     )
     trainer = Trainer(
@@ -114,7 +115,13 @@ def train(
 
 @torch.inference_mode()
 def logits_of(
-    model: Any, data: TokenizedSet, inputs: Sequence[Any], pad: int, batch_tokens: int
+    model: Any,
+    data: TokenizedSet,
+    inputs: Sequence[Any],
+    pad: int,
+    batch_tokens: int,
+    *,
+    autocast: bool = False,
 ) -> tuple[np.ndarray, float]:
     """[rows], float64, and the seconds that it took. Rows of like length go through it together."""
     device = next(model.parameters()).device
@@ -123,7 +130,8 @@ def logits_of(
     started = time.monotonic()
     for places in batches([len(own) for own in inputs], batch_tokens):
         batch = collate.inputs([inputs[place] for place in places])
-        output = model(**{name: value.to(device) for name, value in batch.items()})
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            output = model(**{name: value.to(device) for name, value in batch.items()})
         logits[places] = output.logits[:, 0].double().cpu().numpy()
     return logits, time.monotonic() - started
 

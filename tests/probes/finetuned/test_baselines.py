@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from analysis.ranking import auroc
@@ -107,6 +108,23 @@ def test_a_saved_baseline_scores_the_same_again_and_in_other_batches(base, data,
     assert main(["score", *map(str, given)]) == 0
     for first, second in zip(score_lines(out), score_lines(again), strict=True):
         assert first["scores"][kind]["score"] == pytest.approx(second["scores"][kind]["score"], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["full", "last-block"])
+def test_computing_in_bfloat16_leaves_the_weights_as_fine_as_they_were(base, data, tmp_path, kind):
+    for name, more in {"exact": [], "fast": ["--autocast", "true"]}.items():
+        assert fit(base, data, tmp_path / name, *more, kind=kind) == 0
+    (found,) = results(tmp_path / "fast")
+    assert found["auroc"] > 0.8
+    (path,) = (tmp_path / "fast").glob("*.safetensors")
+    weights = [weight for weight in load_file(path).values() if weight.ndim > 1]
+    assert all(weight.dtype == torch.float32 for weight in weights)
+    assert any(not torch.equal(weight, weight.bfloat16().float()) for weight in weights)
+    exact, fast = (
+        [line["scores"][kind]["score"] for line in score_lines(tmp_path / n)] for n in ("exact", "fast")
+    )
+    assert exact != fast
+    assert fast == [float(torch.tensor(score).bfloat16()) for score in fast], "logits are computed so, too"
 
 
 def test_the_same_seed_gives_the_same_baseline_and_another_seed_another(base, data, tmp_path):
