@@ -56,6 +56,7 @@ from probes.cascades.points import (
 )
 from probes.cascades.saved import CASCADE, Cascade, CascadeError
 from probes.cascades.whole import SavedFrom, digest_of, fit_cascade
+from probes.evaluation.beside.foreign_scores import COSTS
 from probes.evaluation.comparisons import MEAN
 from probes.evaluation.scored import Named, read_monitors
 from scenarios.commands.command_line import read_settings
@@ -93,6 +94,7 @@ def build_cascade(settings: CascadeSettings, *, progress: bool = False) -> Casca
     others = [_read_points(folder) for folder in settings.compare_with]
     splits = _read_splits(settings)
     _check_classes(splits)
+    cost = cost_axis(_known_costs(splits), settings.cost)
     rows_digest = digest_of([part._replace(columns=[]) for part in splits.tests])
     for folder, points in zip(settings.compare_with, others, strict=True):
         _check_same_rows(folder, points, rows_digest, settings)
@@ -109,7 +111,7 @@ def build_cascade(settings: CascadeSettings, *, progress: bool = False) -> Casca
         found += controls(cascade, splits.tests, budget, settings.seed)
     points = measured([*judges, *found], judges[1], splits.tests, settings.fpr)
     result = _result(settings, splits, cascade, points)
-    _write(settings, splits, result, rows_digest, _drawn_beside(settings.compare_with, others))
+    _write(settings, splits, result, rows_digest, _drawn_beside(settings.compare_with, others), cost)
     return result
 
 
@@ -162,6 +164,11 @@ def _check_classes(splits: Splits) -> None:
                 f"{what}: {sum(positive)} positive and {sum(negative)} negative rows with all scores; both "
                 "classes are needed" + _lost(parts)
             )
+
+
+def _known_costs(splits: Splits) -> list[str]:
+    judges = [column for part in splits.tests for column in part.columns[1:]]
+    return [cost for cost in COSTS if all(cost in column.costs for column in judges)]
 
 
 def _lost(parts: Sequence[CascadeRows]) -> str:
@@ -252,6 +259,7 @@ def _write(
     result: CascadeResult,
     rows_digest: str,
     beside: dict[str, list[Point]],
+    cost: str,
 ) -> None:
     rows = [point.row() for point in result.points]
     details: dict[str, Any] = {
@@ -272,7 +280,6 @@ def _write(
     lines = {name: [p for p in curve if p.name == name] for name in dict.fromkeys(p.name for p in curve)}
     lines |= {name: [p for p in shown if p.name == name] for name in CONTROLS} | beside
     ends = {p.name: p for p in shown if p.name in (PROBE, JUDGE)}
-    cost = cost_axis(shown, settings.cost)
     write_json(settings.out / POINTS, details)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

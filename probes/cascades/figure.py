@@ -12,7 +12,6 @@ from matplotlib.ticker import NullFormatter
 from analysis.ranking import Ranked
 from probes.cascades.allocation import STRATEGIES
 from probes.cascades.points import CONTROLS, JUDGE, PROBE, Point
-from probes.evaluation.beside.foreign_scores import COSTS
 from probes.evaluation.pages.figures import (
     COLOURS,
     DASHES,
@@ -37,14 +36,17 @@ WIDER = 1.35
 """Width of a panel to its height."""
 
 
-def cost_axis(points: Sequence[Point], wanted: str | None) -> str:
-    """Which cost is drawn: the one that is wanted, or the first that all points have.
+def cost_axis(known: Sequence[str], wanted: str | None) -> str:
+    """Which cost is drawn: the one that is wanted, or else the first of FLOPs, dollars and seconds.
+
+    Args:
+        known: Costs that every judge's scores tell.
+        wanted: One of these, or calls.
 
     Raises:
         ValueError: One that is not known.
     """
-    known = [cost for cost in COSTS if all(point.costs.get(cost) for point in points if point.name == JUDGE)]
-    if wanted is not None and wanted != CALLS and wanted not in known:
+    if wanted is not None and wanted not in (*known, CALLS):
         told = ", ".join([*known, CALLS])
         raise ValueError(f"--cost {wanted}: the judge's scores do not tell it; there are {told}")
     order = [cost for cost in ("flops", "dollars", "seconds") if cost in known]
