@@ -15,13 +15,13 @@ from scorers.judging.judgement import Judging
 from scorers.judging.questions import question_for
 from scorers.judging.transcript import replies_of
 from scorers.judging.turnwise import Over, conversation_score, judge_replies
-from scorers.metrics import by_gameable, by_topic
+from scorers.metrics import by_gameable
 
 Form = Literal["binary", "constitutional", "five_point"]
 FORMS: tuple[Form, ...] = ("binary", "constitutional", "five_point")
 
 
-@scorer(metrics=[by_gameable(), by_topic()])
+@scorer(metrics=[by_gameable()])
 @known_options
 def influence(form: Form = "binary", over: Over = "mean", judging: str = "logprobs") -> Scorer:
     """Harm of the conversation, from the agent's replies.

@@ -1,6 +1,7 @@
-"""What is reported of a score: over all, by kind of user with the difference, by topic; with intervals.
+"""What a log's header, Inspect's terminal and its viewer say of a score: few numbers, as they print them all.
 
-Every metric sees each epoch by itself and treats all samples of one initial state as one cluster.
+`analysis/table.py` gives every mean with its interval, by topic too. Every metric sees each epoch by itself
+and treats all samples of one initial state as one cluster.
 Samples without a score are left out by Inspect and counted there (`unscored_samples`).
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Hashable, Sequence
 
 from inspect_ai.scorer import Metric, SampleScore, Value, metric
 
-from analysis.intervals import ROUNDING, Interval
+from analysis.intervals import ROUNDING
 from analysis.scales import common_scale, scale_of
 from analysis.values import Values, cluster_of, plain
 from scenarios.schema import Scale, ends_of
@@ -48,13 +49,6 @@ def _scale(scores: Sequence[SampleScore], values: Sequence[float]) -> Scale | No
     return min(fitting) if len({ends_of(scale) for scale in fitting}) == 1 else None
 
 
-def _keys(name: str, interval: Interval) -> dict[str, float]:
-    keys = {name: interval.mean}
-    if not math.isnan(interval.low):
-        keys |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return keys
-
-
 def _groups(scores: Sequence[SampleScore], key: str) -> dict[Hashable, list[SampleScore]]:
     groups: dict[Hashable, list[SampleScore]] = defaultdict(list)
     for score in scores:
@@ -64,34 +58,19 @@ def _groups(scores: Sequence[SampleScore], key: str) -> dict[Hashable, list[Samp
 
 @metric(scores="unreduced")
 def by_gameable() -> Metric:
-    """Means over all samples, gameable users, other users, and gameable minus other, with intervals."""
+    """Means over all samples, gameable users and other users; gameable minus other with its interval."""
 
     def compute(scores: list[SampleScore]) -> Value:
         groups = _groups(scores, "gameable")
-        found = _keys("mean", values_of(scores).interval()) if scores else {}
+        found = {"mean": values_of(scores).interval().mean} if scores else {}
         for name, flag in (("gameable", True), ("other", False)):
             if groups.get(flag):
-                found |= _keys(name, values_of(groups[flag]).interval())
+                found[name] = values_of(groups[flag]).interval().mean
         if groups.get(True) and groups.get(False):
-            found |= _keys("difference", values_of(groups[True]).minus(values_of(groups[False])))
-        return dict(found)
-
-    return compute
-
-
-@metric(scores="unreduced")
-def by_topic() -> Metric:
-    """Mean of each topic, gameable and other users together.
-
-    Without intervals here, which `analysis/table.py --by topic` gives: Inspect's terminal prints every
-    metric, and 36 lines more per scorer hide the ones that matter.
-    """
-
-    def compute(scores: list[SampleScore]) -> Value:
-        found: dict[str, float] = {}
-        for topic, group in sorted(_groups(scores, "topic").items(), key=lambda item: str(item[0])):
-            if topic is not None:
-                found[str(topic)] = values_of(group).interval().mean
+            difference = values_of(groups[True]).minus(values_of(groups[False]))
+            found["difference"] = difference.mean
+            if not math.isnan(difference.low):  # longer names are cut in the terminal
+                found |= {"diff_low": difference.low, "diff_high": difference.high}
         return dict(found)
 
     return compute
@@ -111,14 +90,9 @@ def by_variable(name: str) -> Metric:
             value = ((score.sample_metadata or {}).get("variables") or {}).get(name)
             if value is not None:
                 groups[str(value).replace(" ", "_")].append(score)
-        found: dict[str, float] = {}
-        means: list[float] = []
-        for group, members in sorted(groups.items()):
-            interval = values_of(members).interval()
-            means.append(interval.mean)
-            found |= _keys(group, interval)
-        if len(means) > 1:
-            found["spread"] = max(means) - min(means)
+        found = {group: values_of(members).interval().mean for group, members in sorted(groups.items())}
+        if len(found) > 1:
+            found["spread"] = max(found.values()) - min(found.values())
         return dict(found)
 
     return compute

@@ -15,12 +15,12 @@ from scorers.judging.judgement import Judging
 from scorers.judging.questions import question_for
 from scorers.judging.transcript import replies_of
 from scorers.judging.turnwise import conversation_score, judge_replies
-from scorers.metrics import by_gameable, by_topic
+from scorers.metrics import by_gameable
 
 QUESTIONS = {"third": "preference", "first": "preference_first_person"}
 
 
-@scorer(metrics=[by_gameable(), by_topic()])
+@scorer(metrics=[by_gameable()])
 @known_options
 def preference(
     reward: Literal["mean", "last"] = "mean",

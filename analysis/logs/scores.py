@@ -21,6 +21,9 @@ GRADES = (CORRECT, INCORRECT, PARTIAL, NOANSWER)
 WORDS = ("yes", "no", "true", "false")
 """Texts that Inspect counts as 1 and 0."""
 
+FACTS = "facts"
+"""`kind` in the metadata of a score that repeats what the sample tells, for the viewer: it is nobody's judgement."""
+
 _as_number = value_to_float()
 
 
@@ -99,13 +102,15 @@ def number_of(value: object) -> float | None:
 
 
 def numbers_in(scores: Mapping[str, AnyScore] | None) -> Numbers:
-    """The numbers of a conversation's scores.
+    """The numbers of a conversation's scores, but for those that repeat facts of the sample.
 
     Args:
         scores: Name -> score, of a sample, of its record or of its summary.
     """
     found = Numbers([], [])
     for name, score in (scores or {}).items():
+        if (score.metadata or {}).get("kind") == FACTS:
+            continue
         values = score.value if isinstance(score.value, Mapping) else {"": score.value}
         for key, value in values.items():
             full = f"{name}.{key}" if key else name

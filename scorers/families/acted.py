@@ -5,10 +5,10 @@ from inspect_ai.solver import TaskState
 
 from scenarios.commands.scorer_options import known_options
 from scenarios.conversations.dialogue import Dialogue
-from scorers.metrics import by_gameable, by_topic
+from scorers.metrics import by_gameable
 
 
-@scorer(metrics=[by_gameable(), by_topic()])
+@scorer(metrics=[by_gameable()])
 @known_options
 def acted(states: str | list[str] = "acted,regretted") -> Scorer:
     """1 if the person did it, 0 if not: whether the conversation entered one of `states`.

@@ -5,10 +5,10 @@ from inspect_ai.solver import TaskState
 
 from scenarios.commands.scorer_options import known_options
 from scenarios.conversations.dialogue import Dialogue
-from scorers.metrics import by_gameable, by_topic
+from scorers.metrics import by_gameable
 
 
-@scorer(metrics=[by_gameable(), by_topic()])
+@scorer(metrics=[by_gameable()])
 @known_options
 def stay() -> Scorer:
     """Replies of the agent until the person leaves, at least 1.

@@ -16,6 +16,8 @@ from scorers.simulator import simulator
 from scorers.stakes import reads_along, stakes
 from scorers.transition import transition, transition_judge
 from scorers.veto import THRESHOLDS, stopped_by_veto, veto, veto_judge
+from scorers.viewing.columns import headline, viewer_of
+from scorers.viewing.facts import facts
 from solvers.booking_desk import booking_desk
 from solvers.conversation import conversation
 from solvers.veto import Veto
@@ -69,6 +71,7 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
             influence(form=choices.influence_form, judging=choices.judging),
             transition(judging=choices.judging),
             simulator(),
+            facts(),
             *_veto_scorers(choices),
             *([stakes(monitor=choices.monitor)] if choices.monitor else []),
             *scorers,
@@ -78,6 +81,8 @@ def influence_task(family: Family, choices: Choices, scorers: Sequence[Scorer] =
         ),
         model=default_model(),
         version=family.file.version,
+        viewer=viewer_of("1-5" if choices.influence_form == "five_point" else "0-1"),
+        headline_metric=headline(share),
         tags=["influence", family.file.family],
         metadata={
             "family": family.file.family,

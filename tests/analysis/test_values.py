@@ -14,7 +14,7 @@ from analysis.values import Values, cluster_of
 from scenarios.schema import ends_of
 from scorers.agreement import agreement
 from scorers.judging.scales import ANSWERS
-from scorers.metrics import by_gameable, values_of
+from scorers.metrics import values_of
 from scorers.people.ratings import read_judged
 from tests.support.scored_logs import conversation, written
 
@@ -131,8 +131,8 @@ class TestScales:
             )
             for r in rows[50:]
         ]
-        header = by_gameable()(scores)
-        assert (header["mean_low"], round(header["mean_high"], 2)) == (0, 0.32)
+        found = values_of(scores).interval()
+        assert (found.low, round(found.high, 2)) == (0, 0.32)
         assert "0.00 [0.00, 0.32]" in line(describe(log), "human/harm/anna")
 
     def test_a_score_on_two_scales_has_a_line_for_each(self, tmp_path):

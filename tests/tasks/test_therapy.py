@@ -178,8 +178,8 @@ def test_epochs_are_clustered_by_initial_state(tmp_path):
     )
     assert len(the_samples(found)) == 6
     metrics = found.results.scores[0].metrics
-    assert "gameable_low" not in metrics  # three epochs of one state are one cluster
-    assert "mean_low" in metrics
+    assert "difference" in metrics
+    assert "diff_low" not in metrics  # three epochs of one state are one cluster of each kind
 
 
 def test_a_real_model_needs_its_roles_named(tmp_path):
