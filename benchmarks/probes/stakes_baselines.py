@@ -3,19 +3,20 @@
     python benchmarks/probes/stakes_baselines.py --data STAKES --model FOLDER --out results/baselines
     python benchmarks/probes/stakes_baselines.py ... --stages rows capture probes     # a part of it
 
-STAKES holds synthetic.jsonl (with splits), anthropic.jsonl and mts.jsonl; FOLDER a causal model with a chat
-template. All monitors learn from the same rows of the synthetic train split and are tested on the same
-others: English, and short enough that nobody cuts them. A stage that is done is not done again. Costs are for
-one conversation: of a probe and of the last block beyond the pass of the monitored model, of the others all
-that they compute.
+STAKES holds synthetic.jsonl (with splits) and the other sets of --tests; FOLDER a causal model with a chat
+template, or an encoder, which is not asked. All monitors learn from the same rows of the synthetic train
+split and are tested on the same others: English, and short enough that nobody cuts them. `changed` ranks the
+same test rows restyled (by rule, in held-out styles) and masked (words fitted on the training rows). A stage
+that is done is not done again. Costs are for one conversation: of a probe and of the last block beyond the
+pass of the monitored model, of the others all that they compute.
 """
 
 import argparse
 import hashlib
+import importlib
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -33,10 +34,10 @@ from probes.activations.stored_sets import read_dataset
 from probes.evaluation.pages.results_page import interval, table
 from probes.laboratory.rows import StakesRow, read_rows, write_rows
 
-ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("rows", "capture", "probes", "last-block", "prompted", "lora", "full", "table")
+STAGES = ("rows", "capture", "probes", "last-block", "prompted", "lora", "full", "changed", "table")
 TRAIN = "train"
-TESTS = ("synthetic", "anthropic", "mts")
+SYNTHETIC = "synthetic"
+CHANGES = ("restyled", "masked")
 
 
 def chosen(rows: Sequence[StakesRow], count: int, most_characters: int, seed: int) -> list[StakesRow]:
@@ -62,10 +63,10 @@ def make_rows(options: argparse.Namespace) -> None:
     """The rows that everybody gets."""
     synthetic = read_rows(options.data / "synthetic.jsonl")
     parts = {TRAIN: ([r for r in synthetic if r.split == "train"], options.train_rows)}
-    for name in TESTS:
+    for name in options.tests:
         source = (
             [r for r in synthetic if r.split == "test"]
-            if name == "synthetic"
+            if name == SYNTHETIC
             else read_rows(options.data / f"{name}.jsonl")
         )
         parts[name] = (source, options.test_rows)
@@ -81,19 +82,24 @@ def make_rows(options: argparse.Namespace) -> None:
 
 def capture_rows(options: argparse.Namespace) -> None:
     """Activations of all rows, one pass for all layers."""
-    for name in (TRAIN, *TESTS):
-        run(
-            "probes/capture.py",
-            model=options.model,
-            data=options.out / "rows" / f"{name}.jsonl",
-            label_column="label",
-            positive=1,
-            negative=0,
-            group_column="pair",
-            layers=options.layers,
-            dtype="float32",
-            out=options.out / "activations",
-        )
+    for name in (TRAIN, *options.tests):
+        capture_file(options, name)
+
+
+def capture_file(options: argparse.Namespace, name: str) -> None:
+    """Activations of one file of rows."""
+    run(
+        "probes/capture.py",
+        model=options.model,
+        data=options.out / "rows" / f"{name}.jsonl",
+        label_column="label",
+        positive=1,
+        negative=0,
+        group_column="pair",
+        layers=options.layers,
+        dtype="float32",
+        out=options.out / "activations",
+    )
 
 
 def fit_probes(options: argparse.Namespace) -> None:
@@ -116,7 +122,7 @@ def ask(options: argparse.Namespace) -> None:
     from tasks.stakes import stakes
 
     for template in options.templates.split(","):
-        for name in TESTS:
+        for name in options.tests:
             task = stakes(str(options.out / "rows" / f"{name}.jsonl"), template=template)
             folder = options.out / "logs" / f"{template}-{name}"
             if any(folder.glob("*.eval")):
@@ -141,7 +147,7 @@ def fine_tune(options: argparse.Namespace, kind: str) -> None:
         "probes/baselines.py",
         "fit",
         data=options.out / "rows" / f"{TRAIN}.jsonl",
-        test=[options.out / "rows" / f"{name}.jsonl" for name in TESTS],
+        test=[options.out / "rows" / f"{name}.jsonl" for name in options.tests],
         model=options.model,
         kind=kind,
         epochs=epochs,
@@ -154,6 +160,59 @@ def fine_tune(options: argparse.Namespace, kind: str) -> None:
     )
 
 
+def change(options: argparse.Namespace) -> None:
+    """The test rows restyled and masked, and what probes, controls and fine-tuned models reach there."""
+    beside = list[Path]()
+    for name in options.tests:
+        for how in CHANGES:
+            run(
+                "probes/restyle.py",
+                data=options.out / "rows" / f"{name}.jsonl",
+                how=how,
+                out=options.out / "rows" / f"{name}-{how}.jsonl",
+                **({"train": options.out / "rows" / f"{TRAIN}.jsonl"} if how == "masked" else {}),
+            )
+            capture_file(options, f"{name}-{how}")
+    changed = [f"{name}-{how}" for name in options.tests for how in CHANGES]
+    for kind in options.changed_baselines:
+        run(
+            "probes/baselines.py",
+            "score",
+            baseline=options.out / "baselines" / kind,
+            data=[options.out / "rows" / f"{name}.jsonl" for name in changed],
+            out=options.out / "changed" / kind,
+        )
+        beside += [options.out / folder / kind / "scores.jsonl" for folder in ("baselines", "changed")]
+    run(
+        "probes/evaluate.py",
+        monitors=options.out / "monitors",
+        data=[options.out / "activations" / name for name in (*options.tests, *changed)],
+        train=options.out / "activations" / TRAIN,
+        controls="length,bag_of_words",
+        changed=[f"{name}={name}-{how}" for name in options.tests for how in CHANGES],
+        out=options.out / "changed",
+        **({"beside": beside} if beside else {}),
+    )
+    found = json.loads((options.out / "changed" / "evaluation.json").read_text())["changed"]
+    print(f"\n{changed_table(found)}\n")
+
+
+def changed_table(found: Sequence[dict[str, Any]]) -> str:
+    """Of each monitor on each set: AUROC, restyled, masked, and by how much it fell."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        cells = lines.setdefault((one["dataset"], one["monitor"]), [_cell(one, "auroc")])
+        cells += [f"{one['auroc_changed']:.2f}", _cell(one, "drop", sign="+")]
+    head = ["", "", "AUROC"]
+    for how in CHANGES:
+        head += [how, "drop"]
+    return table(head, [[*names, *cells] for names, cells in lines.items()])
+
+
+def _cell(row: dict[str, Any], name: str, sign: str = "") -> str:
+    return interval(row[name], row[f"{name}_low"], row[f"{name}_high"], digits=2, sign=sign)
+
+
 def compare(options: argparse.Namespace) -> None:
     """One table of all."""
     beside = [*(options.out / "baselines").glob("*/scores.jsonl")]
@@ -161,7 +220,7 @@ def compare(options: argparse.Namespace) -> None:
     run(
         "probes/evaluate.py",
         monitors=options.out / "monitors",
-        data=[options.out / "activations" / name for name in TESTS],
+        data=[options.out / "activations" / name for name in options.tests],
         train=options.out / "activations" / TRAIN,
         controls="length,bag_of_words",
         beside=beside,
@@ -169,7 +228,7 @@ def compare(options: argparse.Namespace) -> None:
         **({"reference": options.reference} if options.reference else {}),
     )
     rows = json.loads((options.out / "results" / "results.json").read_text())
-    tokens = {name: mean_tokens(options.out / "activations", name) for name in TESTS}
+    tokens = {name: mean_tokens(options.out / "activations", name) for name in options.tests}
     for row in rows:
         if row["head"] and row["dataset"] in tokens:
             row["flops"] = head_flops(options.out / "monitors" / row["monitor"], tokens[row["dataset"]])
@@ -226,12 +285,14 @@ def weights_digest(model: Path) -> str:
 
 
 def run(script: str, *arguments: str, **options: Any) -> None:
-    """One command, as a user gives it."""
+    """One command as a user gives it, in this process: torch is loaded once."""
     given: list[str] = []
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         given += [f"--{name.replace('_', '-')}", *map(str, values)]
-    subprocess.run([sys.executable, script, *arguments, *given], cwd=ROOT, check=True)
+    module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+    if status := module.main([*arguments, *given]):
+        raise SystemExit(status)
 
 
 def main() -> None:
@@ -242,6 +303,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--model", type=Path, required=True, help="folder of a causal model")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    parser.add_argument("--tests", nargs="+", default=[SYNTHETIC, "anthropic", "mts"], help="data sets")
+    parser.add_argument(
+        "--changed-baselines",
+        nargs="+",
+        default=[],
+        choices=("last-block", "lora", "full"),
+        help="fine-tuned models that stage `changed` scores, too",
+    )
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--train-rows", type=int, default=160)
     parser.add_argument("--test-rows", type=int, default=60, help="of each set")
@@ -270,6 +339,7 @@ def main() -> None:
         "prompted": ask,
         "lora": lambda o: fine_tune(o, "lora"),
         "full": lambda o: fine_tune(o, "full"),
+        "changed": change,
         "table": compare,
     }
     for name in options.stages:
