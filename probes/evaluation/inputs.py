@@ -66,7 +66,7 @@ def read_inputs(settings: EvaluateSettings) -> EvaluationInputs:
         )
     _check_facts("--by", settings.by, sets)
     _check_facts("--within", settings.within, sets)
-    train = _training(settings.train)
+    train = read_training(settings.train)
     if train is not None:
         sets = [data.without(train.ties) for data in sets]
     sources = [s for named in monitors for s in (named.monitor.card.training, named.monitor.card.validation)]
@@ -86,8 +86,12 @@ def read_inputs(settings: EvaluateSettings) -> EvaluationInputs:
     return EvaluationInputs(monitors, sets, train, tokenizer, pools, notes)
 
 
-def _training(given: Sequence[str]) -> LabelledRows | None:
-    """Rows of several data sets of one capture."""
+def read_training(given: Sequence[str]) -> LabelledRows | None:
+    """Rows of several data sets of one capture, as of --train; None if none are given.
+
+    Raises:
+        StoreError: Data sets of different captures or stores, or that cannot be read.
+    """
     if not given:
         return None
     parts = [read_set(one) for one in given]

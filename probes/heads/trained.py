@@ -86,6 +86,18 @@ class TrainedHead(Head):
         """[channels]: with weights of zero every logit is the log odds of the two classes' masses."""
         return torch.full((self.channels,), log_odds / self.channels)
 
+    def start_from(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Let the next fits begin at these weights, [hidden, channels] and [channels], not at drawn ones.
+
+        They are of activations as they are, as `state` gives them.
+        """
+        self._start = (weight.detach().float().clone(), bias.detach().float().clone())
+
+    @property
+    def start(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """What `start_from` was given."""
+        return getattr(self, "_start", None)
+
     def set_course(self, checks: list[Check], best_step: int) -> None:
         """Store how training went."""
         self.checks_, self.best_step_ = checks, best_step
@@ -166,13 +178,19 @@ class _Group:
         hidden = len(scale.mean)
         self.positive = torch.from_numpy(np.stack([m.positive for _, m in members], axis=1)).float()
         self.negative = torch.from_numpy(np.stack([m.negative for _, m in members], axis=1)).float()
-        first = torch.stack([head.first_weights(hidden) for head in self.heads], dim=2)
-        self.weight = torch.nn.Parameter(first.to(device))
+        mean = torch.from_numpy(scale.mean).float()
+        unit = torch.from_numpy(1 / (scale.deviation * math.sqrt(hidden))).float()
         odds = torch.log(self.positive.sum(dim=0) / self.negative.sum(dim=0)).tolist()
-        biases = [head.first_bias(value) for head, value in zip(self.heads, odds, strict=True)]
-        self.bias = torch.nn.Parameter(torch.stack(biases, dim=1).to(device))
-        self.mean = torch.from_numpy(scale.mean).float().to(device)
-        self.unit = torch.from_numpy(1 / (scale.deviation * math.sqrt(hidden))).float().to(device)
+        first: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for head, value in zip(self.heads, odds, strict=True):
+            if head.start is None:
+                first.append((head.first_weights(hidden), head.first_bias(value)))
+            else:
+                weight, bias = head.start
+                first.append((weight / unit[:, None], bias + mean @ weight))
+        self.weight = torch.nn.Parameter(torch.stack([weight for weight, _ in first], dim=2).to(device))
+        self.bias = torch.nn.Parameter(torch.stack([bias for _, bias in first], dim=1).to(device))
+        self.mean, self.unit = mean.to(device), unit.to(device)
         self.step, self.looked = 0, 0
         self.best: list[tuple[Check, torch.Tensor, torch.Tensor] | None] = [None] * len(self.heads)
         self.waited = [0] * len(self.heads)

@@ -94,7 +94,7 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
         title: What was evaluated.
         log_x: False-positive rates on a logarithmic axis from 0.1 %.
     """
-    figure, panels = _grid(title, f"ROC; the grey line is {_percent(ASKED_FPR)} FPR", sets, 6)
+    figure, panels = panel_grid(title, f"ROC; the grey line is {_percent(ASKED_FPR)} FPR", sets, 6)
     for panel, lines in zip(panels, sets.values(), strict=True):
         panel.axvline(ASKED_FPR, color="#bbbbbb", linewidth=1.2, zorder=1)
         chance = np.geomspace(LOWEST_FPR, 1, 200)
@@ -112,7 +112,7 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
                 panel.plot(fpr, recall, **style)
             area = auroc(line.labels, line.logits, line.groups).value
             told.append((area, f"{area:.3f} {name}", style))
-        _key(panel, [one[1:] for one in sorted(told, key=lambda one: -one[0])])
+        key_beside(panel, [one[1:] for one in sorted(told, key=lambda one: -one[0])])
         if log_x:
             panel.set_xscale("log")
             panel.set_xlim(LOWEST_FPR, 1)
@@ -124,7 +124,7 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
             panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         panel.set_ylim(0, 1.005)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _axes(panels, "false-positive rate", "recall")
+    name_axes(panels, "false-positive rate", "recall")
     save_picture(figure, out)
 
 
@@ -138,7 +138,7 @@ def draw_reliability(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title
         out: PNG file, written whole or not at all.
         title: What was evaluated.
     """
-    figure, panels = _grid(
+    figure, panels = panel_grid(
         title,
         "in bins of equal mass; on the diagonal positives are as frequent as the monitor says",
         sets,
@@ -156,10 +156,10 @@ def draw_reliability(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title
             panel.scatter(found.probability, found.share, s=sizes, color=style["color"], zorder=4, alpha=0.75)
             error = calibration_error(line.labels, probabilities)
             told.append((f"ECE {error:.3f} {name}", style))
-        _key(panel, told)
+        key_beside(panel, told)
         panel.set_xlim(-0.02, 1.02)
         panel.set_ylim(-0.02, 1.02)
-    _axes(panels, "probability that the monitor gives", "share of positives")
+    name_axes(panels, "probability that the monitor gives", "share of positives")
     save_picture(figure, out)
 
 
@@ -179,7 +179,7 @@ def draw_lengths(
         controls: Which names are controls.
     """
     subtitle = "AUROC by length in tokens, with 95 % intervals by group; hollow: too few rows for an interval"
-    figure, panels = _grid(title, subtitle, sets)
+    figure, panels = panel_grid(title, subtitle, sets)
     for panel, lines in zip(panels, sets.values(), strict=True):
         panel.axhline(0.5, color="#cccccc", linewidth=1.2, zorder=1)
         ends: list[tuple[float, str, str]] = []
@@ -205,17 +205,26 @@ def draw_lengths(
         panel.set_xlim(-0.4, len(bins) - 0.6 if bins else 1)
         panel.set_ylim(0, 1.02)
         label_ends(panel, ends)
-    _axes(panels, "tokens", "AUROC")
+    name_axes(panels, "tokens", "AUROC")
     save_picture(figure, out)
 
 
-def draw_dots(rows: Mapping[str, Mapping[str, Sequence[Dot]]], out: Path, *, title: str) -> None:
+def draw_dots(
+    rows: Mapping[str, Mapping[str, Sequence[Dot]]],
+    out: Path,
+    *,
+    title: str,
+    x: str = "AUROC",
+    subtitle: str = "AUROC, 95 % intervals by group; hollow: controls, of shuffled labels the range of permutations",
+) -> None:
     """Every head and control on every data set, with intervals; seeds of a head lie above each other.
 
     Args:
         rows: Head or control -> data set -> a dot for each seed.
         out: PNG file, written whole or not at all; none if nothing is ranked.
         title: What was evaluated.
+        x: Name of the axis.
+        subtitle: What is drawn.
     """
     columns = list(dict.fromkeys(name for of in rows.values() for name in of))
     if not columns:  # one class everywhere: no AUROC
@@ -247,12 +256,12 @@ def draw_dots(rows: Mapping[str, Mapping[str, Sequence[Dot]]], out: Path, *, tit
         panel.set_xlim(max(0.0, low - 0.02), 1.01)
         panel.set_yticks(range(len(rows)), list(rows) if number == 0 else [""] * len(rows), fontsize=9.5)
         panel.tick_params(axis="y", length=0, colors=INK)
-        panel.set_xlabel("AUROC", fontsize=9.5, color=GREY)
+        panel.set_xlabel(x, fontsize=9.5, color=GREY)
     figure.text(0.12 / size[0], 1 - 0.38 / size[1], title, fontsize=14, fontweight="bold", color=INK)
     figure.text(
         0.12 / size[0],
         1 - 0.66 / size[1],
-        "AUROC, 95 % intervals by group; hollow: controls, of shuffled labels the range of permutations",
+        subtitle,
         fontsize=10,
         color=GREY,
     )
@@ -276,7 +285,7 @@ def _styles(lines: Mapping[str, object], controls: Sequence[str] = ()) -> list[d
     return styles
 
 
-def _grid(
+def panel_grid(
     title: str, subtitle: str, sets: Mapping[str, Mapping[str, object]], figure_letters: int = 0
 ) -> tuple[Figure, list[Axes]]:
     """A panel for each data set, with room for the names of its lines to the right.
@@ -317,14 +326,15 @@ def plain_panel(panel: Axes, name: str) -> None:
     panel.set_axisbelow(True)
 
 
-def _axes(panels: Sequence[Axes], x: str, y: str) -> None:
+def name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
+    """Name both axes; the vertical one in the first column alone."""
     for panel in panels:
         panel.set_xlabel(x, fontsize=9.5, color=GREY)
         if panel.get_position().x0 == panels[0].get_position().x0:
             panel.set_ylabel(y, fontsize=9.5, color=GREY)
 
 
-def _key(panel: Axes, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
+def key_beside(panel: Axes, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Names with figures to the right of the panel, from the top down, each with a piece of its line."""
     for number, (text, style) in enumerate(told):
         y = 1 - (number + 0.5) * LABEL_APART * 1.15
