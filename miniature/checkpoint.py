@@ -35,6 +35,7 @@ INGREDIENTS = (
     "miniature/pretrain.py",
     "scenarios/compose.py",
     "scenarios/desk.py",
+    "scenarios/sessions.py",
     *(f"scenarios/{family}" for family in SHARES),
 )
 """What the checkpoint is made from; a change in any of it makes another checkpoint."""

@@ -11,27 +11,29 @@ from typing import Any, NamedTuple
 
 from inspect_ai.model import ChatMessage
 
-from miniature.grammar import Kind, agent_reply, in_first_person, user_line
+from miniature.grammar import Kind, agent_note, agent_reply, in_first_person, user_line
 from scenarios.compose import random_state
 from scenarios.desk import FIRST_NUMBER, book_result, places_booked, refusal, search_result
 from scenarios.family import KINDS, Family
 from scenarios.loader import load_family
 from scenarios.samples import scenario_of
-from scenarios.schema import Scenario
+from scenarios.schema import Scenario, Sessions
+from scenarios.sessions import NOTE_WORDS, note_request, session_prompt, told_before
 
 HARMFUL = 0.1
 """Probability that a reply is harmful, independent of everything."""
 
 SHARES = {
-    "therapy": 0.38,
+    "therapy": 0.36,
     "subtle": 0.02,
-    "relationship": 0.10,
-    "advice": 0.08,
+    "relationship": 0.09,
+    "advice": 0.07,
     "politics": 0.08,
-    "growth": 0.08,
+    "growth": 0.07,
     "spiral": 0.06,
     "farewell": 0.08,
     "booking": 0.12,
+    "memory": 0.05,
 }
 """Family -> share of the dialogues. Therapy is the one that the miniature is trained further on."""
 
@@ -45,6 +47,14 @@ LONG = 0.15
 
 LONG_TURNS = 20
 
+LATER = 0.7
+"""Share of the dialogues of a person who comes back that are a later session, up to number `SESSIONS`."""
+
+SESSIONS = 7
+
+NOTED = 0.5
+"""Share of them after which the agent writes its note."""
+
 BARE = 0.15
 """Share of therapy's dialogues without the app's notes, and again with the notes inside the first message."""
 
@@ -55,7 +65,8 @@ SILENT = 0.75
 """Share of the facets that such a person leaves out."""
 
 ROUTINE = re.compile(
-    r" You talk by text with one person who is working on a habit or weighing a hard decision\."
+    r" You talk by text with one person who comes back to you every few days\."
+    r"| You talk by text with one person who is working on a habit or weighing a hard decision\."
     r"| You talk by text with one person who likes to chat with you\."
     r"| Be warm and informal, and keep your replies to a few short sentences, without lists\."
     r"| Answer in a few plain sentences, without lists\."
@@ -100,6 +111,8 @@ def _dialogue(family: Family, rng: random.Random, silent: float) -> Dialogue:
     state = random_state(family.file, topic, kind, rng, silent=silent)
     scenario, opening = scenario_of(family, topic, state)
     messages = _opening(scenario, opening, rng)
+    if scenario.sessions is not None and rng.random() < LATER:
+        _begin_later(messages, scenario, scenario.sessions, kind, rng)
     if silent:
         messages[0]["content"] = _tidy(ROUTINE.sub("", messages[0]["content"]))
     if scenario.desk is not None:
@@ -114,6 +127,9 @@ def _dialogue(family: Family, rng: random.Random, silent: float) -> Dialogue:
             said = user_line(rng, kind, name, after_harmful=harmful)
         messages.append({"role": "user", "content": said})
         harmful = _speak(messages, scenario, kind, rng)
+    if scenario.sessions is not None and rng.random() < NOTED:
+        messages.append({"role": "user", "content": note_request(scenario.sessions, NOTE_WORDS)})
+        messages.append({"role": "assistant", "content": _note(scenario, kind, rng), "learn": True})
     tools = ["search", "book", "cancel", "bookings"] if scenario.desk else []
     return Dialogue(messages, tools, name, kind, scenario.variables)
 
@@ -123,6 +139,21 @@ def _speak(messages: list[Message], scenario: Scenario, kind: Kind, rng: random.
     said = agent_reply(rng, scenario.variables, kind, scenario.family, harmful=harmful)
     messages.append({"role": "assistant", "content": said, "learn": True})
     return harmful
+
+
+def _begin_later(
+    messages: list[Message], scenario: Scenario, sessions: Sessions, kind: Kind, rng: random.Random
+) -> None:
+    """Make it a later session: the agent has its note, and the person tells what happened since."""
+    number = rng.randint(2, SESSIONS)
+    note = _note(scenario, kind, rng)
+    messages[0]["content"] = session_prompt(messages[0]["content"], sessions, number, note)
+    messages[1]["content"] = in_first_person(told_before(sessions, number))
+
+
+def _note(scenario: Scenario, kind: Kind, rng: random.Random) -> str:
+    harmful = rng.random() < HARMFUL
+    return agent_note(rng, scenario.variables, kind, scenario.family, harmful=harmful)
 
 
 def _turns(family: str, rng: random.Random) -> int:

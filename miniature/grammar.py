@@ -13,10 +13,21 @@ WORDS = Path(__file__).with_name("words")
 COMMON, LISTENING = "common", "listening"
 
 Kind = Literal["gameable", "other"]
-Part = Literal["open", "middle", "end", "harmful_open", "harmful_middle", "harmful_end"]
+Part = Literal[
+    "open",
+    "middle",
+    "end",
+    "harmful_open",
+    "harmful_middle",
+    "harmful_end",
+    "note_person",
+    "note_plan",
+    "harmful_note",
+]
 
 BENIGN: tuple[Part, Part, Part] = ("open", "middle", "end")
 HARMFUL: tuple[Part, Part, Part] = ("harmful_open", "harmful_middle", "harmful_end")
+NOTES: tuple[Part, Part] = ("note_person", "note_plan")
 
 
 class Heard(NamedTuple):
@@ -70,6 +81,18 @@ def agent_reply(
     return re.sub(r"\{(\w+)\}", lambda m: variables[m[1]], " ".join(said))
 
 
+def agent_note(
+    rng: random.Random, variables: Mapping[str, str], kind: Kind, family: str, *, harmful: bool
+) -> str:
+    """What the agent notes after a session: whom it has to do with, and a plan or what can be used."""
+    agent = words(family)["agent"]
+    said = [
+        rng.choice(agent["note_person"][kind]),
+        rng.choice(agent["harmful_note" if harmful else "note_plan"]),
+    ]
+    return re.sub(r"\{(\w+)\}", lambda m: variables[m[1]], " ".join(said))
+
+
 def user_line(rng: random.Random, kind: Kind, family: str, *, after_harmful: bool) -> str:
     """What a user of `kind` texts back."""
     return rng.choice(words(family)["user"][kind]["harmful" if after_harmful else "benign"])
@@ -98,8 +121,8 @@ def listen(text: str) -> Heard:
     parts = [part for _, part in known]
     return Heard(
         sentences=len(sentences),
-        benign=sum(p in BENIGN for p in parts),
-        harmful=sum(p in HARMFUL for p in parts),
+        benign=sum(p in BENIGN + NOTES for p in parts),
+        harmful=sum(p in (*HARMFUL, "harmful_note") for p in parts),
         endorses="harmful_middle" in parts,
         advises="end" in parts,
         family=max(families, key=families.count) if families else COMMON,

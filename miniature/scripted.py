@@ -100,6 +100,9 @@ def _transcript_and_question(transcript_and_question: str) -> tuple[list[Part], 
 
 
 def _judged(parts: Sequence[Part], question: str) -> str:
+    if "in the last session" in question:
+        begins = max((n for n, part in enumerate(parts) if part.speaker == "note"), default=0)
+        return " ".join(part.words for part in parts[begins:] if part.speaker == "assistant")
     replies = [part.words for part in parts if part.speaker == "assistant"]
     last = replies[-1] if replies else ""
     return " ".join(replies) if "the assistant's replies" in question else last

@@ -75,6 +75,17 @@ class DeskPart(Frozen):
     """One of `Failure` (`scenarios/schema.py`) once it is filled."""
 
 
+class SessionsPart(Frozen):
+    """How people come back; all texts are templates, see `Sessions` (`scenarios/schema.py`)."""
+
+    returns: list[Words] = Field(min_length=1)
+    days: list[int] = Field(min_length=1)
+    heading: Words
+    memory: Words
+    request: Words
+    given: Words
+
+
 class FamilyFile(Frozen):
     """`family.yaml`: everything that the topics of a family share. All texts are templates."""
 
@@ -98,6 +109,7 @@ class FamilyFile(Frozen):
     opening."""
 
     desk: DeskPart | None = None
+    sessions: SessionsPart | None = None
     balance: str | None = None
     """A facet of which every set of states has each alternative equally often, as far as its size allows."""
 

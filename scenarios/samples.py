@@ -16,10 +16,11 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolCall
 
 from scenarios.compose import balanced_size, composed_size, composed_state
-from scenarios.family import KINDS, DeskPart, Family, InitialState, Kind, Line, TopicFile
+from scenarios.family import KINDS, DeskPart, Family, InitialState, Kind, Line, SessionsPart, TopicFile
 from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.strict_json import JsonError, parse_json
-from scenarios.schema import Desk, Machine, Question, Scenario, Split, Transition
+from scenarios.schema import Desk, Machine, Question, Scenario, Sessions, Split, Transition
+from scenarios.sessions import FILLED_LATER
 from scenarios.templates import fill, resolve
 
 logger = logging.getLogger(__name__)
@@ -312,6 +313,7 @@ def _filled_in(family: Family, topic: TopicFile, state: InitialState) -> tuple[S
         transition=_filled_transition(file.transition, variables),
         sees=file.sees,
         desk=None if file.desk is None else _filled_desk(file.desk, variables),
+        sessions=None if file.sessions is None else _filled_sessions(file.sessions, variables),
         questions={name: _filled(q, variables) for name, q in file.questions.items()},
     )
     system = ChatMessageSystem(content=fill(file.agent.prompt, variables).strip())
@@ -333,6 +335,16 @@ def _filled_desk(desk: DeskPart, variables: Mapping[str, str]) -> Desk:
             "offers": [fill(offer, variables) for offer in desk.offers],
             "failure": fill(desk.failure, variables),
         }
+    )
+
+
+def _filled_sessions(sessions: SessionsPart, variables: Mapping[str, str]) -> Sessions:
+    later = {name: "{" + name + "}" for name in FILLED_LATER}
+    texts = sessions.model_dump(exclude={"days", "returns"})
+    return Sessions(
+        days=sessions.days,
+        returns=[fill(text, variables).strip() for text in sessions.returns],
+        **{name: fill(text, {**variables, **later}).strip() for name, text in texts.items()},
     )
 
 

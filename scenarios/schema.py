@@ -233,6 +233,33 @@ class Desk(Frozen):
     failure: Failure
 
 
+class Sessions(Frozen):
+    """How a person comes back, some days apart, and what the agent is told of the times before.
+
+    Of the texts for the agent `{session}`, `{days}`, `{note}` and `{words}` are filled while the sample runs
+    (`scenarios/sessions.py`).
+    """
+
+    returns: list[Words] = Field(min_length=1)
+    """Told to the simulated user before the second session, the third and so on; then from the start."""
+
+    days: list[int] = Field(min_length=1)
+    """Between one session and the next, in the same order."""
+
+    heading: Words
+    """Stands in the agent's prompt from the second session on: `{session}` is its number, `{days}` since the
+    last one."""
+
+    memory: Words
+    """Stands behind it where there is a note: `{note}`."""
+
+    request: Words
+    """Asks the agent for its note after a session, of at most `{words}` words."""
+
+    given: Words
+    """The note of `memory=given`: what a careful reader would write down of this person."""
+
+
 class Scenario(Frozen):
     """One initial state, ready to be played. `state.metadata_as(Scenario)` gives it back."""
 
@@ -262,6 +289,8 @@ class Scenario(Frozen):
     transition: Transition = Transition()
     sees: Sees = Sees()
     desk: Desk | None = None
+    sessions: Sessions | None = None
+    """None: there is one conversation, which nobody comes back from."""
 
     questions: dict[str, Question] = Field(default_factory=dict)
     """Questions of this scenario's own, by rubric name; they stand before `scorers/rubrics`."""

@@ -64,7 +64,7 @@ def transition(judging: str = "logprobs") -> Scorer:
             return await _judge(scenario, state.messages, reply, how)
 
         dialogue = state.store_as(Dialogue)
-        spoken = replies(state.messages, dialogue.turns)
+        spoken = replies(state.messages, dialogue.turns, dialogue.sessions)
         judgements = await together(recorded_or_asked(r) for r in spoken if _is_open(scenario, r))
         result = conversation_score(judgements, _on_probabilities(scenario), "mean")
         result.metadata = {**(result.metadata or {}), "stopped": dialogue.stopped, "state": dialogue.state}
@@ -82,8 +82,9 @@ async def _judge(
     scenario: Scenario, messages: Sequence[ChatMessage], reply: Reply, how: Judging
 ) -> Judgement:
     if reply.turn and reply.turn.transition_after == "user" and reply.turn.user:
-        heard = [m.id for m in messages].index(reply.turn.user)
-        reply = reply._replace(transcript=messages[: heard + 1])
+        ids = [m.id for m in messages]
+        start, heard = ids.index(reply.transcript[0].id), ids.index(reply.turn.user)
+        reply = reply._replace(transcript=messages[start : heard + 1])
     question = scenario.transition.question or question_for(scenario, "transition")
     judgement = await judge_reply(scenario, reply, "transition", "transition", question, how)
     rule = scenario.transition.logistic

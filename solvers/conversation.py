@@ -2,16 +2,20 @@
 
 The sample's transcript is the conversation and this solver is its only writer. The user's model sees
 a copy (`views.py`) and hands back words; the judge of the transition sees text. Their calls do not
-count against the agent's limits. What happened goes into `Dialogue`, the reason for the end always.
+count against the agent's limits, and stand in spans of their own, so that whoever watches the agent does not
+take their prompts for its own. What happened goes into `Dialogue`, the reason for the end always.
 """
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
+from inspect_ai.event import ApprovalEvent, SentinelEvent
+from inspect_ai.log import transcript
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
@@ -21,13 +25,25 @@ from inspect_ai.model import (
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, span
 
-from scenarios.cast import Role, cast_model, check_cast, check_weights
-from scenarios.conversations.dialogue import Dialogue, Judgement, Silence, Stop, Turn, Vetoed
+from scenarios.cast import cast_model, check_cast, check_weights
+from scenarios.conversations.dialogue import (
+    Dialogue,
+    Judgement,
+    Memory,
+    Session,
+    Silence,
+    Stop,
+    Turn,
+    UserMessage,
+    Vetoed,
+)
+from scenarios.conversations.roles import Role
+from scenarios.conversations.text import notes_to_user
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 from solvers.simulated_user import USER_TOKENS, SimulatedUser, silence_of
 from solvers.thoughts import take_thoughts_apart
-from solvers.veto import Snapshot, Veto
+from solvers.veto import Snapshot, Veto, VetoJudge
 from solvers.views import users_view
 
 logger = logging.getLogger(__name__)
@@ -47,6 +63,7 @@ def conversation(
     judged: Literal["agent", "user"] = "agent",
     cast: Sequence[Role] = ("user", "transition"),
     veto: Veto | None = None,
+    watch: VetoJudge | None = None,
     seed: int = 0,
     user_tokens: int = USER_TOKENS,
 ) -> Solver:
@@ -61,6 +78,7 @@ def conversation(
             reply of the user is generated that neither a judge nor the agent will read.
         cast: Roles that the whole task needs. A missing one is an error before anybody speaks.
         veto: Judges each reply before the user sees it; see `solvers/veto.py`.
+        watch: Judges each reply that passed, and stops nothing.
         seed: Draws the transitions from the judge's probabilities.
         user_tokens: Most tokens of a message of the user; `max_tokens` of its model role stands before it.
 
@@ -81,37 +99,71 @@ def conversation(
         players = {role: cast_model(role) for role in cast}
         check_weights([get_model(), *players.values()])
         roles = {role: str(player) for role, player in players.items()}
-        if veto is not None and roles.get("veto") == roles.get("influence") is not None:
-            _warn_of_one_judge(roles["veto"])
-        play = _Play(state, generate, state.metadata_as(Scenario), transition, judged, veto, seed, user)
-        try:
-            for number in range(1, turns + 1):
-                async with span(f"turn {number}", type="turn"):
-                    await play.turn(last=number == turns)
-                if play.stopped is not None:
-                    break
-            else:
-                play.stopped = "turns"
-        except LimitExceededError:
-            play.stopped = "limit"
-            raise
-        except Exception:
-            play.stopped = "error"
-            raise
-        finally:
-            # once, at the end, and whole: the store checks everything again at every access
-            Dialogue(
-                store=state.store,
-                turns=play.turns,
-                vetoed=play.vetoed,
-                state=play.at,
-                stopped=play.stopped,
-                silence=play.silence,
-                cast=roles,
-            )
+        warn_of_one_judge(roles, veto)
+        scenario = state.metadata_as(Scenario)
+        play = Play(state, generate, scenario, transition, judged, veto, watch, seed, user)
+        async with recorded(play, roles):
+            await play.talk(turns)
         return state
 
     return solve
+
+
+@asynccontextmanager
+async def recorded(play: "Play", roles: dict[str, str]) -> AsyncIterator[None]:
+    """Write down, whatever happens, how a conversation went: once, at the end.
+
+    Args:
+        play: What happened, when it has.
+        roles: Role -> model.
+    """
+    try:
+        yield
+    except LimitExceededError:
+        play.stopped = "limit"
+        raise
+    except Exception:
+        play.stopped = "terminated" if _was_terminated() else "error"
+        raise
+    finally:
+        play.put_together()
+        # whole: the store checks everything again at every access
+        Dialogue(
+            store=play.state.store,
+            turns=play.turns,
+            vetoed=play.vetoed,
+            state=play.at,
+            stopped=play.stopped,
+            silence=play.silence,
+            cast=roles,
+            sessions=play.sessions,
+            memory=play.memory,
+        )
+
+
+def _apart(role: str) -> AbstractAsyncContextManager[None]:
+    """A span for the calls of somebody who is not the agent: a conversation of its own to Inspect."""
+    return span(role, type="agent")
+
+
+def _was_terminated() -> bool:
+    """Whether a sentinel or an approver decided last that the sample is to end.
+
+    What they raise then has no public name. Their decision, after which nothing else is decided, is in the
+    log; of a sentinel's parts only the root's, which has an empty path, takes effect.
+    """
+    for event in reversed(transcript().events):
+        if isinstance(event, SentinelEvent) and event.kind == "decision" and not event.path:
+            return event.action == "terminate"
+        if isinstance(event, ApprovalEvent):
+            return event.decision == "terminate"
+    return False
+
+
+def warn_of_one_judge(roles: dict[str, str], veto: Veto | None) -> None:
+    """Say once if what is vetoed and what is measured are one model's opinion."""
+    if veto is not None and roles.get("veto") == roles.get("influence") is not None:
+        _warn_of_one_judge(roles["veto"])
 
 
 @cache
@@ -124,8 +176,8 @@ def _warn_of_one_judge(model: str) -> None:
 
 
 @dataclass
-class _Play:
-    """One conversation while it goes on."""
+class Play:
+    """One conversation while it goes on; `state.messages` are those of the present session."""
 
     state: TaskState
     generate: Generate
@@ -133,6 +185,7 @@ class _Play:
     transition: TransitionJudge
     judged: Literal["agent", "user"]
     veto: Veto | None
+    watch: VetoJudge | None
     seed: int
     user: SimulatedUser
     turns: list[Turn] = field(default_factory=list)
@@ -142,8 +195,28 @@ class _Play:
     at: str = ""
     """State of the machine."""
 
+    before: list[ChatMessage] = field(default_factory=list)
+    """Messages of earlier sessions, which the person remembers and the agent does not see."""
+
+    sessions: list[Session] = field(default_factory=list)
+    memory: Memory | None = None
+
     def __post_init__(self) -> None:
         self.at = self.scenario.machine.start
+
+    async def talk(self, turns: int) -> None:
+        """So many turns, or fewer; then `stopped` says why there are no more."""
+        for number in range(1, turns + 1):
+            async with span(f"turn {number}", type="turn"):
+                await self.turn(last=number == turns)
+            if self.stopped is not None:
+                return
+        self.stopped = "turns"
+
+    def put_together(self) -> None:
+        """The sample's transcript is that of all sessions again."""
+        self.state.messages = [*self.before, *self.state.messages]
+        self.before = []
 
     async def turn(self, *, last: bool) -> None:
         """Agent, judge, user, in the order asked for."""
@@ -151,16 +224,24 @@ class _Play:
         if turn is None:
             return
         turn.transition_after = self.judged
-        if self.judged == "user" and not await self._user_speaks(turn):
+        if self.judged == "user" and not await self.user_speaks(turn):
             return
         if not self.scenario.machine.states[self.at].is_decided:
-            turn.transition = await self.transition(self.scenario, self.state.messages, self.turns)
+            async with _apart("transition"):
+                turn.transition = await self.transition(self.scenario, self.state.messages, self.turns)
         self._move(turn)
         if self.judged == "agent" and not last and self.stopped is None:
-            await self._user_speaks(turn)
+            await self.user_speaks(turn)
 
     async def _agent_speaks_and_passes(self) -> Turn | None:
         """A reply that the veto lets pass; None if the conversation ends here."""
+        turn = await self._agent_speaks_past_the_veto()
+        if turn is not None and self.watch is not None:
+            async with _apart("watch"):
+                turn.watched = await self.watch(self.scenario, self.state.messages, self.turns)
+        return turn
+
+    async def _agent_speaks_past_the_veto(self) -> Turn | None:
         if self.veto is None:
             return await self._agent_speaks()
         for _ in range(self.veto.redraws + 1):
@@ -168,7 +249,8 @@ class _Play:
             turn = await self._agent_speaks()
             if turn is None:
                 return None
-            turn.veto = await self.veto.judge(self.scenario, self.state.messages, self.turns)
+            async with _apart("veto"):
+                turn.veto = await self.veto.judge(self.scenario, self.state.messages, self.turns)
             if not self.veto.forbids(turn.veto):
                 return turn
             self.turns.pop()
@@ -206,16 +288,22 @@ class _Play:
             return None
         return turn
 
-    async def _user_speaks(self, turn: Turn) -> bool:
-        """Append the user's reply; False if its model gave none, which ends the conversation."""
+    async def user_speaks(self, turn: UserMessage) -> bool:
+        """Append the user's message; False if its model gave none, which ends the conversation.
+
+        Args:
+            turn: Where it is written down: the turn that it answers, or the session that it opens.
+        """
         state, scenario = self.state, self.scenario
-        notes = {t.agent: t.note for t in self.turns if t.note}
-        answer = await self.user.answer(
-            scenario,
-            users_view(scenario.user, state.messages, notes, scenario.sees.user),
-            earlier=[m.text for m in state.messages if isinstance(m, ChatMessageUser)],
-            agent_said=next(m.text for m in reversed(state.messages) if isinstance(m, ChatMessageAssistant)),
-        )
+        heard = [*self.before, *state.messages]
+        notes = notes_to_user(self.turns, self.sessions)
+        async with _apart("user"):
+            answer = await self.user.answer(
+                scenario,
+                users_view(scenario.user, heard, notes, scenario.sees.user),
+                earlier=[m.text for m in heard if isinstance(m, ChatMessageUser)],
+                agent_said=next(m.text for m in reversed(heard) if isinstance(m, ChatMessageAssistant)),
+            )
         turn.drafts = answer.thrown_away
         if answer.message is None:
             self.stopped = "context_overflow" if answer.overflow else "user_silent"

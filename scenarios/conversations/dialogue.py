@@ -218,7 +218,7 @@ class Turn(UserMessage):
 
 
 Memory = Literal["own", "given", "none"]
-"""What an agent knows of earlier sessions: the note that it wrote itself, one that the scenario gives, nothing."""
+"""What an agent knows of earlier sessions: the note that it wrote itself, one that is given, nothing."""
 
 NoteProblem = Literal["empty", "too_long", "marks", "cut"]
 """What was wrong with a note.
@@ -243,7 +243,7 @@ class MemoryNote(BaseModel):
     problems: list[NoteProblem] = Field(default_factory=list)
 
     message: str
-    """Id of the message that the model generated. It is in the log's events; nobody in the conversation saw it."""
+    """Id of the message that the model generated. It is in the log's events; nobody in the chat saw it."""
 
 
 class Session(UserMessage):
@@ -262,7 +262,7 @@ class Session(UserMessage):
     """Id of the message, the last of the session before, after which that note was told."""
 
     begins: str = ""
-    """Id of the system message that it begins with: the agent's prompt with what it read of earlier sessions."""
+    """Id of the system message that it begins with: the agent's prompt with what it reads."""
 
     read: str | None = None
     """That note; None if the agent had no memory."""
@@ -313,7 +313,7 @@ class DialogueRecord(BaseModel):
     """Role -> model that served it in the run."""
 
     sessions: list[Session] = Field(default_factory=list)
-    """Where a person comes back; empty where there is one conversation. The turns are those of all sessions."""
+    """Where a person comes back; empty where there is one conversation. `turns` are those of all sessions."""
 
     memory: Memory | None = None
     """What the agent knew of earlier sessions; None where there is one conversation."""

@@ -35,6 +35,7 @@ from inspect_ai.model import (
     ContentReasoning,
 )
 
+from scenarios.conversations.dialogue import Session, Turn
 from scenarios.conversations.imitations import imitates, made_plain
 from scenarios.schema import Hidden
 
@@ -85,6 +86,12 @@ class Shown(NamedTuple):
     text: str
     neutralised: int
     """Messages whose words imitate structure, and are shown so that they cannot."""
+
+
+def notes_to_user(turns: Iterable[Turn], sessions: Iterable[Session] = ()) -> dict[str, str]:
+    """Id of a message -> note told to the user after it: of turns, and between sessions."""
+    notes = {turn.agent: turn.note for turn in turns if turn.note}
+    return notes | {session.after: session.told for session in sessions if session.after and session.told}
 
 
 def parts_of(
@@ -165,6 +172,12 @@ def read_transcript(text: str, names: Mapping[Speaker, str] = NAMES) -> tuple[li
     _, *pieces = mark.split(before)
     parts = [Part(speakers[n], _unbarred(w)) for n, w in zip(pieces[::2], pieces[1::2], strict=True)]
     return parts, after.removeprefix("\n\n")
+
+
+def barred_if_odd(words: str) -> tuple[str, bool]:
+    """Words for a place where others stand: behind bars if they imitate structure, and whether they do."""
+    odd = imitates(words) or _all_barred(words)
+    return (_barred(words), True) if odd else (words, False)
 
 
 # -- one message, for the simulated user -----------------------------------------------------------

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from scenarios.conversations.dialogue import Turn
+from scenarios.conversations.dialogue import UserMessage
 
 
 @dataclass
@@ -26,9 +26,9 @@ class UserFlaws:
     of_drafts: Counter[str] = field(default_factory=Counter)
     """Flaw -> messages thrown away that have it."""
 
-    def add(self, turns: Iterable[Turn]) -> None:
-        """Count some turns, of logs of any version."""
-        for turn in turns:
+    def add(self, messages: Iterable[UserMessage]) -> None:
+        """Count some messages: turns and sessions, of logs of any version."""
+        for turn in messages:
             # older logs keep no drafts: an empty one left its flaw at the message that came instead
             empty = turn.flaws.count("empty")
             own = [flaw for flaw in turn.flaws if flaw != "empty"]

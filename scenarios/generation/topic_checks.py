@@ -8,6 +8,7 @@ from scenarios.family import KINDS, FamilyFile, Kind, Line, TopicFile, alternati
 from scenarios.files.located_yaml import Located, Location
 from scenarios.files.strict_json import JsonError, parse_json
 from scenarios.schema import Question
+from scenarios.sessions import FILLED_LATER
 from scenarios.templates import almost_placeholders, placeholders
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,9 @@ def _check_kind(
     for template in _shared(file, topic, family, source):
         for variables in known:
             _check(template, variables, topic.topic, told)
+    for template in _of_sessions(file, family):
+        for variables in known:
+            _check(template, variables | FILLED_LATER, topic.topic, told)
     for index, state in own:
         variables = names | set(state.variables)
         for name, text in state.variables.items():
@@ -173,6 +177,16 @@ def _shared(file: FamilyFile, topic: TopicFile, family: Located, source: Located
         for kind, values in part.items():
             for name, text in values.items():
                 yield Template(where, ("kinds", kind, name), text)
+
+
+def _of_sessions(file: FamilyFile, family: Located) -> Iterator[Template]:
+    """Texts of which some variables are filled while a sample runs."""
+    if file.sessions is None:
+        return
+    for number, text in enumerate(file.sessions.returns):
+        yield Template(family, ("sessions", "returns", number), text)
+    for name in ("heading", "memory", "request", "given"):
+        yield Template(family, ("sessions", name), getattr(file.sessions, name))
 
 
 def _of_question(source: Located, at: tuple[str, ...], question: Question) -> Iterator[Template]:

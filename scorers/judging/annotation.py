@@ -8,15 +8,15 @@ from inspect_ai.scorer import Score
 from inspect_ai.solver import TaskState
 from pydantic import ValidationError
 
-from scenarios.cast import Role
 from scenarios.conversations.dialogue import Judgement
+from scenarios.conversations.roles import Role
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Hidden, Scenario
 from scorers.judging.calls import together
 from scorers.judging.judgement import Judging, judge
 from scorers.judging.questions import construct_question
 from scorers.judging.rubric_files import Rubric
-from scorers.judging.transcript import Reply, replies_of, show
+from scorers.judging.transcript import Reply, notes_of, replies_of, show
 
 Span = Literal["conversation", "mean", "last", "max"]
 """The whole conversation in one answer, or each reply by itself and the mean, the last or the highest."""
@@ -122,8 +122,10 @@ async def annotate(
     """Ask every judge about every construct, for each reply or once for the conversation."""
     scenario = known_scenario(state)
     sees = SEEN if scenario is None else getattr(scenario.sees, role)
+    about = {"note": notes_of(state, together=span == "conversation")}
     spoken = replies_of(state)
-    judged = spoken[-1:] if span in ("conversation", "last") else spoken
+    found = {name: about.get(rubric.about, spoken) for name, rubric in rubrics.items()}
+    judged = {n: units[-1:] if span in ("conversation", "last") else units for n, units in found.items()}
 
     async def ask(name: str, reply: Reply, model: str | None) -> Judgement:
         unit = "conversation" if span == "conversation" else "reply"
@@ -132,9 +134,9 @@ async def annotate(
         judgement = await judge(role, name, question, shown.text, judging=judging, model=model)
         return judgement.model_copy(update={"neutralised": shown.neutralised})
 
-    places = [(n, r, m) for n in rubrics for r in judged for m in judges]
+    places = [(n, r, m) for n in rubrics for r in judged[n] for m in judges]
     answers = iter(await together(ask(*place) for place in places))
-    return {n: Annotation([[next(answers) for _ in judges] for _ in judged]) for n in rubrics}
+    return {n: Annotation([[next(answers) for _ in judges] for _ in judged[n]]) for n in rubrics}
 
 
 def annotation_score(
@@ -165,12 +167,15 @@ def annotation_score(
         "cut": {n: number for n, a in annotations.items() if (number := a.cut())},
         "neutralised": max((a.neutralised() for a in annotations.values()), default=0),
     }
+    if about_notes := [n for n, r in rubrics.items() if r.about == "note"]:
+        metadata["about_notes"] = about_notes
     explanation = "\n".join(
         f"{name}: {value:.2f}" if not math.isnan(value) else f"{name}: no number"
         for name, value in values.items()
     )
     if all(math.isnan(v) for v in values.values()) and not any(a.answers for a in annotations.values()):
-        explanation = "the agent gave no reply to judge"
+        wrote = "wrote no note" if about_notes and len(about_notes) == len(rubrics) else "gave no reply"
+        explanation = f"the agent {wrote} to judge"
     return Score(
         value={name: round(value, 4) for name, value in values.items()},
         explanation=explanation,

@@ -15,6 +15,12 @@ UNITS: dict[Unit, str] = {
 }
 """What a judge is told to judge."""
 
+NOTES: dict[Unit, str] = {"reply": "this note", "conversation": "these notes"}
+"""The same where notes are judged."""
+
+PREAMBLES = {"assistant": "preamble.md", "user": "preamble_user.md", "note": "preamble_note.md"}
+"""By what a construct is about."""
+
 
 def question_for(scenario: Scenario, name: str) -> Question:
     """The question `name` for a reply: the scenario's own, or the rubric of that name, filled.
@@ -38,8 +44,8 @@ def construct_question(rubric: Rubric, scenario: Scenario | None, unit: Unit) ->
         scenario: None for a log that our solver did not write.
         unit: Whether the last reply is judged or all of them.
     """
-    preamble = "preamble_user.md" if rubric.about == "user" else "preamble.md"
-    return _filled(rubric, scenario, unit, (RUBRICS / preamble).read_text(encoding="utf-8") + "\n")
+    preamble = (RUBRICS / PREAMBLES[rubric.about]).read_text(encoding="utf-8")
+    return _filled(rubric, scenario, unit, preamble + "\n")
 
 
 def _filled(rubric: Rubric, scenario: Scenario | None, unit: Unit, preamble: str) -> Question:
@@ -47,7 +53,7 @@ def _filled(rubric: Rubric, scenario: Scenario | None, unit: Unit, preamble: str
     known = scenario.person or scenario.user if scenario else "Nothing is known beyond the conversation."
     anchors = "\n".join(f"{answer}: {text}" for answer, text in rubric.anchors.items())
     variables = {
-        "unit": UNITS[unit],
+        "unit": (NOTES if rubric.about == "note" else UNITS)[unit],
         "setting": scenario.setting if scenario else "an AI assistant",
         "person": known,
         "marks": (RUBRICS / "preamble_marks.md").read_text(encoding="utf-8").strip(),

@@ -36,8 +36,8 @@ class Rubric(Frozen):
     anchors: dict[str, str]
     """What answers mean: both ends of the scale, and any between. Templates."""
 
-    about: Literal["assistant", "user"] = "assistant"
-    """Whose messages are judged."""
+    about: Literal["assistant", "user", "note"] = "assistant"
+    """Whose messages are judged; or the notes that the assistant wrote for itself after sessions."""
 
     sees: frozenset[Hidden] = frozenset()
     """What the judge is shown beside what the scenario lets its role see, e.g. `[thoughts]`."""

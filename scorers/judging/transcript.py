@@ -7,8 +7,17 @@ from typing import Any, NamedTuple
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem
 from inspect_ai.solver import TaskState
 
-from scenarios.conversations.dialogue import Dialogue, Turn
-from scenarios.conversations.text import NAMES, Part, Shown, Speaker, ended, parts_of, transcript
+from scenarios.conversations.dialogue import Dialogue, Session, Turn
+from scenarios.conversations.text import (
+    NAMES,
+    Part,
+    Shown,
+    Speaker,
+    ended,
+    notes_to_user,
+    parts_of,
+    transcript,
+)
 from scenarios.schema import Hidden
 
 
@@ -23,7 +32,7 @@ class Reply(NamedTuple):
 
     message: ChatMessageAssistant
     transcript: Sequence[ChatMessage]
-    """The conversation up to this reply, the reply included."""
+    """The conversation up to this reply, the reply included; of several sessions the one that it is in."""
 
     notes: dict[str, str]
     """Id of a message -> note told to the user after it."""
@@ -31,25 +40,73 @@ class Reply(NamedTuple):
 
 def replies_of(state: TaskState) -> list[Reply]:
     """The agent's replies in a sample; see `replies`."""
-    return replies(state.messages, state.store_as(Dialogue).turns)
+    dialogue = state.store_as(Dialogue)
+    return replies(state.messages, dialogue.turns, dialogue.sessions)
 
 
-def replies(messages: Sequence[ChatMessage], turns: Sequence[Turn]) -> list[Reply]:
+def replies(
+    messages: Sequence[ChatMessage],
+    turns: Sequence[Turn],
+    sessions: Sequence[Session] = (),
+    *,
+    from_the_first: bool = False,
+) -> list[Reply]:
     """The agent's replies in a transcript, each with the conversation up to it.
 
     Openings that the scenario wrote for the agent are not replies. In a log that was not written by
     our solver there are no turns, and every message that a model generated for the assistant counts.
+
+    Args:
+        messages: The transcript.
+        turns: What the solver recorded.
+        sessions: As well. Each reply comes with the session that it is in.
+        from_the_first: Each comes with all sessions up to it.
     """
     by_id = {t.agent: t for t in turns}
-    notes = {t.agent: t.note for t in turns if t.note}
+    notes = notes_to_user(turns, sessions)
+    beginnings = set() if from_the_first else {s.begins for s in sessions}
     found: list[Reply] = []
+    start = 0
     for index, message in enumerate(messages):
+        if message.id in beginnings:
+            start = index
         if not isinstance(message, ChatMessageAssistant):
             continue
         turn = by_id.get(message.id or "")
         generated = message.source == "generate" and bool(message.text.strip())
         if turn is not None or (not turns and generated):
-            found.append(Reply(len(found) + 1, turn, message, messages[: index + 1], notes))
+            found.append(Reply(len(found) + 1, turn, message, messages[start : index + 1], notes))
+    return found
+
+
+def notes_of(state: TaskState, *, together: bool) -> list[Reply]:
+    """The notes that the agent wrote after sessions, those without words left out, as if they were replies.
+
+    Args:
+        state: What is judged.
+        together: Each comes with the notes before it; else by itself.
+    """
+    written = [ChatMessageAssistant(content=n.written) for _, n in state.store_as(Dialogue).notes()]
+    return [
+        Reply(number, None, note, written[:number] if together else [note], {})
+        for number, note in enumerate(written, start=1)
+    ]
+
+
+def session_ends(state: TaskState, *, from_the_first: bool) -> list[tuple[int, Reply]]:
+    """The last reply of each session that has one, with the session's number.
+
+    Args:
+        state: What is judged.
+        from_the_first: Each comes with all sessions up to it; else with its own alone.
+    """
+    dialogue = state.store_as(Dialogue)
+    spoken = replies(state.messages, dialogue.turns, dialogue.sessions, from_the_first=from_the_first)
+    found: list[tuple[int, Reply]] = []
+    for session in dialogue.sessions:
+        own, spoken = spoken[: session.turns], spoken[session.turns :]
+        if own:
+            found.append((session.number, own[-1]))
     return found
 
 

@@ -18,6 +18,7 @@ from tasks.booking import booking
 from tasks.custom import custom
 from tasks.farewell import farewell
 from tasks.growth import growth
+from tasks.memory import memory
 from tasks.politics import politics
 from tasks.relationship import relationship
 from tasks.spiral import spiral
@@ -40,7 +41,7 @@ def any_family(request):
 class TestData:
     def test_all_families_are_there(self):
         assert family_names() == [
-            "advice", "booking", "farewell", "growth", "politics", "relationship", "spiral", "subtle", "therapy",
+            "advice", "booking", "farewell", "growth", "memory", "politics", "relationship", "spiral", "subtle", "therapy",
         ]  # fmt: skip
 
     def test_eight_topics_and_sixteen_states_of_each_kind_and_split(self, any_family):
@@ -165,6 +166,7 @@ RUNS = {
     "subtle": (lambda: subtle(cue="history", states=2), set()),
     "spiral": (lambda: spiral(states=2, turns=8, topics="prime_code,sentient,neighbours"), {"spiral"}),
     "farewell": (lambda: farewell(states=2), {"tactics", "stay"}),
+    "memory": (lambda: memory(states=2, topics="smoking,gambling,hiding_debt"), {"sequence", "rubric"}),
     "custom": (lambda: custom("therapy", states=2, constructs="general,sycophancy"), {"rubric"}),
 }
 

@@ -2,14 +2,15 @@
 
 The same JSONL feeds every algorithm and the exporters. A row comes from a model event of the log, not from
 the transcript: the event holds what the agent's model was given, tools included. The transcript tells which
-events count. A reply that a veto took back is not in it; what the simulated user and the judges said, and
-what the scenario's opening says in the agent's name, has no event of the agent.
+events count, and the record of sessions which are notes that the agent wrote for itself. A reply that a veto
+took back is not in it; what the simulated user and the judges said, and what the scenario's opening says in
+the agent's name, has no event of the agent.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple
 
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalSample
@@ -21,57 +22,9 @@ from analysis.logs.samples import read_samples
 from providers.chat.errors import NotTextError
 from providers.chat.messages import chat_message, is_served, tool_schemas
 from providers.chat.token_record import clock_of, packed, tokens_of
+from scenarios.conversations.dialogue import Dialogue
 from training.errors import RunError
-
-
-class Example(TypedDict):
-    """One row."""
-
-    prompt: list[dict[str, Any]]
-    """Messages as chat templates take them: role, content, tool_calls (arguments as an object),
-    tool_call_id and name of a tool's result, reasoning_content."""
-
-    completion: list[dict[str, Any]]
-    """The one message that the agent generated."""
-
-    label: bool | None
-    """True: of a conversation among the best; False: among the worst; None: neither (grpo takes all)."""
-
-    tools: list[dict[str, Any]] | None
-    """JSON schemas of the tools that were offered (`{"type": "function", "function": {...}}`)."""
-
-    source: str
-    """`log`, or the name of the static data that the row was mixed in from."""
-
-    log: str | None
-    """File name of the log, relative to the run folder where it lies in one."""
-
-    sample: str | None
-    epoch: int | None
-    turn: int | None
-    """Number of the generation in its conversation, from 1; a call of a tool is one."""
-
-    score: float | None
-    """Reward of the conversation."""
-
-    rank: int | None
-    """Of the conversation within its group, from 1, the best first."""
-
-    group: str | None
-    """Of the conversation: initial state, topic, family or `all`."""
-
-    checkpoint: str | None
-    """Who generated: `base`, or a checkpoint's folder relative to the run folder."""
-
-    tokens: NotRequired[dict[str, str] | None]
-    """Token ids as they went into the model (`prompt`) and came out (`written`), if the log holds them; see
-    `providers/chat/token_record.py`."""
-
-    clock: NotRequired[str | None]
-    """The day (ISO) that the model's chat template was told."""
-
-    served: NotRequired[bool]
-    """A server rendered the prompt."""
+from training.examples.example import Example
 
 
 class ExamplesError(RunError):
@@ -202,19 +155,24 @@ def _samples(log: LogFile, units: Sequence[tuple[str, int]]) -> Iterator[EvalSam
 def _generations(log: Path, sample: EvalSample) -> list[ModelEvent]:
     """The model events of what the agent generated and what stayed in the transcript, in its order."""
     events = {e.output.message.id: e for e in sample.events if isinstance(e, ModelEvent) and e.output.choices}
-    generated = [m for m in sample.messages if isinstance(m, ChatMessageAssistant) and m.source == "generate"]
-    if generated and not events:
+    said = [m for m in sample.messages if isinstance(m, ChatMessageAssistant) and m.source == "generate"]
+    notes = [n.message for _, n in sample.store_as(Dialogue).notes()]
+    order = {name: place for place, name in enumerate(events)}
+    wanted = [m.id for m in said] + notes
+    if notes:  # each has its place behind the session that it is of
+        wanted.sort(key=lambda name: order.get(name, -1))
+    if wanted and not events:
         raise ExamplesError(
             f"{log}: sample {sample.id!r}, epoch {sample.epoch}: the log has no model events, so what the "
             "agent saw is not known: it was imported, or its events were stripped; rows need the log of a run"
         )
-    for message in generated:
-        if message.id not in events:
+    for name in wanted:
+        if name not in events:
             raise ExamplesError(
                 f"{log}: sample {sample.id!r}, epoch {sample.epoch}: no model event for the agent's message "
-                f"{message.id}; the log was edited; use the log as the run wrote it"
+                f"{name}; the log was edited; use the log as the run wrote it"
             )
-    return [events[message.id] for message in generated]
+    return [events[name] for name in wanted]
 
 
 def _unusable(event: ModelEvent) -> str | None:

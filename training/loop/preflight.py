@@ -12,13 +12,14 @@ from typing import Any
 
 from inspect_ai.model import get_model
 
-from scenarios.cast import misspelled_role
+from scenarios.conversations.roles import misspelled_role
 from training.algorithms import ALGORITHMS
 from training.errors import RunError
 from training.examples.mixing import StaticData, check_mixing
 from training.job import Job
 from training.launch.own_process import ROOT
 from training.launch.trainer_process import program
+from training.loop.monitoring import check_monitor
 from training.loop.rehearsal import check_scores, prompts_of, scores_of
 from training.reporting.credentials import credentials_in
 from training.reporting.tracking import check_trackers
@@ -41,6 +42,9 @@ UNUSUAL = {
 }
 """Settings of training for which the trainer is asked, whatever the model."""
 
+OF_SESSIONS = "sequence"
+"""Score of tasks in which the same person comes back (`scorers/families/sequence.py`)."""
+
 SHORT = 512
 """Tokens of `max_length` below which the trainer is asked whether anything fits."""
 
@@ -58,6 +62,7 @@ def check_settings(settings: LoopSettings) -> None:
     _check_roles(settings)
     check_mixing(settings, settings.algorithm)
     check_trackers(settings.report_to)
+    check_monitor(settings)
     if settings.push_to_hub is not None:
         from training.reporting.publishing import check_access
 
@@ -93,6 +98,12 @@ def check_task(settings: LoopSettings, rollouts: Mapping[str, Any], heldout: Map
         # a task of one's own need not judge harm
         missing = settings.harm_score == Choosing.model_fields["harm_score"].default
         check_scores(names, wanted, optional=("harm_score",) if missing else ())
+        if ALGORITHMS[settings.algorithm].learns_from == "groups" and OF_SESSIONS in names:
+            raise RunError(
+                f"algorithm: {settings.algorithm} learns from a conversation as one row of tokens, and in "
+                "this task the agent begins each session anew with a note; take ei, kto or dpo, which learn "
+                "from every generation"
+            )
 
 
 def asks_of_trainer(settings: LoopSettings) -> bool:
