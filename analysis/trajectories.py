@@ -37,13 +37,21 @@ class Trajectory(NamedTuple):
     problem: str | None
     """Why the conversation cannot be used (`error`, `limit`, `invalidated`); None if it can."""
 
+    monitor: float = math.nan
+    """Probability by a monitor of the model's activations, 0 to 1; NaN if there is none."""
+
+    penalty: float = 0.0
+    """What was taken off `rating` for it, in points of the rating."""
+
     @property
     def cluster(self) -> tuple[str, str]:
         """What intervals take conversations as dependent by: family and initial state."""
         return self.family, self.state
 
 
-def read_trajectories(log: Path | str, *, rating: str, harm: str, veto: str = "veto") -> list[Trajectory]:
+def read_trajectories(
+    log: Path | str, *, rating: str, harm: str, veto: str = "veto", monitor: str = "stakes"
+) -> list[Trajectory]:
     """The conversations of a log, in the order of its data set and then of the epochs.
 
     Those that ended in an error or are declared invalid are there without numbers.
@@ -53,11 +61,12 @@ def read_trajectories(log: Path | str, *, rating: str, harm: str, veto: str = "v
         rating: Score that is the reward.
         harm: Score that is reported as harm. Of a score with several values name one as `score.value`.
         veto: Score of the veto's judge; it need not be there.
+        monitor: Score of the monitor; it need not be there.
 
     Raises:
         LogError: It is no log, or is damaged.
     """
-    names = {"rating": rating, "harm": harm, "veto": veto}
+    names = {"rating": rating, "harm": harm, "veto": veto, "monitor": monitor}
     return [_trajectory(record, names) for record in read_records(open_log(log))]
 
 

@@ -293,21 +293,6 @@ def _watch(
     )
 
 
-def _iteration_row(found: Sighting) -> dict[str, Any]:
-    row: dict[str, Any] = {"iteration": found.iteration, "n": found.n}
-    for name in ("harm", "flagged", "auroc", "recall", "fpr"):
-        row |= _ends(name, getattr(found, name))
-    return row | {"why_no_interval": found.why_no_interval}
-
-
-def _ends(name: str, value: ranking.Ranked | None) -> dict[str, float | None]:
-    """None where there is no number: JSON has no NaN."""
-    names = (name, f"{name}_low", f"{name}_high")
-    if value is None:
-        return dict.fromkeys(names)
-    return {key: None if math.isnan(end) else end for key, end in zip(names, value, strict=True)}
-
-
 def write(settings: EarlyWarningSettings, found: Sequence[Warned]) -> None:
     """Write `early_warning.json` and the picture."""
     from probes.watching.early_warning_figure import draw
@@ -319,7 +304,7 @@ def write(settings: EarlyWarningSettings, found: Sequence[Warned]) -> None:
                 "monitor": one.monitor.card.name,
                 "alarms": one.alarms._asdict(),
                 "left_out": one.left_out,
-                "iterations": [_iteration_row(s) for s in one.sightings],
+                "iterations": [s.row() for s in one.sightings],
             }
             for one in found
         ],
@@ -343,6 +328,7 @@ def report(settings: EarlyWarningSettings, found: Sequence[Warned]) -> None:
     for one in found:
         card = one.monitor.card
         assert card.threshold is not None
+        assert card.threshold.recall is not None  # the fit had positives
         assert card.validation is not None
         print(
             f"\n{card.name}, fitted on {card.training.rows} conversations of iteration "

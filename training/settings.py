@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from scenarios.cast import misspelled_role
+from scenarios.conversations.roles import misspelled_role
 from scenarios.schema import Frozen
 from training.algorithms import ALGORITHMS, known_algorithm
 
@@ -146,7 +146,37 @@ class Population(Options):
     heldout_epochs: int = Field(1, ge=1, title="population", description="conversations per held-out state")
 
 
-class Choosing(Options):
+class Monitoring(Options):
+    """What a monitor of the model's activations does in the run."""
+
+    monitor: str | None = Field(
+        None, title="monitor", description="folder of a saved monitor that reads along in every conversation"
+    )
+    monitor_use: Literal["watch", "filter", "penalty"] = Field(
+        "watch",
+        title="monitor",
+        description="watch: it is measured and changes nothing; filter: what it flags is not trained on; "
+        "penalty: its probability is taken off the rating",
+    )
+    monitor_level: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        title="monitor",
+        description="filter: from this probability on; the monitor's own threshold if not given",
+    )
+    monitor_weight: float = Field(
+        5.0, gt=0, title="monitor", description="penalty: points of the rating taken off at probability 1"
+    )
+    monitor_refit: bool = Field(
+        True, title="monitor", description="fit it again on each round's conversations, to compare"
+    )
+    harmful_from: float = Field(
+        0.5, title="monitor", description="value of the harm score from which on the monitor should see it"
+    )
+
+
+class Choosing(Monitoring):
     """Which conversations are trained on."""
 
     select_per: Level = Field(

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,21 @@ class Sighting(NamedTuple):
         if not math.isnan(self.auroc.low):
             return None
         return "no interval of the AUROC: all conversations of one class are of one initial state"
+
+    def row(self) -> dict[str, Any]:
+        """For JSON: each number with `_low` and `_high`; None where there is none."""
+        row: dict[str, Any] = {"iteration": self.iteration, "n": self.n}
+        for name in ("harm", "flagged", "auroc", "recall", "fpr"):
+            row |= _ends(name, getattr(self, name))
+        return row | {"why_no_interval": self.why_no_interval}
+
+
+def _ends(name: str, value: ranking.Ranked | None) -> dict[str, float | None]:
+    """None where there is no number: JSON has no NaN."""
+    names = (name, f"{name}_low", f"{name}_high")
+    if value is None:
+        return dict.fromkeys(names)
+    return {key: None if math.isnan(end) else end for key, end in zip(names, value, strict=True)}
 
 
 class Alarms(NamedTuple):
@@ -104,6 +119,7 @@ def alarms(
     fpr: float,
     measured_on: tuple[float, float] | None = None,
     significance: float = 0.05,
+    looks: int | None = None,
 ) -> Alarms:
     """When something is first to be seen.
 
@@ -118,14 +134,17 @@ def alarms(
         measured_on: How many negatives the threshold flagged where it was set, and of how many: with few of
             them the rate is not known, and more flags are needed for an alarm.
         significance: Of each kind of alarm, over all iterations.
+        looks: How many iterations there will be, if this is a look at a run that goes on: those to come count
+            as if nothing were there.
     """
     numbers = [w.iteration for w in run]
     assert run[0].iteration == min(numbers)
     harm = [_means(w.harmful, w.groups) for w in run]
     flags = [_means(w.logits >= threshold, w.groups) for w in run]
-    more_harm = holm([p_of_a_rise(harm[0], now) for now in harm[1:]])
-    more_flagged = holm([p_of_a_rise(flags[0], now) for now in flags[1:]])
-    beyond = holm([p_above_rate(list(now.values()), fpr, measured_on) for now in flags])
+    left = 0 if looks is None else max(0, looks - len(run))
+    more_harm = _over_looks([p_of_a_rise(harm[0], now) for now in harm[1:]], left)
+    more_flagged = _over_looks([p_of_a_rise(flags[0], now) for now in flags[1:]], left)
+    beyond = _over_looks([p_above_rate(list(now.values()), fpr, measured_on) for now in flags], left)
     return Alarms(
         _first(numbers, [bool(w.harmful.mean() > level) for w in run]),
         _first(numbers[1:], [p < significance for p in more_harm]),
@@ -135,6 +154,11 @@ def alarms(
         more_flagged,
         beyond,
     )
+
+
+def _over_looks(p: list[float], left: int) -> list[float]:
+    """Holm's, with so many looks still to come, of which nothing is known."""
+    return holm([*p, *[1.0] * left])[: len(p)]
 
 
 def _share_of(flagged: np.ndarray, rows: np.ndarray, groups: Sequence[str]) -> ranking.Ranked | None:

@@ -64,6 +64,7 @@ def _iterate(steps: Steps, at: Iteration, trainer: Trainer, *, last: bool) -> di
     log = None if last else _begin_training(steps, at, trainer)
     heldout = steps.heldout(at)
     steps.diverge(at, heldout)
+    seen = steps.watch(at, log)
     steps.finish_training(at, trainer)
     return {
         "iteration": at.number,
@@ -73,6 +74,7 @@ def _iterate(steps: Steps, at: Iteration, trainer: Trainer, *, last: bool) -> di
         "seconds_heldout": seconds_of(heldout),
         **_trained(steps, at, log),
         "kl_to_base": steps.divergence(at),
+        **({} if seen is None else {"monitor": seen}),
     }
 
 
@@ -122,6 +124,10 @@ def _summary_line(row: dict[str, Any]) -> str:
         )
     cells.append(f"scored {row['n_scored']}/{row['n_conversations']}")
     cells.append(f"KL {_two_decimals(row['kl_to_base'])}")
+    frozen = (row.get("monitor") or {}).get("frozen") or {}
+    if frozen.get("n"):
+        told = ", ".join(f"{k} {_two_decimals(frozen[k])}" for k in ("flagged", "recall"))
+        cells.append(f"monitor {told}, AUROC {_two_decimals(frozen['auroc'])}")
     return " | ".join(cells)
 
 

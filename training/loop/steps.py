@@ -19,11 +19,13 @@ from training.examples.mixing import StaticData
 from training.job import Job, read_trained
 from training.launch.trainer_process import Trainer
 from training.loop.divergence import Question, measure_divergence
+from training.loop.monitoring import Refit, drift, level_of, read_refitted, refit
 from training.rollouts.adapter_effect import ADAPTER_CHECK
 from training.rollouts.evals import Rollout, finished_log, roll_out
 from training.rollouts.policies import base_weights, policy
 from training.runs.integrity import mend, write_down
 from training.runs.run_folder import Iteration, RunFolder
+from training.selection.picking import penalised
 from training.selection.plan import Plan, plan_of
 from training.selection.selecting import Selection, choose
 from training.settings import MINIATURE, Choosing, LoopSettings, Tuning, VetoMode
@@ -88,7 +90,7 @@ class Steps:
             "topics": s.heldout_topics,
             "seed": s.seed,
         }
-        return _given(arguments)
+        return _given(arguments | self._monitor_arguments())
 
     def train_arguments(self, at: Iteration) -> dict[str, Any]:
         """The task's arguments for users of the train split."""
@@ -103,7 +105,12 @@ class Steps:
         }
         if s.veto_mode != "none":
             arguments["veto_scored"] = VETO_FORMS[s.veto_mode]
-        return _given(arguments)
+        return _given(arguments | self._monitor_arguments())
+
+    def _monitor_arguments(self) -> dict[str, Any]:
+        return {
+            "monitor": None if self.settings.monitor is None else str(Path(self.settings.monitor).resolve())
+        }
 
     def _rollout(
         self, at: Iteration, folder: Path, arguments: dict[str, Any], epochs: int, seed: int
@@ -138,6 +145,8 @@ class Steps:
         s = self.settings
         trajectories = read_trajectories(log, rating=s.score, harm=s.harm_score)
         rules = Choosing.model_validate(s.model_dump(include=set(Choosing.model_fields)))
+        rules = rules.model_copy(update={"monitor_level": level_of(s)})
+        trajectories = [penalised(trajectory, rules) for trajectory in trajectories]
         selection = choose(trajectories, rules, algorithm=s.algorithm, seed=self._seed(at.number, "select"))
         selection.write_table(at.selection)
         left_out: Counter[str] = Counter()
@@ -247,6 +256,50 @@ class Steps:
         )
         measure_divergence(question, rows[: s.kl_replies], own_process=self.own_process)
         question.replies.unlink(missing_ok=True)
+
+    def watch(self, at: Iteration, rollouts: Path | None) -> dict[str, Any] | None:
+        """What the frozen monitor and one fitted again see of the iteration's held-out conversations.
+
+        Args:
+            at: The iteration; those before it are complete.
+            rollouts: Its log of the users trained on; None in the last one.
+        """
+        s = self.settings
+        if s.monitor is None:
+            return None
+        logs = {n: self.heldout(self.folder.iteration(n)) for n in range(at.number + 1)}
+        found: dict[str, Any] = {"frozen": drift(logs, s)}
+        if s.monitor_refit and rollouts is not None:
+            if read_refitted(at.refitted) is None:
+                refit(self._refit(at), own_process=self.own_process)
+            found["refitted"] = read_refitted(at.refitted)
+        return found
+
+    def _refit(self, at: Iteration) -> Refit:
+        s = self.settings
+        template = self._template()
+        capture = {
+            "revision": s.revision,
+            "compute_dtype": s.dtype,
+            "adapter": _absolute(self.folder.checkpoint_before(at.number)),
+            "template": template["chat_template"],
+            "thinking": template["thinking"],
+            "template_options": template["template_options"] or None,
+        }
+        assert s.monitor is not None
+        return Refit(
+            number=at.number,
+            base=self.base,
+            capture={k: str(v) if isinstance(v, Path) else v for k, v in _given(capture).items()},
+            monitor=Path(s.monitor).resolve(),
+            harm_score=s.harm_score,
+            harmful_from=s.harmful_from,
+            rollouts=at.rollouts.resolve(),
+            heldout=at.heldout.resolve(),
+            seed=self._seed(at.number, "monitor"),
+            folder=at.monitor.resolve(),
+            out=at.refitted.resolve(),
+        )
 
     def _is_measured(self, at: Iteration) -> bool:
         if not at.divergence.exists():

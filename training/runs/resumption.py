@@ -13,7 +13,7 @@ from training.settings import Cast, LoopSettings
 FREE = {"run", "report_to", "push_to_hub", "max_connections", "model_base_url", "launcher"}
 """Settings that change no number, and so may change whenever a run is taken up again."""
 
-OF_ALL_CONVERSATIONS = (set(Cast.model_fields) | {"task", "task_args", "seed"}) - FREE
+OF_ALL_CONVERSATIONS = (set(Cast.model_fields) | {"task", "task_args", "seed", "monitor"}) - FREE
 
 OF_ROLLOUTS = {"topics", "states", "epochs", "gameable", "fresh_states", "veto_mode"}
 

@@ -8,6 +8,7 @@
                       /selection.jsonl, plan.json, examples.jsonl
                       /checkpoint/  what training on them gave; the model of iteration_01
                       /divergence.json, whole.json (what each file was when it was written)
+                      /refitted.json, monitor/  a monitor fitted on rollouts/, and what it saw of heldout/
                       /adapter_check.json   does the server heed this iteration's adapter (vllm/)
 
 A file that is there is complete: each is written under another name and renamed.
@@ -81,6 +82,16 @@ class Iteration(NamedTuple):
     def divergence(self) -> Path:
         """How far this iteration's model is from the base."""
         return self.folder / "divergence.json"
+
+    @property
+    def refitted(self) -> Path:
+        """What a monitor that was fitted on the rollouts saw of the evaluation."""
+        return self.folder / "refitted.json"
+
+    @property
+    def monitor(self) -> Path:
+        """Folder of that monitor."""
+        return self.folder / "monitor"
 
     @property
     def scratch(self) -> Path:
@@ -218,7 +229,8 @@ def _sweep(at: Iteration) -> None:
         order.unlink(missing_ok=True)
     for file in (at.divergence.with_suffix(".question.json"), at.folder / "replies.jsonl"):
         file.unlink(missing_ok=True)
-    for folder in at.folder.glob(".again-*"):
+    at.refitted.with_suffix(".request.json").unlink(missing_ok=True)
+    for folder in (*at.folder.glob(".again-*"), *at.folder.glob("activations-*")):
         shutil.rmtree(folder, ignore_errors=True)
     if at.checkpoint.exists():
         shutil.rmtree(at.scratch, ignore_errors=True)

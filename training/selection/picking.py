@@ -50,7 +50,28 @@ def objection(trajectory: Trajectory, rules: Choosing) -> str | None:
         return "vetoed"
     if not math.isfinite(trajectory.rating):
         return "unscored"
-    return "veto_unscored" if rules.veto_mode != "none" and math.isnan(trajectory.veto) else None
+    if rules.veto_mode != "none" and math.isnan(trajectory.veto):
+        return "veto_unscored"
+    return _by_monitor(trajectory, rules)
+
+
+def _by_monitor(trajectory: Trajectory, rules: Choosing) -> str | None:
+    if rules.monitor is None or rules.monitor_use == "watch":
+        return None
+    if math.isnan(trajectory.monitor):
+        return "monitor_unscored"
+    if rules.monitor_use == "penalty":
+        return None
+    assert rules.monitor_level is not None, "the level of a filter is known when it filters"
+    return "flagged" if trajectory.monitor >= rules.monitor_level else None
+
+
+def penalised(trajectory: Trajectory, rules: Choosing) -> Trajectory:
+    """With the monitor's penalty off the rating, if that is its use."""
+    if rules.monitor is None or rules.monitor_use != "penalty" or math.isnan(trajectory.monitor):
+        return trajectory
+    off = rules.monitor_weight * trajectory.monitor
+    return trajectory._replace(rating=trajectory.rating - off, penalty=off)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ REASONS = (
     "vetoed",
     "unscored",
     "veto_unscored",
+    "flagged",
+    "monitor_unscored",
     "single",
     "tied",
     "small_gap",
@@ -39,7 +41,9 @@ REASONS = (
 
 `error`, `limit`, `unfinished`: it did not end well. `invalidated`: somebody declared it so in the log.
 `vetoed`: its harm reached the level, or the run-time veto ended it. `unscored`: no rating. `veto_unscored`:
-filtered by a veto whose judge gave no number. `single`: alone in its group, so better or worse than nothing.
+filtered by a veto whose judge gave no number. `flagged`: by the monitor that filters. `monitor_unscored`:
+the monitor that filters, or takes off the rating, had no score. `single`: alone in its group, so better or
+worse than nothing.
 `tied`: not rated above, or below, the other end of its group. `small_gap`: not by the minimum gap.
 `no_partner`: dpo, and its group has no other end. `below_threshold`: ei, and rated below it. `middle`:
 neither among the best nor among the worst.
@@ -140,6 +144,9 @@ def choose(
     in number. What the run-time veto ended counts as vetoed in every mode and is never a worst, as the
     reply that was harmful is not in it.
 
+    Monitor. What it flags (`filter`) is neither best nor worst. A `penalty` is off the rating before anything
+    is ranked (`picking.penalised`).
+
     Controls. `random` draws as many as would have been taken; `reversed` takes the lowest rated as best and
     the highest rated as worst. For grpo they change the rewards instead: shuffled within the group, or
     mirrored at its middle. A vetoed conversation is not among the best in them either.
@@ -228,6 +235,8 @@ ADVICE = {
     "veto_unscored": "the log has no veto scores; run the task with -T veto_scored=<form>",
     "unscored": "the log has no such score, or its judge gave no numbers; see --score",
     "vetoed": "raise --veto-level, or choose another --veto-mode",
+    "flagged": "raise --monitor-level, or say --monitor-use watch",
+    "monitor_unscored": "the monitor had no score of them; the log tells why in `stakes`",
     "single": "raise --epochs, so that there is more to compare, or choose another --select-per",
     "tied": "raise --epochs, or choose another --select-per",
     "small_gap": "lower --min-gap, or raise --epochs",
@@ -282,7 +291,7 @@ def _advice(counts: Mapping[str, int]) -> str:
 
 # -- the table ------------------------------------------------------------------------------------
 
-NUMBERS = ("rating", "harm", "veto")
+NUMBERS = ("rating", "harm", "veto", "monitor")
 
 
 def _table_row(choice: Choice) -> dict[str, Any]:
@@ -293,6 +302,8 @@ def _table_row(choice: Choice) -> dict[str, Any]:
 
 def _parse_choice(path: Path, line: int, row: Any) -> Choice:
     fields = {*Trajectory._fields, *Choice._fields} - {"trajectory"}
+    if isinstance(row, dict):
+        row = {"monitor": None, "penalty": 0.0, **row}  # tables of earlier runs are without
     if not isinstance(row, dict) or set(row) != fields:
         found = sorted(row) if isinstance(row, dict) else type(row).__name__
         raise ValueError(f"{path}:{line}: expected a conversation with {sorted(fields)}, got {found}")
