@@ -4,11 +4,15 @@
     python probes/evaluation_sets.py build anthropic_hh train.jsonl.gz --out hh.jsonl --against stakes.jsonl
     python probes/evaluation_sets.py forms hh_labelled.jsonl --out data/hh
     python probes/evaluation_sets.py sources
+    python probes/evaluation_sets.py probing --out probing.jsonl
+    python probes/evaluation_sets.py deployment --out deployment.jsonl
 
 `build` makes rows for development and test, which `tasks/stakes_label.py` rates and `corpus.py` labels (MASK
 and deployment contexts have labels by construction). `forms` lays labelled rows out as they are (with their
-natural base rate), balanced, and balanced among texts of one length. Texts that are in another split, or in
-the training data of `--against`, are refused, or with `--overlap drop` left out.
+natural base rate), balanced, and balanced among texts of one length. `probing` and `deployment` write the
+pairs of `scenarios/stakes/probing/`, which are made to mislead monitors, or differ in where an assistant works.
+Texts that are in another split, or in the training data of `--against`, are refused, or with `--overlap drop`
+left out.
 """
 
 from scenarios.commands import starting  # noqa: F401
@@ -24,6 +28,7 @@ from pathlib import Path
 from analysis.ranking import Ranked
 from probes.conversations.labels import DataError
 from probes.laboratory.overlap import refuse_overlap, split_overlaps, without_overlap
+from probes.laboratory.probing import deployment_rows, probing_rows
 from probes.laboratory.rows import StakesRow, read_rows, write_rows
 from probes.laboratory.sources.published import FILES, download_sets
 from probes.laboratory.sources.table import SOURCES, build_rows
@@ -63,6 +68,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     forms.add_argument("rows", type=Path)
     forms.add_argument("--out", type=Path, required=True, help="folder: <split>_<form>.jsonl and card.md")
     forms.add_argument("--seed", type=int, default=0, help="of the draws")
+    for name, what in (
+        ("probing", "red-team and negation pairs that come with the suite, fact `kind`"),
+        ("deployment", "pairs of deployments that come with the suite, fact `context`"),
+    ):
+        own = commands.add_parser(name, help=what)
+        own.add_argument("--out", type=jsonl_path, required=True, help="the rows")
     download = commands.add_parser("download", help="the published sets, of one commit")
     download.add_argument("--out", type=Path, required=True, help="folder")
     download.add_argument(
@@ -80,6 +91,10 @@ def _run(options: argparse.Namespace) -> int:
         _build(options)
     elif options.command == "forms":
         _forms(options)
+    elif options.command in ("probing", "deployment"):
+        rows = probing_rows() if options.command == "probing" else deployment_rows()
+        write_rows(options.out, rows)
+        print(f"{options.out}: {len(rows)} rows in {len({row.pair for row in rows})} pairs")
     else:
         done = download_sets(options.out, revision=options.revision, files=options.files)
         print(
