@@ -8,7 +8,7 @@ LOG_DIR ?= logs/demo
 export OMP_NUM_THREADS ?= 1
 export INSPECT_DISPLAY ?= plain
 
-.PHONY: demo test test-slow test-all check install install-api clean
+.PHONY: demo test test-slow test-all check docs install install-api clean
 
 demo: install
 	$(BIN)/inspect eval tasks/therapy.py -T states=4 --max-connections 64 --seed 1 --log-dir $(LOG_DIR)
@@ -31,6 +31,12 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
+	$(BIN)/inspect-evals-lint --task tasks/therapy.py
+
+# The site, in build/site: pages made from the source, and those that stand in docs/. Nothing is fetched.
+docs: install
+	$(BIN)/python docs/making/make.py
+	$(BIN)/zensical build --clean --strict
 
 install: $(VENV)/.installed
 
