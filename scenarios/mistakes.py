@@ -1,27 +1,17 @@
 """The one kind of error that is the user's to mend: told in one line, without a traceback."""
 
+import sys
+from functools import cache
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from rich import get_console
 from rich.markup import escape
 
-
-def _printed_alone() -> Any:
-    """The class of errors that `inspect eval` and `inspect score` print without a traceback.
-
-    Its name is private: should it be gone, they show a traceback above the same last line.
-    """
-    try:
-        return import_module("inspect_ai._util.error").PrerequisiteError
-    except (ImportError, AttributeError):
-        return type("PrintedAlone", (Exception,), {})
+INSPECT = "inspect_ai"
 
 
-_PrintedAlone: Any = _printed_alone()
-
-
-class UserMistake(_PrintedAlone, ValueError):
+class UserMistake(ValueError):
     """Something wrong with what the user gave: a file, an option, a name.
 
     The text is one line that says what is wrong, where (file, line or row, field), and what to do. A command
@@ -30,6 +20,11 @@ class UserMistake(_PrintedAlone, ValueError):
 
     several: ClassVar[bool] = False
     """The text is several mistakes, one a line."""
+
+    def __new__(cls, *args: object) -> Self:
+        """A mistake that Inspect knows for one, if Inspect is there: it can only be in what it has called."""
+        kind = _printed_alone(cls) if INSPECT in sys.modules else cls
+        return (OSError if issubclass(kind, OSError) else ValueError).__new__(kind, *args)
 
     def __init__(self, text: object = "") -> None:
         # not Inspect's: it would set `message`, which is made below
@@ -45,3 +40,19 @@ class UserMistake(_PrintedAlone, ValueError):
         if not console.is_terminal:
             console.soft_wrap = True
         return escape(str(self))
+
+
+@cache
+def _printed_alone(kind: type[UserMistake]) -> Any:
+    """The class as one of the errors that `inspect eval` and `inspect score` print without a traceback.
+
+    The name of theirs is private: should it be gone, they show a traceback above the same last line.
+    """
+    try:
+        alone = import_module(f"{INSPECT}._util.error").PrerequisiteError
+    except (ImportError, AttributeError):
+        return kind
+    if issubclass(kind, alone):
+        return kind
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind, alone), named)

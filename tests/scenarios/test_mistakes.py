@@ -61,6 +61,14 @@ def test_a_mistake_is_a_value_error_that_keeps_its_text():
     assert str(error) == str(copy.copy(error)) == "no ['x'] here, [bold]"
 
 
+def test_a_wrong_option_does_not_wait_for_inspect():
+    code = "import sys; from probes.store import main; print(main(['--nope']), 'inspect_ai' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert done.stdout == "2 False\n"
+
+
 def test_without_inspects_private_name_it_is_an_error_all_the_same(monkeypatch):
     import inspect_ai._util.error as private
 
