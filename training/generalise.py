@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from inspect_ai import list_tasks
 
-from analysis.contrasts import Group, best_of, change, groups_in, mean_of
+from analysis.comparing.contrasts import Group, best_of, change, groups_in, mean_of
 from scenarios.commands.exits import exit_status
 from scenarios.commands.interruption import leave, termination_as_interrupt
 from scenarios.commands.parsers import CommandParser

@@ -104,7 +104,7 @@ def open_log(path: Path | str) -> LogFile:
 def is_log(path: Path) -> bool:
     """Whether this is a log by its name and its first bytes, or a folder in or below which one lies."""
     if path.is_dir():
-        return next(_files_in(path), None) is not None
+        return next(files_in(path), None) is not None
     return path.suffix == ".eval" or _is_json_log(path)
 
 
@@ -134,7 +134,7 @@ def _age(log: LogFile) -> tuple[datetime, str]:
 
 def _logs_in(folder: Path) -> list[LogFile]:
     found = [
-        LogFile(path, _stem(path.relative_to(folder)), _header(path)) for path in sorted(_files_in(folder))
+        LogFile(path, _stem(path.relative_to(folder)), _header(path)) for path in sorted(files_in(folder))
     ]
     if not found:
         raise LogError(
@@ -143,7 +143,7 @@ def _logs_in(folder: Path) -> list[LogFile]:
     return found
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def files_in(folder: Path) -> Iterator[Path]:
     """Logs in a folder and its subfolders; hidden files are not whole yet."""
     seen: set[str] = set()
     for at, folders, files in os.walk(folder, followlinks=True):

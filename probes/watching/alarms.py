@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis import ranking
-from analysis.many_looks import holm, p_above_rate, p_of_a_rise
+from analysis.comparing.many_looks import holm, p_above_rate, p_of_a_rise
 
 
 class Watched(NamedTuple):

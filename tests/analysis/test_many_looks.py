@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import betabinom, binomtest
 
-from analysis.many_looks import holm, p_above_rate, p_of_a_rise
+from analysis.comparing.many_looks import holm, p_above_rate, p_of_a_rise
 
 
 def test_holm_by_hand():

@@ -120,6 +120,18 @@ USES: Sequence[WrongUse] = [
         ("{at}/words.txt", 1, "{at}/words.txt"),
     ),
     *_of(
+        "analysis/report.py",
+        ("{at}/log.eval", 2, "--out"),
+        ("{at}/log.eval --uot {at}/report", 2, "did you mean '--out'?"),
+        ("{at}/log.eval --out {at}/report --processes 0", 2, "--processes 0"),
+        ("{at}/log.eval --out {at}/report --view here", 2, "--view here"),
+        ("{at}/log.eval --out {at}", 1, "--out {at}: holds other files"),
+        ("{at}/log.eval --out {at}/words.txt", 1, "--out {at}/words.txt"),
+        ("{at}/nothing.eval --out {at}/report", 1, "{at}/nothing.eval"),
+        ("{at}/folder --out {at}/report", 1, "there are no logs"),
+        ("{at}/cut.eval --out {at}/report", 1, "{at}/cut.eval"),
+    ),
+    *_of(
         "scorers/agreement.py",
         ("", 2, "logs"),
         ("{at}/log.eval --rater a,b", 2, "did you mean '--raters'?"),

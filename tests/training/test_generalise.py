@@ -14,7 +14,7 @@ from inspect_ai.scorer import CORRECT, INCORRECT, Score, mean, scorer
 from inspect_ai.solver import generate, solver
 from scipy.special import stdtrit
 
-from analysis.contrasts import MEASURES, USERS, Group, mean_of
+from analysis.comparing.contrasts import MEASURES, USERS, Group, mean_of
 from miniature.checkpoint import base_checkpoint
 from scorers.metrics import Values
 from training import generalise

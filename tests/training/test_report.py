@@ -9,7 +9,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from analysis.contrasts import best_of, change, groups_in
+from analysis.comparing.contrasts import best_of, change, groups_in
 from analysis.trajectories import read_trajectories
 from scenarios.files.whole import write_json, write_jsonl
 from scorers.influence import influence

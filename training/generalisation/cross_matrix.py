@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.contrasts import MEASURES, USERS, Groups, change, mean_of
+from analysis.comparing.contrasts import MEASURES, USERS, Groups, change, mean_of
 from analysis.intervals import Interval
 from scenarios.files.whole import whole_file
 

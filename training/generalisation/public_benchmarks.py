@@ -21,7 +21,7 @@ from inspect_ai.scorer import Score
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from pydantic import BaseModel, ConfigDict
 
-from analysis.contrasts import Group
+from analysis.comparing.contrasts import Group
 from analysis.logs.finding import open_log
 from analysis.logs.samples import read_samples
 from scenarios.schema import Scale

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from analysis.contrasts import best_of, change, groups_in
+from analysis.comparing.contrasts import best_of, change, groups_in
 from analysis.intervals import Interval
 from scenarios.files.whole import write_text
 from training.job import REPORT as TRAINED

@@ -1,0 +1,1 @@
+"""How far numbers moved, and which of many tests to believe."""

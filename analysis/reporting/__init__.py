@@ -1,0 +1,1 @@
+"""What `analysis/report.py` makes of logs: numbers, pages, files."""
