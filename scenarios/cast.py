@@ -1,24 +1,15 @@
 """Who plays which role. A model never silently grades itself."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from inspect_ai.model import Model, get_model, model_roles
 from inspect_ai.util import suspend_token_limit, suspend_turn_limit, suspend_working_limit
 
+from scenarios.conversations.roles import JUDGES, Role, misspelled_role
 from scenarios.mistakes import UserMistake
-
-Role = Literal["user", "preference", "transition", "influence", "veto"]
-
-JUDGES: tuple[Role, ...] = ("preference", "transition", "influence", "veto")
-"""Roles for which the model role `judge` may stand in."""
-
-
-ROLES = (*get_args(Role), "judge")
-"""All names that models may be cast as."""
 
 
 class MissingRole(UserMistake):
@@ -124,24 +115,6 @@ def _named_role(role: Role) -> str | None:
 def _partner(role: Role) -> str | None:
     api = get_model().api
     return api.partner(role) if isinstance(api, BringsCast) else None
-
-
-def misspelled_role(names: Iterable[str], *, all_known: bool = False) -> str | None:
-    """What is wrong with names under which models were cast, and the nearest right one; None if nothing.
-
-    Args:
-        names: Of model roles.
-        all_known: Every name must be one of ours. Otherwise other tasks and scorers may have theirs.
-    """
-    for name in names:
-        if name in ROLES:
-            continue
-        near = difflib.get_close_matches(name.lower(), ROLES, n=1, cutoff=0.7)
-        if near:
-            return f"{name}: no such role; did you mean {near[0]!r}?"
-        if all_known:
-            return f"{name}: no such role; there are {', '.join(ROLES)}"
-    return None
 
 
 def default_model() -> str | None:

@@ -8,8 +8,8 @@ from typing import get_args
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
-from scenarios.cast import Role
 from scenarios.commands.scorer_options import known_options
+from scenarios.conversations.roles import Role
 from scenarios.mistakes import UserMistake
 from scorers.judging.annotation import SPANS, Span, annotate, annotation_score, judges_named
 from scorers.judging.judgement import Judging

@@ -27,7 +27,7 @@ from scenarios.files.strict_json import read_jsonl
 from scenarios.files.whole import write_jsonl
 from scenarios.schema import Frozen
 from training.errors import RunError
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.examples.pairs import pairs_of, reply_of
 
 Format = Literal["openai_sft", "openai_dpo", "together", "messages"]

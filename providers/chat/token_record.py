@@ -10,9 +10,10 @@ import zlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inspect_ai.event import ModelEvent
+if TYPE_CHECKING:
+    from inspect_ai.event import ModelEvent
 
 KEY = "tokens"
 HELD = 4096
@@ -57,7 +58,7 @@ class TokenLog:
             self._whole.popitem(last=False)
 
 
-def tokens_of(events: Mapping[str, ModelEvent], message: str) -> Tokens | None:
+def tokens_of(events: Mapping[str, "ModelEvent"], message: str) -> Tokens | None:
     """The tokens of a generation; None if its log holds none.
 
     Args:
@@ -80,7 +81,7 @@ def tokens_of(events: Mapping[str, ModelEvent], message: str) -> Tokens | None:
     return Tokens(prompt, written)
 
 
-def clock_of(event: ModelEvent | None) -> str | None:
+def clock_of(event: "ModelEvent | None") -> str | None:
     """The day (ISO) that a generation's template was told; None if its log does not say."""
     told = (event.output.metadata or {}).get("clock") if event is not None else None
     return told if isinstance(told, str) else None
@@ -98,7 +99,7 @@ def unpacked(text: str) -> list[int]:
     return found.tolist()
 
 
-def _record(event: ModelEvent | None, message: str) -> Mapping[str, Any] | None:
+def _record(event: "ModelEvent | None", message: str) -> Mapping[str, Any] | None:
     records = (event.output.metadata or {}).get(KEY) if event is not None else None
     if event is None or not isinstance(records, list) or len(records) != len(event.output.choices):
         return None

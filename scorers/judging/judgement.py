@@ -28,8 +28,9 @@ from inspect_ai.model import (
     get_model,
 )
 
-from scenarios.cast import Role, cast_model, outside_limits
+from scenarios.cast import cast_model, outside_limits
 from scenarios.conversations.dialogue import Judgement
+from scenarios.conversations.roles import Role
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Question
 from scorers.judging.answer_logprobs import Reading, read_answer

@@ -6,8 +6,8 @@ from typing import Literal
 
 from inspect_ai.scorer import Score
 
-from scenarios.cast import Role
 from scenarios.conversations.dialogue import Judgement
+from scenarios.conversations.roles import Role
 from scenarios.schema import Question, Scenario
 from scorers.judging.calls import together
 from scorers.judging.judgement import Judging, judge

@@ -3,7 +3,8 @@
 import pytest
 from inspect_ai import eval  # noqa: A004
 
-from scenarios.cast import ROLES, MissingRole, check_cast_of_eval, misspelled_role
+from scenarios.cast import MissingRole, check_cast_of_eval
+from scenarios.conversations.roles import ROLES, misspelled_role
 from tests.support.places import ROOT
 from tests.support.told import asked, told
 

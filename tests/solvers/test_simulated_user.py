@@ -13,8 +13,8 @@ from inspect_ai.model import (
 )
 
 from analysis.table import main as table
-from scenarios.cast import JUDGES
 from scenarios.conversations.dialogue import Dialogue, Turn
+from scenarios.conversations.roles import JUDGES
 from scenarios.conversations.user_flaws import UserFlaws
 from scenarios.loader import load_family
 from scorers.influence import influence

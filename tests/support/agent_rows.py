@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.tiny_models import TEMPLATE, tiny_tokenizer
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.job import Job
 from training.settings import Tuning
 from training.trainers.rows import token_rows

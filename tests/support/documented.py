@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 import yaml
 
-from scenarios.cast import misspelled_role
+from scenarios.conversations.roles import misspelled_role
 from tests.support.places import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

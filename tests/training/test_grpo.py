@@ -16,7 +16,7 @@ from analysis.trajectories import read_trajectories
 from scenarios.files.whole import write_jsonl
 from tests.support.agent_rows import made, short, trajectories
 from tests.support.tiny_models import tiny_adapter, tiny_model
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.job import Job
 from training.settings import Tuning
 from training.trainers import grpo, online

@@ -20,7 +20,7 @@ from scenarios.files.tables import is_table, read_table
 from scenarios.mistakes import UserMistake
 from training.algorithms import ALGORITHMS, LearnsFrom
 from training.errors import RunError
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.examples.static_conversations import Unusable
 from training.examples.static_forms import Form, Record, Use, form_of
 from training.settings import Algorithm, Mixing

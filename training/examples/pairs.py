@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from training.examples.from_logs import Example
+from training.examples.example import Example
 
 Row = TypeVar("Row")
 Member = TypeVar("Member")

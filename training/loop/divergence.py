@@ -16,7 +16,7 @@ from providers.chat.completion import complete
 from scenarios.files.strict_json import read_jsonl
 from scenarios.files.whole import write_json, write_jsonl
 from training.errors import RunError
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.job import read_trained
 from training.launch.own_process import ProcessFailed, run_apart, serve_request
 

@@ -18,7 +18,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from scenarios.cast import ROLES
+from scenarios.conversations.roles import ROLES
 from training.errors import RunError
 from training.examples.from_logs import Mark, rows_of_log
 from training.rollouts.evals import Rollout, begun

@@ -14,7 +14,8 @@ from analysis.trajectories import read_trajectories
 from providers.chat.choice import TemplateChoice
 from scenarios.files.whole import write_json, write_jsonl
 from training.errors import RunError
-from training.examples.from_logs import Example, Mark, rows_of_log
+from training.examples.example import Example
+from training.examples.from_logs import Mark, rows_of_log
 from training.examples.mixing import StaticData
 from training.job import Job, read_trained
 from training.launch.trainer_process import Trainer

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from training.algorithms import ALGORITHMS, LearnsFrom
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.examples.pairs import groups_of, pairs_of, reply_of, whole_conversations, with_reward
 from training.selection.selecting import Choice, Selection
 from training.settings import Algorithm, Tuning

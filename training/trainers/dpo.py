@@ -9,7 +9,7 @@ from datasets import Dataset
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.examples.pairs import Reply, pairs_of
 from training.job import Job, Trained
 from training.trainers.base_models import CannotTrain, load_policy, load_tokenizer

@@ -39,7 +39,7 @@ from transformers import PreTrainedTokenizerBase
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.examples.pairs import with_reward
 from training.job import Job, Trained
 from training.settings import Tuning

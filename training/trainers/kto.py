@@ -9,7 +9,7 @@ from datasets import Dataset
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.job import Job, Trained
 from training.trainers.base_models import (
     CannotTrain,

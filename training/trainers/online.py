@@ -35,7 +35,8 @@ from transformers import PreTrainedTokenizerBase
 from analysis.trajectories import Trajectory, read_trajectories
 from scenarios.files.whole import write_json
 from training.errors import RunError
-from training.examples.from_logs import Example, Mark, rows_of_log
+from training.examples.example import Example
+from training.examples.from_logs import Mark, rows_of_log
 from training.examples.pairs import with_reward
 from training.job import Job, Trained
 from training.rollouts.evals import Rollout, roll_out

@@ -11,7 +11,7 @@ from providers.chat.choice import Readers, TemplateChoice, generation_ends
 from providers.chat.completion import Completion, complete
 from providers.chat.errors import ChatTemplateError
 from providers.chat.token_record import unpacked
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.job import Job
 from training.trainers.base_models import CannotTrain
 

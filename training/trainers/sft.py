@@ -7,7 +7,7 @@ from datasets import Dataset
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.job import Job, Trained
 from training.trainers.base_models import CannotTrain, load_policy, load_tokenizer
 from training.trainers.fitting import Prepared, configuration, fit

@@ -21,7 +21,7 @@ from scenarios.commands.interruption import STOPPED
 from scenarios.commands.parent_process import end_with_parent
 from scenarios.files.strict_json import read_jsonl
 from training.algorithms import ALGORITHMS
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.job import Job, Trained, read_trained
 from training.launch.own_process import SILENCE
 

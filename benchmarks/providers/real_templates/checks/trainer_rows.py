@@ -13,7 +13,7 @@ from benchmarks.providers.real_templates.outcomes import Wrong, same
 from benchmarks.providers.real_templates.suite import Suite, messages
 from providers.chat.messages import chat_message
 from providers.chat.token_record import packed
-from training.examples.from_logs import Example
+from training.examples.example import Example
 from training.job import Job
 from training.settings import Tuning
 from training.trainers.rows import token_rows
