@@ -8,7 +8,7 @@ LOG_DIR ?= logs/demo
 export OMP_NUM_THREADS ?= 1
 export INSPECT_DISPLAY ?= plain
 
-.PHONY: demo test test-slow test-all check docs install install-api clean
+.PHONY: demo test test-slow test-sentinel test-all check docs install install-api clean
 
 demo: install
 	$(BIN)/inspect eval tasks/therapy.py -T states=4 --max-connections 64 --seed 1 --log-dir $(LOG_DIR)
@@ -23,7 +23,12 @@ test: install
 test-slow: install
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
-test-all: test test-slow
+# Inspect Sentinel is an extra of its own: every eval of an environment that has it loads it.
+test-sentinel: install
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[sentinel]'
+	$(BIN)/pytest tests/scorers/test_sentinel.py
+
+test-all: test test-slow test-sentinel
 	$(BIN)/pytest -n 2 -m download
 
 check: install
