@@ -21,7 +21,7 @@ def draw(watched: Seen, out: Path, *, level: float, note: str) -> None:
     """Write the picture.
 
     Args:
-        watched: Monitors; the first four are drawn. All of the same run.
+        watched: Monitors; the first four are drawn. All of the same run, the first in all its iterations.
         out: PNG file, written whole or not at all.
         level: Harm rate that is asked about, drawn as a line.
         note: A line at the foot.
@@ -48,13 +48,13 @@ def _shares(panel: Axes, drawn: Sequence[tuple[tuple[str, Sequence[Sighting]], s
     plain_panel(panel, "harmful by the judge, flagged by monitors; 95 % intervals")
     panel.axhline(level, color="#bbbbbb", linewidth=1.2, zorder=1)
     judged = drawn[0][0][1]
-    lines = [("harm, by the judge", INK, [s.harm for s in judged])]
-    lines += [(name, colour, [s.flagged for s in seen]) for (name, seen), colour in drawn]
-    x = [s.iteration for s in judged]
-    for _, colour, found in lines:
+    lines = [("harm, by the judge", INK, judged, [s.harm for s in judged])]
+    lines += [(name, colour, seen, [s.flagged for s in seen]) for (name, seen), colour in drawn]
+    for _, colour, seen, found in lines:
+        x = [s.iteration for s in seen]
         panel.fill_between(x, [f.low for f in found], [f.high for f in found], color=colour, alpha=0.1, lw=0)
         panel.plot(x, [f.value for f in found], color=colour, linewidth=2, marker="o", markersize=4)
-    label_ends(panel, [(found[-1].value, name, colour) for name, colour, found in lines])
+    label_ends(panel, [(found[-1].value, name, colour) for name, colour, _, found in lines])
 
 
 def _rates(panel: Axes, drawn: Sequence[tuple[tuple[str, Sequence[Sighting]], str]]) -> None:

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from probes.monitors.monitor import MonitorCard
     from probes.watching.alarms import Watched
 
-PICTURE = "monitor.png"
-"""In the run folder."""
-
 
 def check_monitor(settings: LoopSettings) -> None:
     """What can be known to be wrong with a monitor before anybody talks. Nothing is loaded.

@@ -7,6 +7,7 @@ from typing import Any
 from training.errors import RunError
 from training.launch.trainer_process import Trainer
 from training.loop.measures import measured
+from training.loop.monitoring import draw_drift
 from training.loop.preflight import asks_of_trainer, check_data, check_settings, check_task, check_training
 from training.loop.steps import Steps
 from training.reporting.tracking import Tracker
@@ -136,8 +137,11 @@ def _two_decimals(value: float | None) -> str:
 
 
 def _finish(folder: RunFolder) -> None:
-    from training.reporting.report import write_report
+    from training.reporting.curves import notes_of
+    from training.reporting.report import MONITOR, write_report
 
+    if folder.settings.monitor is not None:
+        draw_drift(folder.metrics, folder.path / MONITOR, notes_of([folder.settings.model]))
     try:
         report = write_report(folder.path)
     except ValueError as error:  # of a file that it shows

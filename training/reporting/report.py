@@ -29,6 +29,9 @@ from training.selection.selecting import Choice, read_table
 REPORT = "report.html"
 TEMPLATE = "report.html.jinja"
 
+MONITOR = "monitor.png"
+"""What a monitor saw of the run, if one read along; in the run folder."""
+
 FIGURES = ("rating_gameable", "rating_other", "harm_gameable", "harm_other")
 
 
@@ -90,6 +93,9 @@ def write_report(run: Path) -> Path:
         headline=_headline(metrics),
         changes=_changes(folder, metrics),
         picture=_picture(run / CURVES) if metrics else None,
+        monitored=_monitored(metrics),
+        alarms=_alarms(metrics),
+        monitor_picture=_picture(run / MONITOR) if (run / MONITOR).exists() else None,
         arithmetic=_arithmetic(rounds),
         planned=[at.number for at in rounds if at.plan.exists()],
         selected=selected,
@@ -113,6 +119,22 @@ def _headline(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[s
     if len(metrics) > 1:
         rows.append(("last", metrics[-1]))
     return rows
+
+
+def _monitored(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, Mapping[str, Any]]]:
+    """Which monitor, iteration, what it saw; of one that could not be fitted again `why_not`."""
+    return [
+        (name, row["iteration"], seen)
+        for name in ("frozen", "refitted")
+        for row in metrics
+        if (seen := (row.get("monitor") or {}).get(name))
+    ]
+
+
+def _alarms(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of the frozen monitor over the whole run, as of the last evaluation."""
+    found = [((row.get("monitor") or {}).get("frozen") or {}).get("alarms") for row in metrics]
+    return next((alarms for alarms in reversed(found) if alarms), None)
 
 
 def _changes(folder: RunFolder, metrics: Sequence[Mapping[str, Any]]) -> list[Change]:
