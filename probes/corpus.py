@@ -20,25 +20,23 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from analysis.logs.copies import used_once
-from analysis.logs.finding import LogFile, find_logs
 from probes.conversations.labels import DataError
-from probes.laboratory.card import CardFacts, card_text
 from probes.laboratory.grammar import grammar_rows, read_grammar
-from probes.laboratory.labels import Answered, problems_of, ratings_by_row, read_answers
 from probes.laboratory.merging import Conflict, Consensus, merge_ratings, one_sided_pairs
 from probes.laboratory.overlap import CONTAINED, refuse_overlap, split_overlaps
-from probes.laboratory.reach import reach_of
 from probes.laboratory.rows import StakesRow, check_pairs, read_rows, write_rows
-from probes.laboratory.writing import read_written
 from scenarios.commands.exits import exit_status
 from scenarios.commands.parsers import CommandParser, jsonl_path
 from scenarios.commands.usage import UsageMistake
 from scenarios.files.whole import write_text
 from scenarios.generation.similarity import NEAR_DUPLICATE
 from scenarios.stakes.ratings import Thresholds
+
+if TYPE_CHECKING:
+    from analysis.logs.finding import LogFile
+    from probes.laboratory.labels import Answered
 
 FOR_RATINGS = {
     "low": 3.0,
@@ -93,6 +91,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
+    # --help and mistakes need not wait for these
+    from analysis.logs.copies import used_once
+    from analysis.logs.finding import find_logs
+    from probes.laboratory.card import CardFacts, card_text
+    from probes.laboratory.labels import problems_of, ratings_by_row, read_answers
+    from probes.laboratory.reach import reach_of
+    from probes.laboratory.writing import read_written
+
     thresholds = Thresholds.checked(options.low, options.high, options.confidence)
     for name in ("near", "contained"):
         if not 0 < (value := getattr(options, name)) <= 1:
@@ -180,13 +186,13 @@ def _check_ids(rows: Iterable[StakesRow]) -> None:
         seen.add(row.id)
 
 
-def _sources(options: argparse.Namespace, logs: Sequence[LogFile]) -> list[str]:
+def _sources(options: argparse.Namespace, logs: Sequence["LogFile"]) -> list[str]:
     told = [f"{log.path.name} ({log.header.eval.task}, {log.model}, {log.header.status})" for log in logs]
     grammar = ["the grammar of scenarios/stakes/grammar.yaml"] if options.grammar else []
     return [*grammar, *told, *(path.name for path in options.rows)]
 
 
-def _usage(logs: Sequence[LogFile]) -> dict[str, dict[str, float]]:
+def _usage(logs: Sequence["LogFile"]) -> dict[str, dict[str, float]]:
     """Model -> tokens and cost over all logs; no cost where a price is not known."""
     found: dict[str, dict[str, float]] = {}
     for log in logs:

@@ -25,16 +25,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from analysis.ranking import auroc
 from probes.conversations.labels import DataError
-from probes.laboratory.restyling import (
-    masked_row,
-    read_restyling,
-    restyled_row,
-    telling_words,
-    words_changed,
-)
-from probes.laboratory.rewriting import rewritten
 from probes.laboratory.rows import SPLITS, StakesRow, read_rows, write_rows
 from scenarios.commands.command_line import read_settings
 from scenarios.commands.exits import exit_status
@@ -88,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: RestyleSettings) -> int:
+    from probes.laboratory.restyling import words_changed  # --help and mistakes need not wait for it
+
     everything = read_rows(settings.data, Counter())
     rows = [row for row in everything if settings.split in (None, row.split)]
     if not rows:
@@ -110,7 +103,11 @@ def _run(settings: RestyleSettings) -> int:
 
 
 def _restyled(settings: RestyleSettings, rows: Sequence[StakesRow]) -> tuple[list[StakesRow], list[str]]:
+    from probes.laboratory.restyling import read_restyling, restyled_row
+
     if settings.model is not None:
+        from probes.laboratory.rewriting import rewritten
+
         made = rewritten(rows, settings.style or "", settings.model, settings.logs)
         left_out = [f"left out: {count} {reason}" for reason, count in made.left_out.items()]
         return made.rows, [*left_out, f"log: {made.log}"]
@@ -133,6 +130,9 @@ def _restyled(settings: RestyleSettings, rows: Sequence[StakesRow]) -> tuple[lis
 def _masked(
     settings: RestyleSettings, everything: Sequence[StakesRow], rows: Sequence[StakesRow]
 ) -> tuple[list[StakesRow], list[str]]:
+    from analysis.ranking import auroc
+    from probes.laboratory.restyling import masked_row, read_restyling, telling_words
+
     source = list(everything) if settings.train is None else read_rows(settings.train, Counter())
     train = [row for row in source if row.split == "train"] if any(row.split for row in source) else source
     if settings.train is None and len(train) == len(source):
