@@ -10,7 +10,7 @@
 `build` makes rows for development and test, which `tasks/stakes_label.py` rates and `corpus.py` labels (MASK
 and deployment contexts have labels by construction). `forms` lays labelled rows out as they are (with their
 natural base rate), balanced, and balanced among texts of one length. `probing` and `deployment` write the
-pairs of `scenarios/stakes/probing/`, which are made to mislead monitors, or differ in where an assistant works.
+pairs of `scenarios/stakes/probing/`: made to mislead monitors, or differing in where an assistant works.
 Texts that are in another split, or in the training data of `--against`, are refused, or with `--overlap drop`
 left out.
 """
@@ -24,19 +24,22 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis.ranking import Ranked
 from probes.conversations.labels import DataError
 from probes.laboratory.overlap import refuse_overlap, split_overlaps, without_overlap
 from probes.laboratory.probing import deployment_rows, probing_rows
 from probes.laboratory.rows import StakesRow, read_rows, write_rows
 from probes.laboratory.sources.published import FILES, download_sets
 from probes.laboratory.sources.table import SOURCES, build_rows
-from probes.laboratory.variants import Variant, variants_of
 from scenarios.commands.exits import exit_status
 from scenarios.commands.parsers import CommandParser, jsonl_path
 from scenarios.commands.usage import UsageMistake
 from scenarios.files.whole import write_text
+
+if TYPE_CHECKING:
+    from analysis.ranking import Ranked
+    from probes.laboratory.variants import Variant
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -175,6 +178,8 @@ def _moved(row: StakesRow, split: str) -> StakesRow:
 
 
 def _forms(options: argparse.Namespace) -> None:
+    from probes.laboratory.variants import variants_of  # --help and mistakes need not wait for it
+
     left_out: Counter[str] = Counter()
     rows = read_rows(options.rows, left_out)
     if not any(row.label is not None for row in rows):
@@ -189,7 +194,7 @@ def _forms(options: argparse.Namespace) -> None:
     print(f"{options.out}: {', '.join(f'{v.split}_{v.form} {len(v.rows)}' for v in variants)}; {card}")
 
 
-def _card(name: str, variants: Sequence[Variant], left_out: Counter[str]) -> str:
+def _card(name: str, variants: Sequence["Variant"], left_out: Counter[str]) -> str:
     lines = [
         f"# Forms of {name}",
         "",
@@ -206,7 +211,7 @@ def _card(name: str, variants: Sequence[Variant], left_out: Counter[str]) -> str
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _cell(found: Ranked | None) -> str:
+def _cell(found: "Ranked | None") -> str:
     return "one class" if found is None else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
