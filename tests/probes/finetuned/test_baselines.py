@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from analysis.ranking import auroc
 from probes.baselines import main
+from probes.conversations.labels import DataError
 from probes.finetuned.baseline import load_baseline
 from probes.finetuned.networks import block_alone, last_block, states_before_last
 from probes.finetuned.rows import TRAINED_ON, drawn_pairs, tokenized, training_rows
 from probes.finetuned.settings import FitSettings
 from probes.finetuned.training import padding_token
 from probes.laboratory.rows import StakesRow, write_rows
-from tests.support.tiny_models import tiny_model, tiny_tokenizer
+from probes.tokens.rendering import Renderer
+from tests.support.tiny_models import TEMPLATE, tiny_model, tiny_tokenizer
 
 KINDS = ("lora", "full", "last-block")
 RATES = {"lora": 0.01, "full": 0.002, "last-block": 0.01}
@@ -254,6 +256,18 @@ def test_a_command_that_is_none_and_another_model(base, data, tmp_path, capsys):
     given = ["--baseline", tmp_path / "out", "--data", data, "--out", tmp_path / "s", "--model", other]
     assert main(["score", *map(str, given)]) == 1
     assert "was fitted on" in capsys.readouterr().err
+
+
+def test_rows_whose_roles_the_chat_template_does_not_take_are_counted(tmp_path):
+    no_system = "{%- if messages[0]['role'] == 'system' -%}{{- raise_exception('no system') -}}{%- endif -%}"
+    folder = tiny_model(tmp_path / "tiny", template=no_system + TEMPLATE)
+    rows = [row(n, "train") for n in range(4)]
+    told = [{"role": "system", "content": "Be kind."}, *rows[0].messages]
+    renderer = Renderer(AutoTokenizer.from_pretrained(folder), source=str(folder))
+    found = tokenized("rows", [rows[0].model_copy(update={"messages": told}), *rows[1:]], renderer)
+    assert (len(found.rows), found.excluded) == (3, {"the chat template cannot render it": 1})
+    with pytest.raises(DataError, match="rows: no row is left: 1 the chat template cannot render it"):
+        tokenized("rows", [rows[0].model_copy(update={"messages": told})], renderer)
 
 
 def test_rows_without_a_label_are_counted(base, data):
