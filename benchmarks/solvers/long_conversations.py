@@ -4,7 +4,7 @@
 
 In one conversation (`tasks/therapy.py`) and over sessions of five turns (`tasks/memory.py`), on models that
 answer at once: what is measured is the suite and Inspect. The words that models are given are what a real
-model's time and price grow with. Each measurement has its own process, in which a small sample has run before.
+model's time and price grow with. Each measurement has its own process, in which a small sample ran before.
 """
 
 import argparse
