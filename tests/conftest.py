@@ -107,8 +107,16 @@ def converse(tmp_path: Path, family: Family) -> Callable[..., EvalLog]:
 
 
 @pytest.fixture(scope="session")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole tiny run of the loop. To be copied, not changed."""
+def unbroken(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A whole tiny run of the loop, made once for all processes of the session. To be copied, not changed."""
+    from filelock import FileLock
+
     from tests.support.tiny_run import tiny_run
 
-    return tiny_run(tmp_path_factory.mktemp("unbroken") / "run")
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "unbroken"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "whole").exists():
+            tiny_run(folder / "run")
+            (folder / "whole").touch()
+    return folder / "run"

@@ -16,6 +16,7 @@ import yaml
 
 from tests.support.places import ROOT
 from tests.support.tiny_run import TINY
+from tests.support.trainer_here import train_here
 from training.ei_loop import main, settings_of
 from training.runs.run_folder import read_run
 
@@ -93,8 +94,13 @@ class TestARun:
         assert "seed=0, now 7" in capsys.readouterr().err
 
     def test_can_be_made_longer_but_not_shorter(
-        self, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self,
+        unbroken: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
     ):
+        train_here(monkeypatch)
         run = tmp_path / "run"
         shutil.copytree(unbroken, run)
         longer = [*TINY]

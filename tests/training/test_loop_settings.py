@@ -1,6 +1,7 @@
 """Mistakes in the loop's settings: told in one line, with the option and the remedy, before anything is run."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
 from tests.support.conversations import FAMILY
 from tests.support.tiny_models import tiny_model
+from tests.support.trainer_here import ask_here
 from training import ei_loop
 from training.ei_loop import main, settings_of
 from training.errors import RunError
@@ -360,11 +362,19 @@ def test_the_trainer_is_asked_about_what_is_unusual(option: str, value: object):
 
 
 @pytest.mark.parametrize(
-    "given", [["--trainer-options", "lerning_rte=1"], ["--lora-targets", "nonsense"]], ids=str
+    ("given", "here"),
+    [(["--trainer-options", "lerning_rte=1"], False), (["--lora-targets", "nonsense"], True)],
+    ids=str,
 )
 def test_a_run_asks_the_trainer_before_it_begins(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], given: list[str]
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[str],
+    here: bool,
 ):
+    if here:
+        ask_here(monkeypatch)
     run = tmp_path / "run"
     assert main(["--run", str(run), *given]) == 1
     (line,) = capfd.readouterr().err.strip().splitlines()
@@ -383,19 +393,18 @@ def test_a_launcher_that_fails_is_told_with_its_words(tmp_path: Path, capfd: pyt
     assert "exit status 3" in line
 
 
-def test_a_launcher_that_may_have_to_wait_for_other_machines_is_not_asked(tmp_path: Path):
-    called = tmp_path / "called"
-    program = tmp_path / "srun"
-    program.write_text(f"#!/bin/sh\ntouch {called}\nexit 3\n")
-    program.chmod(0o755)
+def test_a_launcher_that_may_have_to_wait_for_other_machines_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    programs = ask_here(monkeypatch)
     from training.trainers.trainer_check import check_trainer
 
     base = tiny_model(tmp_path / "base")
     job = Job(
         base=str(base), examples=Path("/e"), out=Path("/o"), scratch=Path("/s"), tuning=Tuning(), seed=0
     )
-    check_trainer(job, [], str(program), tmp_path)
-    assert not called.exists()
+    check_trainer(job, [], "srun -N 2", tmp_path)
+    assert programs == [sys.executable]
 
 
 def test_the_process_of_the_trainer_answers_in_a_file(
