@@ -259,10 +259,13 @@ def test_a_command_that_is_none_and_another_model(base, data, tmp_path, capsys):
 
 
 def test_rows_whose_roles_the_chat_template_does_not_take_are_counted(tmp_path):
-    no_system = "{%- if messages[0]['role'] == 'system' -%}{{- raise_exception('no system') -}}{%- endif -%}"
-    folder = tiny_model(tmp_path / "tiny", template=no_system + TEMPLATE)
+    alternating = (
+        "{%- for m in messages -%}{%- if not loop.first and loop.previtem['role'] == m['role'] -%}"
+        "{{- raise_exception('roles must alternate') -}}{%- endif -%}{%- endfor -%}" + TEMPLATE
+    )
+    folder = tiny_model(tmp_path / "tiny", template=alternating)
     rows = [row(n, "train") for n in range(4)]
-    told = [{"role": "system", "content": "Be kind."}, *rows[0].messages]
+    told = [*rows[0].messages, {"role": "user", "content": "Are you there?"}]
     renderer = Renderer(AutoTokenizer.from_pretrained(folder), source=str(folder))
     found = tokenized("rows", [rows[0].model_copy(update={"messages": told}), *rows[1:]], renderer)
     assert (len(found.rows), found.excluded) == (3, {"the chat template cannot render it": 1})
