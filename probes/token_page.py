@@ -17,15 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BeforeValidator, Field
 
 from probes.activations.whole_files import StoreError, write_whole
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
-from probes.evaluation.pages.token_texts import read_tokenizer, token_groups
+from probes.evaluation.pages.token_colours import (
+    MarkedMessage,
+    colour_names,
+    marked_messages,
+    page_environment,
+    scale_of,
+)
+from probes.evaluation.pages.token_texts import read_tokenizer
 from probes.evaluation.scored import Named, check_monitors, read_monitors
 from probes.heads.base import NotFiniteError
-from probes.tokens.roles import ROLES
 from scenarios.commands.command_line import read_settings
 from scenarios.commands.exits import exit_status
 from scenarios.schema import Frozen
@@ -34,12 +39,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEMPLATE = "token_page.html.jinja"
-STEPS = 6
-"""Shades on either side of the middle."""
-
-FULL = 0.98
-"""Quantile of the distances from the middle, over the page's tokens, from which a colour is full."""
-
 HEADINGS = {
     "false alarm": "False alarms: flagged, though the label says no",
     "missed": "Missed: not flagged, though the label says yes",
@@ -55,29 +54,6 @@ class Picked(NamedTuple):
     row: int
     why: str
     """One of `HEADINGS`."""
-
-
-class Piece(NamedTuple):
-    """Some text with one colour."""
-
-    text: str
-    step: int
-    """From -`STEPS` to `STEPS`."""
-
-    title: str
-    """Shown when the reader points at it."""
-
-
-class MarkedMessage(NamedTuple):
-    """Kept tokens of one message, or of what stands between messages."""
-
-    role: str
-    number: int
-    """-1: of no message."""
-
-    pieces: list[Piece]
-    mean: float
-    """Logit, over its tokens."""
 
 
 class Shown(NamedTuple):
@@ -169,9 +145,7 @@ def write_token_page(
     except NotFiniteError as error:
         raise ValueError(f"data set {data.name}, {data.rows[picked[error.row].row].id}: {error}") from error
     scores = table.token_logits or []
-    middle = 0.0 if card.threshold is None else card.threshold.logit
-    distances = np.abs(np.concatenate(scores) - middle) if scores else np.zeros(1)
-    full = max(float(np.quantile(distances, FULL)), 1e-6)
+    scale = scale_of(scores, None if card.threshold is None else card.threshold.logit)
     conversations: dict[str, list[Shown]] = {}
     for place, one in enumerate(picked):
         row = data.rows[one.row]
@@ -186,68 +160,32 @@ def write_token_page(
                 row.facts,
                 row.n_tokens,
                 row.truncated,
-                _messages(
+                marked_messages(
                     tokenizer,
                     activations.token_ids(place),
                     activations.message(place),
                     activations.role(place),
                     scores[place],
-                    middle,
-                    full,
+                    scale,
                 ),
             )
         )
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template(TEMPLATE).render(
-        title=f"{named.name} on {data.name}",
-        card=card,
-        source=data.name,
-        conversations=conversations,
-        headings=HEADINGS,
-        steps=list(range(-STEPS, STEPS + 1)),
-        middle=middle,
-        full=full,
-        most=STEPS,
+    page = (
+        page_environment(Path(__file__).parent)
+        .get_template(TEMPLATE)
+        .render(
+            title=f"{named.name} on {data.name}",
+            card=card,
+            source=data.name,
+            conversations=conversations,
+            headings=HEADINGS,
+            middle=scale.middle,
+            full=scale.full,
+            **colour_names(),
+        )
     )
     write_whole(out, page)
     return out
-
-
-def _messages(
-    tokenizer: "PreTrainedTokenizerBase",
-    token_ids: np.ndarray,
-    message: np.ndarray,
-    role: np.ndarray,
-    scores: np.ndarray,
-    middle: float,
-    full: float,
-) -> list[MarkedMessage]:
-    """Runs of tokens of the same message, in order."""
-    found: list[MarkedMessage] = []
-    start = 0
-    for text, count in token_groups(tokenizer, token_ids, message):
-        of, end = int(message[start]), start + count
-        if not found or found[-1].number != of:
-            inside = _run(message, start)
-            found.append(MarkedMessage(ROLES[role[start]], of, [], float(scores[start:inside].mean())))
-        strongest = start + int(np.abs(scores[start:end] - middle).argmax())
-        score = float(scores[strongest])
-        step = round(max(-1.0, min(1.0, (score - middle) / full)) * STEPS)
-        found[-1].pieces.append(Piece(text, step, f"{score:+.2f}"))
-        start = end
-    return found
-
-
-def _run(message: np.ndarray, start: int) -> int:
-    """Where the run of tokens of the same message ends."""
-    other = np.flatnonzero(message[start:] != message[start])
-    return start + int(other[0]) if len(other) else len(message)
 
 
 def _picked(settings: TokenPageSettings, named: Named, data: EvaluationSet) -> list[Picked]:

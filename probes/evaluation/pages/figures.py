@@ -47,6 +47,9 @@ LETTER = 0.077
 WIDEST = 2.2
 """Inches of labels beside which three panels still fit into a row."""
 
+DOTS_TELL = "AUROC, 95 % intervals by group; hollow: controls, of shuffled labels the range of permutations"
+"""Below the title of a picture of dots, if nothing else is said."""
+
 ROWS_IN_BIN = 20
 """At least so many, on average, in a bin of the reliability picture."""
 
@@ -215,7 +218,7 @@ def draw_dots(
     *,
     title: str,
     x: str = "AUROC",
-    subtitle: str = "AUROC, 95 % intervals by group; hollow: controls, of shuffled labels the range of permutations",
+    subtitle: str = DOTS_TELL,
 ) -> None:
     """Every head and control on every data set, with intervals; seeds of a head lie above each other.
 
