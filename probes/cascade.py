@@ -28,9 +28,6 @@ from tqdm import tqdm
 
 from probes.activations.whole_files import StoreError
 from probes.cascades.allocation import STRATEGIES
-from probes.cascades.cascade_settings import CascadeSettings
-from probes.cascades.equals import Equal, equals_judge
-from probes.cascades.figure import cost_axis, draw_cascade
 from probes.cascades.joined import (
     CascadeRows,
     captured_rows,
@@ -41,9 +38,11 @@ from probes.cascades.joined import (
     together,
     with_judge,
 )
-from probes.cascades.merging import MergeName
-from probes.cascades.page import cascade_page, described
-from probes.cascades.points import (
+from probes.cascades.measured.cascade_settings import CascadeSettings
+from probes.cascades.measured.equals import Equal, equals_judge
+from probes.cascades.measured.figure import cost_axis, draw_cascade
+from probes.cascades.measured.page import cascade_page, described
+from probes.cascades.measured.points import (
     CONTROLS,
     JUDGE,
     PROBE,
@@ -54,6 +53,7 @@ from probes.cascades.points import (
     measured,
     values_of,
 )
+from probes.cascades.merging import MergeName
 from probes.cascades.saved import CASCADE, Cascade, CascadeError
 from probes.cascades.whole import SavedFrom, digest_of, fit_cascade
 from probes.evaluation.beside.foreign_scores import COSTS

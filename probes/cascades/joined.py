@@ -149,6 +149,11 @@ def rows_of_scores(path: Path, monitor: str | None, given: Sequence[str]) -> lis
         CascadeError: No such monitor or data set; two scores of one row.
         FactError: A condition that names a fact or value that is nowhere.
     """
+    return [_labelled(rows) for rows in unlabelled_rows_of_scores(path, monitor, given)]
+
+
+def unlabelled_rows_of_scores(path: Path, monitor: str | None, given: Sequence[str]) -> list[CascadeRows]:
+    """As `rows_of_scores`, with rows without a label (NaN) and labels that are degrees."""
     lines = [dict(row.cells) | {"where": row.where} for row in read_table(path)]
     names = list(dict.fromkeys(name for line in lines for name in line.get("scores") or {}))
     chosen = names[0] if monitor is None and len(names) == 1 else monitor
@@ -311,24 +316,27 @@ def _of_lines(path: Path, monitor: str, given: str, by_set: Mapping[str, list[di
             f"{path}: no rows of {given} with scores of {monitor}; there are {', '.join(by_set)}"
         )
     _check_once(lines, monitor)
-    labelled = [line for line in lines if line.get("label") is not None]
-    costs = [(line.get("cost") or {}).get(monitor) or {} for line in labelled]
+    costs = [(line.get("cost") or {}).get(monitor) or {} for line in lines]
     known = {
         cost: np.array([float(of.get(cost, np.nan)) for of in costs])
         for cost in COSTS
         if any(cost in of for of in costs)
     }
-    logits = np.array([float(line["scores"][monitor]["score"]) for line in labelled])
-    rows = CascadeRows(
+    logits = np.array([float(line["scores"][monitor]["score"]) for line in lines])
+    labels = [line.get("label") for line in lines]
+    return CascadeRows(
         given,
-        [str(line["id"]) for line in labelled],
-        [given] * len(labelled),
-        np.array([float(line["label"]) for line in labelled]),
-        [_tie(name, line) for line in labelled],
+        [str(line["id"]) for line in lines],
+        [given] * len(lines),
+        np.array([np.nan if label is None else float(label) for label in labels]),
+        [_tie(name, line) for line in lines],
         [Column(monitor, logits, known)],
-        {"not labelled": len(lines) - len(labelled)} if len(labelled) < len(lines) else {},
+        {},
     )
-    return _yes_or_no(rows)
+
+
+def _labelled(rows: CascadeRows) -> CascadeRows:
+    return _yes_or_no(rows.taken(~np.isnan(rows.labels), "not labelled"))
 
 
 def _tie(dataset: str, line: Mapping) -> Tie:

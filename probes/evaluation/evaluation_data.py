@@ -135,12 +135,15 @@ def read_set(given: str) -> EvaluationSet:
     return read_sets([given])[0]
 
 
-def read_sets(given: Sequence[str], where: Sequence[str] = ()) -> list[EvaluationSet]:
+def read_sets(
+    given: Sequence[str], where: Sequence[str] = (), *, unlabelled: bool = False
+) -> list[EvaluationSet]:
     """Several, all called differently.
 
     Args:
         given: As of `read_set`.
         where: Further conditions, of all of them or of `<name>:`.
+        unlabelled: Keep rows without a label, whose label is NaN then.
 
     Raises:
         StoreError, FactError: As `read_set`.
@@ -156,7 +159,7 @@ def read_sets(given: Sequence[str], where: Sequence[str] = ()) -> list[Evaluatio
     for place, own in zip(places, facts, strict=True):
         check_conditions(place.part, {place.name: own})
     return [
-        _labelled_part(place, rows, card, [c for c in conditions if c.concerns(place.name)])
+        _labelled_part(place, rows, card, [c for c in conditions if c.concerns(place.name)], unlabelled)
         for place, (rows, card) in zip(places, tables, strict=True)
     ]
 
@@ -181,7 +184,11 @@ def _place(given: str) -> _Place:
 
 
 def _labelled_part(
-    place: _Place, found: Sequence[DatasetRow], card: DatasetCard, where: Sequence[Condition]
+    place: _Place,
+    found: Sequence[DatasetRow],
+    card: DatasetCard,
+    where: Sequence[Condition],
+    unlabelled: bool,
 ) -> EvaluationSet:
     conditions = [*place.part, *where]
     # what is said of a part and of all data sets must both hold: they do not add up
@@ -191,7 +198,7 @@ def _labelled_part(
     if not rows:
         told = " and ".join(map(str, conditions))
         raise StoreError(f"data set {place.called}: no row" + (f" has {told}" if told else "s"))
-    labelled = [row for row in rows if row.label is not None]
+    labelled = [row for row in rows if unlabelled or row.label is not None]
     if not labelled:
         raise StoreError(f"data set {place.called}: no row has a label; name the label when you capture it")
     excluded = {NO_LABEL: len(rows) - len(labelled)}

@@ -56,13 +56,13 @@ class Threshold(Frozen):
     fpr: float = Field(ge=0, le=1)
     """Reached on the validation set; at most what was asked for."""
 
-    recall: float = Field(ge=0, le=1)
-    """Reached on the validation set."""
+    recall: float | None = Field(default=None, ge=0, le=1)
+    """Reached on the validation set; None if it was chosen from negatives alone."""
 
     n_negative: int = Field(ge=1)
     """Conversations that the rate is measured on; below 1 / asked_fpr none of them may be flagged."""
 
-    n_positive: int = Field(ge=1)
+    n_positive: int = Field(ge=0)
 
 
 class Calibration(Frozen):

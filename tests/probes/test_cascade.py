@@ -10,8 +10,8 @@ from inspect_ai import eval  # noqa: A004
 
 from analysis.ranking import area, compare
 from probes.cascade import main
-from probes.cascades.equals import equals_judge
-from probes.cascades.points import Point
+from probes.cascades.measured.equals import equals_judge
+from probes.cascades.measured.points import Point
 from probes.cascades.saved import read_cascade
 from probes.laboratory.rows import StakesRow, write_rows
 from tasks.stakes import stakes

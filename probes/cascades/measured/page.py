@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from analysis.ranking import Ranked
-from probes.cascades.equals import Equal
-from probes.cascades.points import ALONE, Point
+from probes.cascades.measured.equals import Equal
+from probes.cascades.measured.points import ALONE, Point
 from probes.cascades.saved import Cascade
 from probes.evaluation.beside.foreign_scores import COSTS
 from probes.evaluation.pages.results_page import interval, table

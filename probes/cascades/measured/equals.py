@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from probes.cascades.points import JUDGE, Point
+from probes.cascades.measured.points import JUDGE, Point
 
 
 class Equal(NamedTuple):

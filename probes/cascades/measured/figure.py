@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 
 from analysis.ranking import Ranked
 from probes.cascades.allocation import STRATEGIES
-from probes.cascades.points import CONTROLS, JUDGE, PROBE, Point
+from probes.cascades.measured.points import CONTROLS, JUDGE, PROBE, Point
 from probes.evaluation.pages.figures import (
     COLOURS,
     DASHES,
