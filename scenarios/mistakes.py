@@ -24,7 +24,8 @@ class UserMistake(ValueError):
     def __new__(cls, *args: object) -> Self:
         """A mistake that Inspect knows for one, if Inspect is there: it can only be in what it has called."""
         kind = _printed_alone(cls) if INSPECT in sys.modules else cls
-        return (OSError if issubclass(kind, OSError) else ValueError).__new__(kind, *args)
+        made: Any = (OSError if issubclass(kind, OSError) else ValueError).__new__(kind, *args)
+        return made
 
     def __init__(self, text: object = "") -> None:
         # not Inspect's: it would set `message`, which is made below
@@ -42,17 +43,21 @@ class UserMistake(ValueError):
         return escape(str(self))
 
 
-@cache
-def _printed_alone(kind: type[UserMistake]) -> Any:
-    """The class as one of the errors that `inspect eval` and `inspect score` print without a traceback.
+def printed_alone() -> tuple[type[Exception], ...]:
+    """The errors that `inspect eval` and `inspect score` print without a traceback.
 
-    The name of theirs is private: should it be gone, they show a traceback above the same last line.
+    Their name is private: should it be gone, mistakes are shown with a traceback above the same last line.
     """
     try:
-        alone = import_module(f"{INSPECT}._util.error").PrerequisiteError
+        return (import_module(f"{INSPECT}._util.error").PrerequisiteError,)
     except (ImportError, AttributeError):
-        return kind
-    if issubclass(kind, alone):
+        return ()
+
+
+@cache
+def _printed_alone(kind: type[UserMistake]) -> Any:
+    """The class as one of those errors."""
+    if not (alone := printed_alone()) or issubclass(kind, alone):
         return kind
     named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (kind, alone), named)
+    return type(kind.__name__, (kind, *alone), named)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.text import Text
 
 from scenarios.commands.interruption import leave
-from scenarios.mistakes import UserMistake
+from scenarios.mistakes import UserMistake, printed_alone
 from training.errors import RunError
 from training.launch.own_process import FAILED, ROOT, ProcessFailed, run_apart, serve_request
 from training.rollouts.adapter_effect import check_effect
@@ -31,7 +31,7 @@ from training.rollouts.adapter_effect import check_effect
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What reading a log raises whose bytes are no log. Anything else may be otherwise in a moment."""
 
-INSPECTS_OWN: type[Exception] = UserMistake.__bases__[0]
+INSPECTS_OWN = printed_alone()
 """Inspect's class of mistakes of the user, whose name is private."""
 
 SECOND_LOOK = 0.2
