@@ -29,7 +29,7 @@ def test_a_wrong_use_is_told_in_one_line(use: WrongUse, at: Path):
 def test_every_command_is_used_wrongly():
     commands = {
         path.relative_to(ROOT).as_posix()
-        for folder in ("scenarios", "scorers", "analysis", "training", "probes")
+        for folder in ("scenarios", "scorers", "tasks", "analysis", "training", "probes")
         for path in (ROOT / folder).glob("*.py")
         if '__name__ == "__main__"' in path.read_text()
     }
@@ -86,6 +86,10 @@ SCORE = "score {at}/log.eval --action append --overwrite --display none"
         (f"{SCORE} --scorer scorers/influence.py --model-role influnce=miniature/judge", "did you mean 'influence'?"),
         (f"{SCORE} --scorer scorers/preference.py -S reward=median", "reward must be mean or last"),
         (f"{SCORE} --scorer scorers/rubric.py -S constructs=harms", "did you mean 'harm'?"),
+        (f"{EVAL} -T escalate=judge", "say -T monitor=<folder>"),
+        (f"{EVAL} -T monitor={{at}}/nowhere -T escalate=judge", "{at}/nowhere is no monitor"),
+        (f"{SCORE} --scorer scorers/watched.py", "-S monitor=<folder>"),
+        (f"{SCORE} --scorer scorers/watched.py -S monitor=x -S betwen=0,1", "did you mean 'between'?"),
         (f"{SCORE} --scorer scorers/stakes.py", "-S monitor=<folder>"),
         (f"{SCORE} --scorer scorers/stakes.py -S monitor={{at}}/nowhere", "{at}/nowhere is no monitor"),
     ],

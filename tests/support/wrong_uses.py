@@ -106,6 +106,15 @@ def _of(command: str, *uses: tuple[str, int, str]) -> list[WrongUse]:
 
 USES: Sequence[WrongUse] = [
     *_of(
+        "tasks/run_set.py",
+        ("", 2, "a file comes first"),
+        ("--log-dir {at}/set", 2, "a file comes first"),
+        ("tasks/sets/families.yaml", 2, "--log-dir is missing"),
+        ("tasks/sets/families.yaml --log-dir {at}/set --model a/b", 2, "stand in tasks/sets/families.yaml"),
+        ("{at}/nothing.yaml --log-dir {at}/set", 1, "{at}/nothing.yaml"),
+        ("{at}/cut.yaml --log-dir {at}/set", 1, "{at}/cut.yaml"),
+    ),
+    *_of(
         "analysis/table.py",
         ("", 2, "logs"),
         ("{at}/log.eval --lst", 2, "did you mean '--last'?"),
@@ -236,6 +245,8 @@ USES: Sequence[WrongUse] = [
         ("--run {at}/run", 1, "{at}/run/config.yaml"),
         ("--task tasks/terapy.py --run {at}/new", 1, "tasks/therapy.py"),
         ("--topics smokin --run {at}/new", 1, "smoking"),
+        ("--monitor {at}/nowhere --run {at}/new", 1, "{at}/nowhere is no monitor"),
+        ("--monitor-use filter --run {at}/new", 1, "say --monitor <folder>"),
         ("--task-args turn=2 --run {at}/new", 1, "did you mean 'turns'?"),
         (
             "--model local/{at}/nowhere --roles judge=miniature/judge user=miniature/user --run {at}/new",
