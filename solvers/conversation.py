@@ -150,11 +150,14 @@ def _was_terminated() -> bool:
     """Whether a sentinel or an approver decided last that the sample is to end.
 
     What they raise then has no public name. Their decision, after which nothing else is decided, is in the
-    log; of a sentinel's parts only the root's, which has an empty path, takes effect.
+    log: that of a sentinel's root, which has an empty path, or of the part that decided over its head.
     """
+    bypassed = False
     for event in reversed(transcript().events):
-        if isinstance(event, SentinelEvent) and event.kind == "decision" and not event.path:
-            return event.action == "terminate"
+        if isinstance(event, SentinelEvent) and event.kind == "decision":
+            if event.status == "reported" and (bypassed or not event.path):
+                return event.action == "terminate"
+            bypassed |= event.status == "bypassed" and not event.path
         if isinstance(event, ApprovalEvent):
             return event.decision == "terminate"
     return False

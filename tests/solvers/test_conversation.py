@@ -1,4 +1,7 @@
+from types import SimpleNamespace
+
 import pytest
+from inspect_ai.event import SentinelEvent
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ChatMessageUser
 
@@ -167,3 +170,40 @@ def test_messages_say_who_wrote_them(converse):
     messages = the_samples(converse(turns=2))[0].messages
     assert [m.source for m in messages] == ["input", "input", "generate", None, "generate"]
     assert isinstance(messages[3], ChatMessageUser)
+
+
+def test_calls_of_others_stand_in_spans_of_their_own(converse):
+    log = converse(turns=2)
+    for sample in the_samples(log):
+        spans = {e.id: e for e in sample.events if e.event == "span_begin"}
+        calls = [e for e in sample.events if e.event == "model"]
+        assert {e.role for e in calls} == {None, "user", "transition"}
+        for call in calls:
+            within = spans[call.span_id]
+            assert (within.name, within.type) == (call.role, "agent") or call.role is None
+            assert within.type == "turn" or call.role is not None
+
+
+def decided(path, action, status="reported"):
+    facts = {"factory": "f", "step_id": "s", "conversation": "c", "stage": "model_output", "kind": "decision"}
+    told_by = {"function": "f", "action": action} if status == "reported" else {}
+    return SentinelEvent(path=path, status=status, **facts, **told_by)
+
+
+@pytest.mark.parametrize(
+    ("events", "stopped"),
+    [
+        ([decided("child", "terminate"), decided("", "terminate")], "terminated"),
+        ([decided("child", "terminate"), decided("", "proceed")], "error"),
+        ([decided("child", "terminate"), decided("", None, "bypassed")], "terminated"),
+        ([decided("", "terminate"), decided("", "proceed")], "error"),
+    ],
+)
+def test_what_a_sentinel_ended_is_no_error_of_the_conversation(converse, monkeypatch, events, stopped):
+    monkeypatch.setattr("solvers.conversation.transcript", lambda: SimpleNamespace(events=events))
+
+    def ended(_):
+        raise RuntimeError("as a sentinel ends a sample")
+
+    log = converse(told(ended), fail_on_error=False)
+    assert {d.stopped for d in dialogues(log)} == {stopped}
