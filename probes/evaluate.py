@@ -14,7 +14,7 @@ from scenarios.commands import starting  # noqa: F401
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.inputs import WORDS, EvaluationInputs, read_inputs
 from probes.evaluation.metrics import usable_rows
 from probes.evaluation.pages.figures import (
+    DOTS_TELL,
     Bin,
     Dot,
     Line,
@@ -269,7 +270,13 @@ def _draw(out: Path, found: Found, scored: Sequence[Scored], foreign: Sequence[F
         title="Short and long conversations",
         controls=[one.name for one in controls],
     )
-    draw_dots(_dots(found, scored), out / "monitors.png", title="Monitors and controls")
+    squares = "; squares: asked or fine-tuned models" if foreign else ""
+    draw_dots(
+        _dots(found, scored, {one.name for one in foreign}),
+        out / "monitors.png",
+        title="Monitors and controls",
+        subtitle=f"{DOTS_TELL}{squares}",
+    )
 
 
 def _bins(rows: Sequence[ResultRow], dataset: str, names: Sequence[str]) -> dict[str, list[Bin]]:
@@ -280,8 +287,10 @@ def _bins(rows: Sequence[ResultRow], dataset: str, names: Sequence[str]) -> dict
     return {name: found[name] for name in names}
 
 
-def _dots(found: Found, scored: Sequence[Scored]) -> dict[str, dict[str, list[Dot]]]:
-    """Seeds of a head in one row."""
+def _dots(
+    found: Found, scored: Sequence[Scored], foreign: Collection[str]
+) -> dict[str, dict[str, list[Dot]]]:
+    """Seeds of a head in one row, controls below all others."""
     labels: dict[str, str] = {}
     for one in scored:
         name = one.name
@@ -289,7 +298,7 @@ def _dots(found: Found, scored: Sequence[Scored]) -> dict[str, dict[str, list[Do
             name = one.name.removesuffix(f"-seed{one.of.seed}")
         labels[one.name] = name
     dots: dict[str, dict[str, list[Dot]]] = {}
-    for row in found.rows:
+    for row in sorted(found.rows, key=lambda row: row["control"] is not None):
         ranked = _ranked(row)
         if row["by"] is None and ranked is not None:
             shuffled = row["control"] == SHUFFLED
@@ -297,7 +306,7 @@ def _dots(found: Found, scored: Sequence[Scored]) -> dict[str, dict[str, list[Do
             name = f"shuffled, {monitor}" if shuffled else monitor
             if not shuffled or row["monitor"] in found.shown:
                 own = dots.setdefault(name, {}).setdefault(row["dataset"], [])
-                own.append(Dot(ranked, row["control"] is not None))
+                own.append(Dot(ranked, row["control"] is not None, row["monitor"] in foreign))
     return dots
 
 

@@ -3,7 +3,6 @@
 Colours are safe for the colour-blind (Okabe and Ito); names stand at what they name; controls are grey.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,18 +15,23 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, Percen
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
+from analysis.figures.style import (
+    COLOURS,
+    DPI,
+    GREY,
+    INK,
+    LABEL,
+    LABEL_APART,
+    label_ends,
+    plain_panel,
+    save_picture,
+)
 from analysis.ranking import Ranked, auroc
-from probes.activations.whole_files import write_whole
 from probes.evaluation.metrics import ASKED_FPR, BINS, calibration_error, reliability, usable_rows
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499")
-"""Of monitors, in the order given; the last is Tol's purple, as Okabe and Ito's is too pale for text."""
-
-INK, FAINT, GREY = "#222222", "#8a8a8a", "#5b5b5b"
 DASHES = ((0, (4, 2)), (0, (1, 1.6)), (0, (6, 2, 1, 2)))
 """Of controls, in the order given."""
 
-DPI = 150
 PANEL = 3.5
 """Inches."""
 
@@ -37,10 +41,6 @@ COLUMNS = 3
 LOWEST_FPR = 1e-3
 """Where the logarithmic axis begins."""
 
-LABEL_APART = 0.058
-"""Least distance of two labels, as a share of the panel's height."""
-
-LABEL: dict[str, Any] = {"fontsize": 8.5, "fontweight": "bold"}
 LETTER = 0.077
 """Inches that a letter of a label takes up, at most."""
 
@@ -68,7 +68,7 @@ class Line(NamedTuple):
 
     control: bool = False
     beside: bool = False
-    """Of a monitor that reads no activations: drawn with long dashes."""
+    """Of a model that is asked or fine-tuned: drawn with dashes."""
 
 
 class Bin(NamedTuple):
@@ -86,6 +86,8 @@ class Dot(NamedTuple):
 
     found: Ranked
     control: bool = False
+    beside: bool = False
+    """Of a model that is asked or fine-tuned: a square."""
 
 
 def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, log_x: bool = True) -> None:
@@ -97,7 +99,10 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
         title: What was evaluated.
         log_x: False-positive rates on a logarithmic axis from 0.1 %.
     """
-    figure, panels = panel_grid(title, f"ROC; the grey line is {_percent(ASKED_FPR)} FPR", sets, 6)
+    told_of = [f"ROC; the grey line is {_percent(ASKED_FPR)} FPR"]
+    if any(line.beside for lines in sets.values() for line in lines.values()):
+        told_of += ["dashes in colour: asked or fine-tuned models", "grey: controls"]
+    figure, panels = panel_grid(title, "; ".join(told_of), sets, 6)
     for panel, lines in zip(panels, sets.values(), strict=True):
         panel.axvline(ASKED_FPR, color="#bbbbbb", linewidth=1.2, zorder=1)
         chance = np.geomspace(LOWEST_FPR, 1, 200)
@@ -124,9 +129,9 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
             panel.xaxis.set_minor_formatter(NullFormatter())
         else:
             panel.set_xlim(0, 1)
-            panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         panel.set_ylim(0, 1.005)
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     name_axes(panels, "false-positive rate", "recall")
     save_picture(figure, out)
 
@@ -254,7 +259,8 @@ def draw_dots(
                 colour = GREY if dot.control else COLOURS[0]
                 panel.plot([dot.found.low, dot.found.high], [y, y], color=colour, linewidth=1.3, alpha=0.55)
                 face = "white" if dot.control else colour
-                panel.plot(dot.found.value, y, "o", color=colour, markersize=4.5, markerfacecolor=face)
+                shape = "s" if dot.beside else "o"
+                panel.plot(dot.found.value, y, shape, color=colour, markersize=4.5, markerfacecolor=face)
         panel.set_ylim(len(rows) - 0.4, -0.6)
         panel.set_xlim(max(0.0, low - 0.02), 1.01)
         panel.set_yticks(range(len(rows)), list(rows) if number == 0 else [""] * len(rows), fontsize=9.5)
@@ -282,7 +288,7 @@ def _styles(lines: Mapping[str, object], controls: Sequence[str] = ()) -> list[d
             plain += 1
         else:
             colour = COLOURS[monitors % len(COLOURS)]
-            dash = (0, (6, 2)) if isinstance(line, Line) and line.beside else "-"
+            dash = (0, (3, 1.2)) if isinstance(line, Line) and line.beside else "-"
             styles.append({"color": colour, "linewidth": 1.9, "linestyle": dash, "zorder": 3})
             monitors += 1
     return styles
@@ -320,15 +326,6 @@ def panel_grid(
     return figure, panels
 
 
-def plain_panel(panel: Axes, name: str) -> None:
-    """Title to the left, no box, quiet axes."""
-    panel.set_title(name, loc="left", fontsize=11, color=INK, pad=7)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.spines[["left", "bottom"]].set_color("#bbbbbb")
-    panel.tick_params(colors=GREY, labelsize=9, length=3)
-    panel.set_axisbelow(True)
-
-
 def name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
     """Name both axes; the vertical one in the first column alone."""
     for panel in panels:
@@ -346,38 +343,5 @@ def key_beside(panel: Axes, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
         panel.text(1.1, y, text, transform=panel.transAxes, va="center", color=style["color"], **LABEL)
 
 
-def label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Names of lines to the right of their ends; labels keep apart."""
-    bottom, top = panel.get_ylim()
-    gap = (top - bottom) * LABEL_APART
-    ordered = sorted(ends, key=lambda end: end[0])
-    places: list[float] = []
-    for value, _, _ in ordered:
-        places.append(max(value, places[-1] + gap) if places else value)
-    limit = top
-    for number in reversed(range(len(places))):
-        places[number] = min(places[number], limit)
-        limit = places[number] - gap
-    for place, (_, name, colour) in zip(places, ordered, strict=True):
-        panel.annotate(
-            name,
-            xy=(1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(5, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            annotation_clip=False,
-            **LABEL,
-        )
-
-
 def _percent(value: float) -> str:
     return f"{100 * value:g} %"
-
-
-def save_picture(figure: Figure, out: Path) -> None:
-    """A PNG file, written whole or not at all."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=DPI)
-    write_whole(out, data.getvalue())
