@@ -58,13 +58,20 @@ def plain_panel(panel: "Axes", name: str, *, size: float = 11) -> None:
     panel.set_axisbelow(True)
 
 
-def label_ends(panel: "Axes", ends: Sequence[tuple[float, str, str]], *, apart: float = LABEL_APART) -> None:
+def label_ends(
+    panel: "Axes",
+    ends: Sequence[tuple[float, str, str]],
+    *,
+    apart: float = LABEL_APART,
+    size: float = LABEL["fontsize"],
+) -> None:
     """Names of lines to the right of their ends; labels keep apart.
 
     Args:
         panel: Where.
         ends: Value at the end, name and colour of each line.
         apart: Least distance, as a share of the panel's height.
+        size: Of the letters, in points.
     """
     bottom, top = panel.get_ylim()
     gap = (top - bottom) * apart
@@ -86,7 +93,8 @@ def label_ends(panel: "Axes", ends: Sequence[tuple[float, str, str]], *, apart: 
             color=colour,
             va="center",
             annotation_clip=False,
-            **LABEL,
+            fontsize=size,
+            fontweight=LABEL["fontweight"],
         )
 
 

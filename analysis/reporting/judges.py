@@ -15,7 +15,7 @@ import numpy as np
 from analysis.agreement import Estimate, alpha, estimate, measured, spearman
 from analysis.intervals import mean_interval, scale_interval, share_interval
 from analysis.logs.copies import Version, same_conversations
-from analysis.reporting.ratings import Question, question_of
+from analysis.reporting.conversations.ratings import Question, question_of
 from analysis.reporting.reading import Read
 from scenarios.schema import Scale, ends_of
 

@@ -16,10 +16,17 @@ from analysis.logs.copies import Version, version_of, written_at
 from analysis.logs.finding import LogError, LogFile
 from analysis.logs.samples import SpokenRecord, records_of
 from analysis.logs.scores import ScoredValue, conversation_of
-from analysis.reporting.browser import BrowserFiles
+from analysis.reporting.conversations.browser import BrowserFiles
+from analysis.reporting.conversations.ratings import single_judges
+from analysis.reporting.conversations.spoken import (
+    SpokenTurn,
+    TurnScore,
+    partly_scored,
+    shown,
+    text_of,
+    turns_of,
+)
 from analysis.reporting.published import published
-from analysis.reporting.ratings import single_judges
-from analysis.reporting.spoken import SpokenTurn, TurnScore, partly_scored, shown, text_of, turns_of
 from analysis.score_tables.columns import ScoreRow
 from analysis.values import cluster_of, plain
 from scenarios.conversations.dialogue import DialogueRecord

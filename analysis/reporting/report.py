@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis.reporting.browser import FOLDER, write_list
+from analysis.reporting.conversations.browser import FOLDER, write_list
 from analysis.reporting.exports import write_exports
 from analysis.reporting.gathering import Material, gather
 from analysis.reporting.page import TEMPLATES, environment

@@ -5,8 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from analysis.figures.style import (
+    DPI,
+    EDGE,
+    FAINT,
+    GREY,
+    GRID,
+    INK,
+    KINDS,
+    MINIATURE_NOTE,
+    WARNING,
+    label_ends,
+    save_picture,
+)
 from analysis.intervals import over_seeds
-from scenarios.files.whole import whole_file
 from training.settings import LoopSettings
 
 if TYPE_CHECKING:  # it takes a while, and who only asks for help or a title draws nothing
@@ -16,21 +28,14 @@ if TYPE_CHECKING:  # it takes a while, and who only asks for help or a title dra
 Metrics = Sequence[Mapping[str, Any]]
 """Lines of one run's `metrics.jsonl`."""
 
-COLOURS = {"gameable": "#D55E00", "other": "#0072B2"}
-"""Of gameable and other users, from the palette of Okabe and Ito, safe for the colour-blind."""
-
-INK, FAINT, GREY = "#222222", "#8a8a8a", "#5b5b5b"
 SIZE = (12.0, 6.9)
 """Inches; at `DPI` 1,800 pixels wide, readable at 1,200."""
 
-DPI = 150
 APART = 0.09
 """Least distance of two labels, as a share of the panel's height."""
 
 CURVES = "curves.png"
 """In the run folder."""
-
-MINIATURE_NOTE = "The miniature is a demonstration world: no evidence about real models."
 
 
 class Points(NamedTuple):
@@ -59,12 +64,12 @@ def draw_curves(metrics: Metrics, out: Path, *, title: str, note: str | None = N
         "gameable and other users; solid: held out, with 95 % intervals by initial state; dashed: trained on"
     )
     figure, panels = _figure(title, subtitle, note)
-    for name in COLOURS:
+    for name in KINDS:
         for panel, what in zip(panels, ("rating", "harm"), strict=False):
-            _line_with_band(panel, _points(metrics, f"{what}_{name}"), COLOURS[name])
-            _dashed(panel, _points(_trained(metrics), f"{what}_{name}"), COLOURS[name])
+            _line_with_band(panel, _points(metrics, f"{what}_{name}"), KINDS[name])
+            _dashed(panel, _points(_trained(metrics), f"{what}_{name}"), KINDS[name])
     for panel, what in zip(panels, ("rating", "harm"), strict=False):
-        _label_ends(panel, {n: _points(metrics, f"{what}_{n}") for n in COLOURS})
+        _label_ends(panel, {n: _points(metrics, f"{what}_{n}") for n in KINDS})
     _plain(panels[2], _shares(metrics), GREY)
     _dashed(panels[2], _shares(_trained(metrics)), GREY)
     _plain(panels[3], _points(metrics, "kl_to_base"), GREY)
@@ -93,10 +98,10 @@ def draw_runs(
     figure, panels = _figure(title, subtitle, note)
     for panel, what in zip(panels, ("rating", "harm"), strict=False):
         means: dict[str, Points] = {}
-        for name in COLOURS:
+        for name in KINDS:
             lines = [_points(metrics, f"{what}_{name}") for metrics in runs.values()]
             means[name] = mean_over_runs(lines, seeds_alone=seeds_alone)
-            _over_runs(panel, lines, means[name], COLOURS[name])
+            _over_runs(panel, lines, means[name], KINDS[name])
         _label_ends(panel, means)
     for metrics in runs.values():
         _plain(panels[2], _shares(metrics), FAINT)
@@ -144,14 +149,14 @@ def _figure(title: str, subtitle: str, note: str | None) -> "tuple[Figure, list[
     for panel, told in zip(panels, titles, strict=True):
         panel.set_title(told, loc="left", fontsize=12.5 if panel in panels[:2] else 10.5, color=INK, pad=9)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.spines[["left", "bottom"]].set_color("#bbbbbb")
+        panel.spines[["left", "bottom"]].set_color(EDGE)
         panel.tick_params(colors=GREY, labelsize=10, length=3)
-        panel.grid(axis="y", color="#e9e9e9", linewidth=0.8)
+        panel.grid(axis="y", color=GRID, linewidth=0.8)
         panel.set_axisbelow(True)
     figure.text(0.05, 0.945, title, fontsize=16, fontweight="bold", color=INK)
     figure.text(0.05, 0.900, subtitle, fontsize=11, color=GREY)
     if note:
-        figure.text(0.05, 0.022, note, fontsize=10.5, color="#8c2d04", style="italic")
+        figure.text(0.05, 0.022, note, fontsize=10.5, color=WARNING, style="italic")
     return figure, panels
 
 
@@ -202,27 +207,9 @@ def _over_runs(panel: "Axes", lines: Sequence[Points], mean: Points, colour: str
 
 def _label_ends(panel: "Axes", lines: Mapping[str, Points]) -> None:
     """Name each line at its end, with its last value; labels keep apart."""
-    ends = sorted(((line.y[-1], name) for name, line in lines.items() if line.y), reverse=True)
     panel.set_ylim(*_range(panel))
-    bottom, top = panel.get_ylim()
-    gap = (top - bottom) * APART
-    places = [value for value, _ in ends]
-    if len(places) == 2 and places[0] - places[1] < gap:
-        middle = sum(places) / 2
-        places = [middle + gap / 2, middle - gap / 2]
-    for (value, name), place in zip(ends, places, strict=True):
-        panel.annotate(
-            f"{name} {value:.2f}",
-            xy=(1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(7, 0),
-            textcoords="offset points",
-            color=COLOURS[name],
-            fontsize=10.5,
-            fontweight="bold",
-            va="center",
-            annotation_clip=False,
-        )
+    ends = [(line.y[-1], f"{name} {line.y[-1]:.2f}", KINDS[name]) for name, line in lines.items() if line.y]
+    label_ends(panel, ends, apart=APART, size=10.5)
 
 
 def _range(panel: "Axes") -> tuple[float, float]:
@@ -251,8 +238,7 @@ def _finish(figure: "Figure", panels: "Sequence[Axes]", runs: Sequence[Metrics],
         panel.set_ylim(0, max(0.05, panel.dataLim.y1 * 1.15 if math.isfinite(panel.dataLim.y1) else 0))
         panel.yaxis.set_major_locator(MaxNLocator(nbins=3))
     panels[2].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    with whole_file(out) as unfinished:
-        figure.savefig(unfinished, format="png", dpi=DPI)
+    save_picture(figure, out)
 
 
 def notes_of(models: Iterable[str]) -> str | None:

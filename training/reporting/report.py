@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from analysis.comparing.contrasts import best_of, change, groups_in
 from analysis.intervals import Interval
+from analysis.reporting.page import environment
 from scenarios.files.whole import write_text
 from training.job import REPORT as TRAINED
 from training.reporting.conversations import Conversation, finished_log_in, read_conversation
@@ -68,41 +67,32 @@ def write_report(run: Path) -> Path:
     rounds = list(_iterations(folder))
     selected = next((at for at in reversed(rounds) if at.selection.exists()), None)
     choices = [] if selected is None else list(read_table(selected.selection).choices)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": _decimals,
-        "plain": _plain,
-        "signed": "{:+z.2f}".format,
-        "told": _as_words,
-    }
-    page = environment.get_template(TEMPLATE).render(
-        title=title_of(folder.settings),
-        run=run.resolve().name,
-        settings=folder.settings,
-        config=list(_flat(without_secrets(folder.settings.model_dump(mode="json")))),
-        state=_state(folder, metrics),
-        note=note,
-        metrics=metrics,
-        figures=FIGURES,
-        headline=_headline(metrics),
-        changes=_changes(folder, metrics),
-        picture=_picture(run / CURVES) if metrics else None,
-        monitored=_monitored(metrics),
-        alarms=_alarms(metrics),
-        monitor_picture=_picture(run / MONITOR) if (run / MONITOR).exists() else None,
-        arithmetic=_arithmetic(rounds),
-        planned=[at.number for at in rounds if at.plan.exists()],
-        selected=selected,
-        selection=_selection(choices),
-        reasons=sorted({c.dropped for c in choices if c.dropped}),
-        topics=_topics(run, selected, choices),
-        view=_command(run),
+    page = (
+        environment(Path(__file__).parent)
+        .get_template(TEMPLATE)
+        .render(
+            title=title_of(folder.settings),
+            run=run.resolve().name,
+            settings=folder.settings,
+            config=list(_flat(without_secrets(folder.settings.model_dump(mode="json")))),
+            state=_state(folder, metrics),
+            note=note,
+            metrics=metrics,
+            figures=FIGURES,
+            headline=_headline(metrics),
+            changes=_changes(folder, metrics),
+            picture=_picture(run / CURVES) if metrics else None,
+            monitored=_monitored(metrics),
+            alarms=_alarms(metrics),
+            monitor_picture=_picture(run / MONITOR) if (run / MONITOR).exists() else None,
+            arithmetic=_arithmetic(rounds),
+            planned=[at.number for at in rounds if at.plan.exists()],
+            selected=selected,
+            selection=_selection(choices),
+            reasons=sorted({c.dropped for c in choices if c.dropped}),
+            topics=_topics(run, selected, choices),
+            view=_command(run),
+        )
     )
     write_text(run / REPORT, page)
     return run / REPORT
@@ -239,26 +229,3 @@ def _command(folder: Path) -> str:
 
 def _picture(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
-def _decimals(value: Any, digits: int = 2) -> str:
-    """A number with that many decimals; what is not known is a dash, never 0."""
-    if isinstance(value, float) and not math.isnan(value) and (value == 0 or 1e-3 <= abs(value) < 1e6):
-        return f"{value:,.{digits}f}"
-    return _plain(value)
-
-
-def _plain(value: Any) -> str:
-    """A setting or a count as it is."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, list | Mapping):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _as_words(value: str) -> str:
-    """A name of a file's key as words."""
-    return value.replace("_", " ")

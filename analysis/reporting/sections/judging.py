@@ -113,6 +113,7 @@ def unscored_section(material: Material) -> Section:
     rows = [row for one in material.evaluations for row in _lost(one)]
     head = [
         "evaluation",
+        "task",
         "score",
         "conversations",
         "scored",
@@ -145,4 +146,9 @@ def _lost(one: Evaluation) -> Iterator[list[Any]]:
         partly = sum(v.turns_unscored > 0 and v.value == v.value for v in conversations.values())
         lost = sum(v.turns_unscored for v in conversations.values())
         if values and (name in (RATING, HARM) or unscored or partly):
-            yield [one.name, name, *map(str, (len(one.conversations), scored, unscored, partly, lost))]
+            yield [
+                one.name,
+                one.task,
+                name,
+                *map(str, (len(one.conversations), scored, unscored, partly, lost)),
+            ]

@@ -93,6 +93,7 @@
       const at = row[8];
       const words = (await load(`${log.number}-${Math.floor(at / PART)}`))[at % PART];
       place.replaceChildren(conversation(log, row, told.names, words));
+      history.replaceState(null, "", `#conversation-${log.number}-${at}`);
       place.scrollIntoView({ block: "start" });
     } catch (error) {
       place.replaceChildren(make("p", {}, error.message));
@@ -154,5 +155,12 @@
   }
   const many = logs.length > 8;
   if (many) form.elements.log.value = String(logs[0].number);
-  search();
+  const asked = /^#conversation-(\d+)-(\d+)$/.exec(location.hash);
+  const wanted = asked && logs.find((log) => String(log.number) === asked[1]);
+  if (wanted) form.elements.log.value = asked[1];
+  search().then(async () => {
+    if (!wanted) return;
+    const row = (await load(`${wanted.number}-list`)).rows.find((one) => String(one[8]) === asked[2]);
+    if (row) open(wanted, row);
+  });
 })();

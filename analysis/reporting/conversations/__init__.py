@@ -1,0 +1,1 @@
+"""Conversations one by one: their words, their ratings, and the files that a page loads them from."""
