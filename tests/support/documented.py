@@ -25,7 +25,9 @@ _INLINE = re.compile(r"`((?:python [\w/]+\.py|inspect (?:eval|score|view)|make)\
 BODIES: Mapping[str, str] = {
     "analysis/table.py": "_run",
     "probes/baselines.py": "_fit _score",
+    "probes/calibrate.py": "_threshold _validate",
     "probes/capture.py": "_capture",
+    "probes/cascade.py": "_cascade",
     "probes/corpus.py": "_run",
     "probes/early_warning.py": "_warn",
     "probes/evaluate.py": "_evaluate",
