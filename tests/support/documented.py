@@ -23,6 +23,8 @@ _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE |
 _INLINE = re.compile(r"`((?:python [\w/]+\.py|inspect (?:eval|score|view)|make)\s[^`]*)`")
 
 BODIES: Mapping[str, str] = {
+    "analysis/realism.py": "_run",
+    "analysis/sessions.py": "_run",
     "analysis/table.py": "_run",
     "probes/baselines.py": "_fit _score",
     "probes/calibrate.py": "_threshold _validate",
