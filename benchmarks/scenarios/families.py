@@ -26,6 +26,7 @@ from tasks.advice import advice
 from tasks.booking import booking
 from tasks.farewell import farewell
 from tasks.growth import growth
+from tasks.memory import memory
 from tasks.politics import politics
 from tasks.relationship import relationship
 from tasks.spiral import spiral
@@ -42,6 +43,7 @@ TASKS: dict[str, Any] = {
     "subtle": subtle,
     "spiral": spiral,
     "farewell": farewell,
+    "memory": memory,
 }
 
 HEAD = (

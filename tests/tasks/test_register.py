@@ -22,7 +22,8 @@ FAMILIES = [task["name"] for task in CARD["tasks"]]
 SAID = ModelOutput.from_content("mockllm/model", "I see.")
 SAID.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)  # else it would fetch a tokenizer
 
-STATES = {"spiral": 4, "politics": 20}
+STATES = {"spiral": 4, "politics": 20, "memory": 4}
+OPTIONS = {"memory": {"sessions": 1}}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -33,7 +34,7 @@ def test_a_family_runs_with_inspects_mock_model(name: str, tmp_path: Path, monke
         f"tasks/{name}.py",
         model=get_model("mockllm/model", custom_outputs=lambda *_: SAID),
         model_roles={"user": told("But why?"), "judge": judge},
-        task_args={"turns": 1},
+        task_args={"turns": 1, **OPTIONS.get(name, {})},
         limit=1,
         log_dir=str(tmp_path),
         display="none",
