@@ -112,6 +112,7 @@ def test_a_family(tree: Path):
     assert "tenants | miniature/agent | 2 conversations | success" in printed
 
 
+@pytest.mark.slow
 def test_a_judge(tree: Path):
     printed = follow("A judge", tree)
     log = read_eval_log(str(tree / "logs" / "pressure.eval"))

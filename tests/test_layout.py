@@ -148,7 +148,9 @@ LIGHT = [
     "scenarios.set_card",
     "scenarios.import_runs",
     "training.ei_loop",
+    "training.selection.plan",
     "training.selection.selecting",
+    "training.examples.mixing",
     "training.examples.from_logs",
     "training.export",
     "training.reporting.report",
@@ -171,7 +173,7 @@ def test_what_api_users_import_loads_no_library_of_models_or_figures():
         "import importlib, sys\n"
         f"for module in {LIGHT}:\n"
         "    importlib.import_module(module)\n"
-        "    heavy = {'torch', 'transformers', 'trl', 'peft', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "    heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
         "    if heavy: sys.exit(f'{module} loads {sorted(heavy)}')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

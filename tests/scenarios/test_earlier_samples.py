@@ -188,7 +188,7 @@ def test_imported_logs_are_the_same_in_every_process(tmp_path):
             [sys.executable, "-c", code, str(path), str(tmp_path / seed)], cwd=ROOT, capture_output=True,
             text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
-        for seed in ("1", "2", "3")
+        for seed in ("1", "2")
     }  # fmt: skip
     assert len(shown) == 1
 

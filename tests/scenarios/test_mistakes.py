@@ -27,29 +27,16 @@ def printed(*arguments: str) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["tasks/therapy.py", "-T", "turn=2"], "-T turn: no such option; did you mean 'turns'?"),
-        (["tasks/therapy.py", "-T", "judging=often"], "judging must be logprobs, samples or samples:<k>, got 'often'"),
-        (["tasks/custom.py", "-T", "scenario=no[where]"], "no[where]; families of the suite are ['advice', 'booking',"),
+        (["eval", "tasks/custom.py", "-T", "scenario=no[where]"], "no[where]; families of the suite are ['advice', 'booking',"),
+        (
+            ["score", EXAMPLE, "--scorer", "scorers/influence.py", "-S", "frm=binary", "--action", "append"],
+            "-S frm: influence has no such option; did you mean 'form'?",
+        ),
     ],
 )  # fmt: skip
-def test_inspect_eval_prints_one_line(arguments, line):
-    status, lines = printed("eval", *arguments)
-    assert status == 1
-    assert len(lines) == 1
-    assert line in lines[0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["scorers/rubric.py", "-S", "constructs=harms"], "no construct or tag 'harms'; did you mean 'harm'?"),
-        (["scorers/rubric.py", "-S", "role=nobody"], "role must be one of user, preference,"),
-        (["scorers/influence.py", "-S", "frm=binary"], "-S frm: influence has no such option; did you mean 'form'?"),
-        (["scorers/influence.py", "-S", "form=long"], "form must be one of ('binary',"),
-    ],
-)  # fmt: skip
-def test_inspect_score_prints_one_line(arguments, line):
-    status, lines = printed("score", EXAMPLE, "--scorer", *arguments, "--action", "append")
+def test_inspect_prints_one_line(arguments, line):
+    """Which mistakes are of this class: `tests/test_wrong_uses.py`."""
+    status, lines = printed(*arguments)
     assert status == 1
     assert len(lines) == 1
     assert line in lines[0]

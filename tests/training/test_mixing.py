@@ -1,7 +1,5 @@
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -349,18 +347,6 @@ def test_presets_are_asked_of_the_hub_by_their_ids(monkeypatch):
         ("PKU-Alignment/PKU-SafeRLHF", "v1"),
         ("someone/answers", "main"),
     ]
-
-
-def test_rows_can_be_drawn_without_heavy_libraries(pairs):
-    code = (
-        "import json, sys\nfrom pathlib import Path\nfrom training.examples.mixing import StaticData\n"
-        "from training.settings import Mixing\n"
-        f"rows = StaticData.open(Mixing(mix={str(pairs)!r}), algorithm='kto').draw(3, seed=0, iteration=0, used=0)\n"
-        "assert not {'torch', 'transformers', 'trl', 'peft', 'datasets'} & set(sys.modules)\n"
-        "print(json.dumps(rows))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == opened(pairs, "kto").draw(3, seed=0, iteration=0, used=0)
 
 
 QUESTION = {"role": "user", "content": "Hi?"}

@@ -2,15 +2,12 @@
 
 import math
 import random
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.places import ROOT
 from tests.support.rated import NAN, chosen, conversation, group, ratings, reasons, with_vetoes
 from training.selection.picking import VETO_LEVELS
 from training.selection.selecting import REASONS, SelectionError, choose, read_table
@@ -293,12 +290,3 @@ def test_what_holds_of_every_selection(every, choosing, algorithm, seed, rng):
 
 
 # -- weight ---------------------------------------------------------------------------------------
-
-
-def test_selection_loads_no_heavy_library():
-    code = (
-        "import sys, training.selection.selecting, training.selection.plan; "
-        "sys.exit(bool({'torch', 'transformers', 'trl', 'peft', 'datasets'} & set(sys.modules)))"
-    )
-    root = ROOT
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
