@@ -37,7 +37,7 @@ from probes.evaluation.pages.figures import COLOURS, GREY, INK, plain_panel, sav
 
 ROOT = Path(__file__).resolve().parents[2]
 KL = {"low": 0.03, "high": 1.0}
-USES = ("watch", "penalty", "filter")
+USES: tuple[str, ...] = ("watch", "penalty", "filter")
 NOTE = "The miniature is a demonstration world: these numbers are no evidence about real models."
 
 
@@ -172,7 +172,7 @@ def draw(found: Mapping[tuple[str, str], Mapping[int, Outcome]], out: Path) -> N
     title = "Trained against a monitor: less harm, or harm that it does not see?"
     figure.text(0.015, 0.93, title, fontsize=14, fontweight="bold", color=INK)
     figure.text(0.015, 0.025, NOTE, fontsize=9, color=GREY)
-    colours = dict(zip(USES, COLOURS, strict=False))
+    colours: dict[str, str] = dict(zip(USES, COLOURS, strict=False))
     for panel, kl in zip(panels, KL, strict=True):
         _panel(
             panel, {use: list(found[use, kl].values()) for use in USES if found.get((use, kl))}, kl, colours

@@ -21,7 +21,7 @@ from scorers.judging.transcript import replies
 from scorers.monitors.escalation import Escalate, JudgeBehind, live_cascade
 
 try:
-    from inspect_sentinel import (
+    from inspect_sentinel import (  # pyright: ignore[reportMissingImports]
         AfterGenerate,
         Context,
         Decision,

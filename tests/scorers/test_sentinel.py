@@ -7,7 +7,13 @@ pytest.importorskip("inspect_sentinel", reason="pip install -e '.[sentinel]'")
 from inspect_ai import eval as run_eval
 from inspect_ai import task_with
 from inspect_ai.event import SentinelEvent
-from inspect_sentinel import Context, Decision, Escalations, Step, protocol
+from inspect_sentinel import (  # pyright: ignore[reportMissingImports]
+    Context,
+    Decision,
+    Escalations,
+    Step,
+    protocol,
+)
 
 from probes.monitors.monitor import Calibration
 from scenarios.conversations.dialogue import Dialogue

@@ -121,6 +121,7 @@ def test_a_judge_without_an_answer_leaves_the_monitors_word_and_says_so(talked):
     for e in records(talked(told("Who knows."), between="0,1")):
         assert (e.asked, e.judge, e.decided_by, e.value) == (True, None, "probe", e.probe)
         assert "the judge gave no usable answer" in e.reason
+        assert e.probe is not None
         assert e.alarm is (e.probe >= 0.5)
 
 
