@@ -19,8 +19,8 @@ from tests.support.told import told
 
 COMMANDS = commands()
 
-LANGUAGES = {"bash", "yaml", "text"}
-"""Of blocks; `text` shows what a command prints."""
+LANGUAGES = {"bash", "yaml", "text", "python"}
+"""Of blocks; `text` shows what a command prints, and tests/test_site.py runs those in Python."""
 
 SUBSTITUTED = {
     "LOG.eval": "a copy of logs/example.eval, as BEFORE.eval, AFTER.eval and in logs/ei",

@@ -41,7 +41,7 @@ def test_a_family_runs_with_inspects_mock_model(name: str, tmp_path: Path, monke
     )
     assert log.status == "success", log.error
     assert log.eval.task_version == load_family(name).file.version
-    (sample,) = log.samples
+    (sample,) = log.samples or []
     assert sample.scores["facts"].value["turns"] == 1
 
 
