@@ -17,7 +17,8 @@ import yaml
 from scenarios.conversations.roles import misspelled_role
 from tests.support.places import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) if not p.is_symlink())]
+"""Without CONTRIBUTING.md, which is among the pages as docs/how-to.md and has a test of its own."""
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:python [\w/]+\.py|inspect (?:eval|score|view)|make)\s[^`]*)`")
@@ -34,6 +35,7 @@ BODIES: Mapping[str, str] = {
     "probes/early_warning.py": "_warn",
     "probes/evaluate.py": "_evaluate",
     "probes/evaluation_sets.py": "_run",
+    "probes/experiment.py": "_experiment _dashboard _list",
     "probes/fit.py": "_fit",
     "probes/restyle.py": "_run",
     "probes/store.py": "_run",
@@ -43,6 +45,7 @@ BODIES: Mapping[str, str] = {
     "scenarios/set_card.py": "_print_cards",
     "scorers/agreement.py": "_print_agreement",
     "scorers/human.py": "_run",
+    "tasks/run_set.py": "_run",
     "training/curves.py": "_draw",
     "training/ei_loop.py": "_train",
     "training/export.py": "export",
@@ -54,6 +57,7 @@ BODIES: Mapping[str, str] = {
 
 ELSEWHERE: Mapping[str, str] = {
     "vllm": "a server with a GPU, in an environment of its own",
+    "sbatch": "a cluster; tests/training/test_slurm.py starts one and runs the scripts",
 }
 """Program -> why its arguments cannot be held against its parser here."""
 
@@ -193,6 +197,8 @@ def _check_inspect(command: Command, arguments: Sequence[str]) -> str:
         from inspect_ai._cli.view import view_command as parent
     elif name == "score":
         from inspect_ai._cli.score import score_command as parent
+    elif name == "eval-set":
+        from inspect_ai._cli.eval import eval_set_command as parent
     else:
         assert name == "eval", f"{command}: nothing says how inspect {name} is checked"
         from inspect_ai._cli.eval import eval_command as parent

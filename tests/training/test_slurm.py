@@ -180,12 +180,21 @@ def test_a_failed_job_is_told_with_its_last_words(slurm, tmp_path, capfd, monkey
     assert "it went wrong here" in capfd.readouterr().err
 
 
-def test_the_loop_is_started_again_when_its_time_is_up_and_when_it_is_requeued(slurm, tmp_path):
+@pytest.mark.parametrize(
+    ("script", "given", "started_with"),
+    [
+        ("loop.sbatch", ["--run", "logs/a b", "--iterations", "2"], "training/ei_loop.py --run logs/a b --iterations 2"),
+        ("set.sbatch", ["tasks/sets/families.yaml", "--log-dir", "logs/a b"], "tasks/run_set.py tasks/sets/families.yaml --log-dir logs/a b"),
+    ],
+)  # fmt: skip
+def test_a_job_is_started_again_when_its_time_is_up_and_when_it_is_requeued(
+    slurm, tmp_path, script: str, given: list[str], started_with: str
+):
     third = f"if [[ $(wc -l <{tmp_path}/calls) -lt 3 ]]; then exec sleep 100; fi"
     python, calls = recorder(tmp_path, third)
     job = slurm.submit(
         *options(tmp_path),
-        *(SCRIPTS / "loop.sbatch", "--run", "logs/a b", "--iterations", "2"),
+        *(SCRIPTS / script, *given),
         PYTHON=str(python),
         INFLUENCE_ROOT=str(ROOT),
     )
@@ -200,9 +209,7 @@ def test_the_loop_is_started_again_when_its_time_is_up_and_when_it_is_requeued(s
     slurm.run("scontrol", "requeue", job)
     wait_for_another_start(slurm, job, starts)
     wait_for("the end", 15, lambda: slurm.state(job) == "COMPLETED")
-    assert {line.split(" | ")[2] for line in calls.read_text().splitlines()} == {
-        "training/ei_loop.py --run logs/a b --iterations 2"
-    }
+    assert {line.split(" | ")[2] for line in calls.read_text().splitlines()} == {started_with}
 
 
 def wait_for_another_start(slurm: Cluster, job: str, starts: Callable[[], int]) -> None:
