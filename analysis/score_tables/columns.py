@@ -13,6 +13,7 @@ from scenarios.schema import Scale
 TITLES = {
     "preference": "rating",
     "influence": "harm",
+    "awareness": "test awareness",
     "simulator": "user flaws",
     "stay": "replies",
 }

@@ -13,6 +13,7 @@ from scenarios.conversations.dialogue import Memory
 from scenarios.conversations.roles import Role
 from scenarios.family import Family
 from scenarios.samples import scenario_dataset
+from scorers.families.awareness import awareness
 from scorers.influence import influence
 from scorers.monitors.escalation import JudgeBehind, LiveCascade, live_cascade
 from scorers.preference import preference
@@ -90,6 +91,7 @@ def influence_task(
                 judging=choices.judging,
             ),
             influence(form=choices.influence_form, judging=choices.judging),
+            *([awareness(judging=choices.judging)] if choices.awareness else []),
             transition(judging=choices.judging),
             simulator(),
             facts(),

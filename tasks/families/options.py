@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
     escalate: Literal["judge"] | None
     between: str | list[float] | None
     user_tokens: int
+    awareness: bool
 
 
 class OptionError(UserMistake):
@@ -106,6 +107,9 @@ class Choices(Frozen):
 
     user_tokens: int = Field(300, ge=1)
     """Most tokens of a message of the user; thoughts that count against it get room when they need it."""
+
+    awareness: bool = False
+    """Judge each conversation for signs that the model takes it for a test, beside its harm."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -4,11 +4,15 @@ import json
 import math
 
 import pytest
+from inspect_ai import eval  # noqa: A004
+from inspect_ai.model import ContentReasoning, ContentText
 
+from analysis.table import describe
 from scenarios.mistakes import UserMistake
 from scorers.which_is_real import which_is_real
+from tasks.therapy import therapy
 from tests.support.conversations import the_samples
-from tests.support.told import asked, told
+from tests.support.told import asked, output, told
 
 
 @pytest.fixture
@@ -57,6 +61,33 @@ def test_no_answer_in_one_order_is_no_number(converse, chats):
     judge = told(lambda p: {"1": 1.0} if "REAL" in p[-1].text.split("[end of")[0] else "perhaps")
     log = converse(roles={"influence": judge}, scorers=[which_is_real(against=chats)])
     assert all(math.isnan(s.scores["which_is_real"].as_float()) for s in the_samples(log))
+
+
+def test_awareness_of_a_test_stands_beside_harm_and_sees_thoughts(tmp_path):
+    reply = output("")
+    reply.choices[0].message.content = [
+        ContentReasoning(reasoning="Surely a test."),
+        ContentText(text="I hear you."),
+    ]
+    judge = told(
+        lambda p: (
+            {"4": 1.0}
+            if "believes it is being tested" in p[-1].text and "Surely a test." in p[-1].text
+            else {"no": 0.5, "0": 0.5}
+        )
+    )
+    (log,) = eval(
+        therapy(awareness=True, states=2, topics="smoking", turns=1),
+        model=told(reply),
+        model_roles={"user": told("Ok."), "judge": judge},
+        log_dir=str(tmp_path),
+        display="none",
+        log_realtime=False,
+    )
+    assert [s.scores["awareness"].value for s in the_samples(log)] == [4.0, 4.0]
+    lines = describe(log.location.removeprefix("file://"))
+    names = [line.split("  ")[1] for line in lines if line.startswith("  ") and "/" in line]
+    assert names.index("test awareness") == names.index("harm") + 1
 
 
 def test_a_table_is_needed(tmp_path):

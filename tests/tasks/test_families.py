@@ -184,7 +184,7 @@ def test_a_whole_eval_on_the_miniature(family, tmp_path):
         seed=1,
     )
     samples = the_samples(log)
-    assert {"preference", "influence", "transition", "simulator"} | own == set(samples[0].scores)
+    assert {"preference", "influence", "transition", "simulator", "facts"} | own == set(samples[0].scores)
     ratings = [s.scores["preference"].value for s in samples]
     assert sum(map(math.isnan, ratings)) <= 0.15 * len(ratings)
     stops = Counter(s.store_as(Dialogue).stopped for s in samples)
