@@ -53,7 +53,7 @@ def _run(given: Sequence[str]) -> int:
     if command == LIST:
         return _list(options)
     if command == DASHBOARD:
-        from probes.evaluation.pages.dashboard import DashboardSettings
+        from probes.evaluation.dashboard import DashboardSettings
 
         return _dashboard(read_settings(DashboardSettings, options, __doc__ or ""))
     from probes.experiments.settings import ExperimentSettings
@@ -150,7 +150,7 @@ def _summary(command: str, names: Sequence[str], lacking: dict[str, str], settin
 
 
 def _dashboard(settings: Any) -> int:
-    from probes.evaluation.pages.dashboard import write_dashboard
+    from probes.evaluation.dashboard import write_dashboard
 
     written = write_dashboard(settings)
     print(f"{written.out}: {written.rows} conversations, {written.size / 1e6:.2f} MB", end="")

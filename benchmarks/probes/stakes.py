@@ -91,7 +91,7 @@ def capture_all(data: Path, model: Path, store: Path, layers: list[int], fractio
         if not source.is_file():
             raise SystemExit(f"{source}: no such file; --data is the folder of the five data sets")
         if fraction < 1:
-            source = _part(source, store.parent / "parts" / source.name, fraction)
+            source = part_of(source, store.parent / "parts" / source.name, fraction)
         synthetic = name == SYNTHETIC
         capture(
             CaptureSettings.model_validate(
@@ -110,7 +110,7 @@ def capture_all(data: Path, model: Path, store: Path, layers: list[int], fractio
         )
 
 
-def _part(source: Path, out: Path, fraction: float) -> Path:
+def part_of(source: Path, out: Path, fraction: float) -> Path:
     """A share of the rows of each label, pairs whole."""
     rows = [json.loads(line) for line in source.open(encoding="utf-8")]
     pairs = list(dict.fromkeys(row.get("pair_id", row["ids"]) for row in rows))

@@ -126,7 +126,7 @@ def write_dashboard(settings: DashboardSettings) -> Written:
     columns = _columns(sets, logits)
     columns["of"] = sum(counts)
     columns["scale"] = [scale.middle - scale.full, scale.middle, scale.middle + scale.full]
-    about = f"{first.name} and {len(logits) - 1} others" if len(logits) > 1 else first.name
+    about = f"{first.name} and {len(logits) - 1} more" if len(logits) > 1 else first.name
     page, cut = _small_enough(columns, rows, about, first, settings.megabytes)
     write_whole(settings.out, page)
     return Written(settings.out, len(rows), len(page.encode()), cut)
@@ -290,7 +290,7 @@ def _utf16(text: str) -> int:
 def _page(columns: dict[str, Any], texts: list[Any], about: str, first: Named) -> str:
     packed = json.dumps(columns | {"texts": texts}, ensure_ascii=False, separators=(",", ":"))
     data = base64.b64encode(gzip.compress(packed.encode("utf-8", "replace"), 9, mtime=0)).decode()
-    script = (Path(__file__).parent / SCRIPT).read_text(encoding="utf-8")
+    script = (Path(__file__).parent / "pages" / SCRIPT).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = page_environment()
     # of the suite, and under the hash that the page's policy names

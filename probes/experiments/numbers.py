@@ -14,6 +14,7 @@ from probes.evaluation.metrics import ASKED_FPR, OneClassWarning, measure
 from probes.evaluation.pages.results_page import interval
 from probes.experiments.book import Book, MonitorScores, ScoredSet, line_of
 from probes.experiments.cells import Row, digest_of
+from probes.experiments.pictures import Point
 
 NOWHERE = Ranked(math.nan, math.nan, math.nan)
 
@@ -92,6 +93,15 @@ def seed_mean(rows: Sequence[Row], name: str = "auroc") -> Interval:
         return Interval(found.value, found.low, found.high, 1, 1)
     found = over_seeds([row[name] for row in known])
     return found._replace(low=max(0.0, found.low), high=min(1.0, found.high))
+
+
+def seed_point(x: float, rows: Sequence[Row], name: str = "auroc") -> Point:
+    """Mean over seeds with the lowest and the highest of them; one seed has no ends."""
+    values = [row[name] for row in rows if row.get(name) is not None]
+    if not values:
+        return Point(x, math.nan)
+    ends = (min(values), max(values)) if len(values) > 1 else (math.nan, math.nan)
+    return Point(x, float(np.mean(values)), *ends)
 
 
 def told(found: Sequence[float]) -> str:

@@ -143,14 +143,14 @@ def _wide_enough(curves: Any, ends: tuple[float, float]) -> tuple[float, float]:
 def draw_heat(
     panels: Mapping[str, Heat], out: Path, *, title: str, subtitle: str, middle: float = 0.5
 ) -> None:
-    """Heat maps with their numbers; `middle` is white, below it orange, above it blue."""
+    """Heat maps with their numbers; `middle` is white, below it orange, above it purple."""
     longest = max(len(name) for heat in panels.values() for name in [*heat.rows, *heat.columns])
     margin = 0.35 + LETTER * 0.95 * longest
     cell = 0.62
     widths = [margin + cell * len(heat.columns) + 0.3 for heat in panels.values()]
     heights = [margin + cell * 0.72 * len(heat.rows) + 0.75 for heat in panels.values()]
     rows = _packed(widths, 13.0)
-    width = max(sum(widths[i] for i in row) for row in rows) + 0.3
+    width = max(8.5, *(sum(widths[i] for i in row) + 0.3 for row in rows))
     height = 1.0 + sum(max(heights[i] for i in row) for row in rows)
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     values = [v for heat in panels.values() for row in heat.values for v in row if not math.isnan(v)]

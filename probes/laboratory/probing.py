@@ -6,6 +6,7 @@ they were written, not from a judge.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -87,8 +88,9 @@ def _sides(file: PairFile, located: Located, number: int, pair: Pair) -> Iterato
     facts = {"kind": file.kind, "topic": pair.topic, "language": "English", "source": "written"}
     if pair.context is not None:
         facts["context"] = pair.context
-    for side, label in (("high", 1), ("low", 0)):
-        text = carrier.replace(PART, pair.high if label else pair.low)
+    sides: list[tuple[str, Literal[0, 1], str]] = [("high", 1, pair.high), ("low", 0, pair.low)]
+    for side, label, words in sides:
+        text = carrier.replace(PART, words)
         messages = [{"role": "user", "content": text}]
         if pair.user is not None:
             messages = [{"role": "system", "content": text}, {"role": "user", "content": pair.user}]

@@ -1,6 +1,6 @@
 """A saved monitor as an Inspect Scout scanner, for logs that are read again and again.
 
-    scout scan probes/scout_scanner.py -S monitor=monitors/max-layer12 -T logs --max-processes 1
+    scout scan probes/monitors/scout_scanner.py -S monitor=monitors/max-layer12 -T logs --max-processes 1
 
 It gives what `scorers/stakes.py` gives, in Scout's tables and without a change to the logs. Needs
 `pip install inspect-scout`, which nothing else here does.

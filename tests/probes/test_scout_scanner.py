@@ -10,7 +10,7 @@ scout = pytest.importorskip("inspect_scout", reason="pip install inspect-scout")
 
 
 def test_a_scan_gives_the_scores_of_the_scorer(tmp_path):
-    from probes.scout_scanner import monitored
+    from probes.monitors.scout_scanner import monitored
 
     base = spoken_model(tmp_path / "base")
     monitor = str(fitted_monitor(base, tmp_path / "m", "max", tokens="assistant"))

@@ -250,7 +250,7 @@
     }
     by("least").textContent = fixed(data.scale[0]) + " and less";
     by("full").textContent = fixed(data.scale[2]) + " and more";
-    by("note").textContent = "white: " + fixed(data.scale[1]);
+    by("note").textContent = "without colour: " + fixed(data.scale[1]);
     for (const name of ["set", "label", "outcome", "order"]) by(name).onchange = changed;
     let waiting;
     by("find").oninput = () => { clearTimeout(waiting); waiting = setTimeout(changed, 150); };

@@ -339,7 +339,10 @@ def key_beside(panel: Axes, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
     for number, (text, style) in enumerate(told):
         y = 1 - (number + 0.5) * LABEL_APART * 1.15
         line = {name: value for name, value in style.items() if name != "zorder"}
-        panel.plot([1.02, 1.085], [y, y], transform=panel.transAxes, clip_on=False, **line)
+        # a mark, if there is one, in the middle alone
+        panel.plot(
+            [1.02, 1.0525, 1.085], [y] * 3, transform=panel.transAxes, clip_on=False, markevery=[1], **line
+        )
         panel.text(1.1, y, text, transform=panel.transAxes, va="center", color=style["color"], **LABEL)
 
 

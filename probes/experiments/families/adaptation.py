@@ -11,8 +11,8 @@ from probes.experiments.book import Book
 from probes.experiments.cells import Cell, Row
 from probes.experiments.experiment import Experiment, Picture, Results, Table
 from probes.experiments.fits import drawn, fit_on_few, scores
-from probes.experiments.numbers import auroc_of, grouped, seed_mean, told, with_ends
-from probes.experiments.pictures import Curve, Point, draw_curves
+from probes.experiments.numbers import auroc_of, grouped, seed_mean, seed_point, told, with_ends
+from probes.experiments.pictures import Curve, draw_curves
 from probes.experiments.study import Study, StudyError, once, rows_of, set_digest
 from probes.fitting.fit_data import LabelledRows
 from probes.fitting.splits import hold_out
@@ -206,16 +206,14 @@ def _draw(results: Results, out: Path) -> list[Picture]:
         for (way, origin), own in grouped(of_target, "way", "origin").items():
             points = []
             for (count,), at in sorted(grouped(own, "samples").items()):
-                found = seed_mean(at)
-                ends = (found.low, found.high) if len(at) > 1 else (math.nan, math.nan)
-                points.append(Point(max(1, count), found.mean, *ends))
+                points.append(seed_point(max(1, count), at))
             curves[_called(way, origin)] = Curve(points, level=way == NONE)
         panels[target] = {name: curves[name] for name in [n for n in curves if n != NONE] + [NONE]}
     draw_curves(
         panels,
         out / "adaptation.png",
         title="A few rows of the target set",
-        subtitle="AUROC on the other half of the target; mean over draws, bands: 95 % t intervals over them",
+        subtitle="AUROC on the other half of the target; mean over draws, bands: lowest to highest",
         x="rows that are learnt from",
         log_x=True,
         at=sorted({row["samples"] for row in results.rows if row["samples"]}),

@@ -1,6 +1,5 @@
 """How much data probes and fine-tuned models need: fits on samples of growing size."""
 
-import math
 import shutil
 from pathlib import Path
 
@@ -8,8 +7,8 @@ from probes.experiments.book import Book
 from probes.experiments.cells import Cell, Row
 from probes.experiments.experiment import Experiment, Picture, Results, Table
 from probes.experiments.fits import drawn, fit_on_few, scores
-from probes.experiments.numbers import auroc_of, grouped, seed_mean, told, with_ends
-from probes.experiments.pictures import MOST_LINES, Curve, Point, draw_curves
+from probes.experiments.numbers import auroc_of, grouped, seed_mean, seed_point, told, with_ends
+from probes.experiments.pictures import MOST_LINES, Curve, draw_curves
 from probes.experiments.study import Study, file_digest
 from probes.finetuned.settings import FitSettings
 from probes.heads.table import HEADS
@@ -160,12 +159,7 @@ def _draw(results: Results, out: Path) -> list[Picture]:
         for (monitor,), own in grouped(of_set, "monitor").items():
             if monitor not in names:
                 continue
-            points = []
-            for (size,), at_size in sorted(grouped(own, "size").items()):
-                found = seed_mean(at_size)
-                if not math.isnan(found.mean):
-                    ends = (found.low, found.high) if len(at_size) > 1 else (math.nan, math.nan)
-                    points.append(Point(size, found.mean, *ends))
+            points = [seed_point(size, at) for (size,), at in sorted(grouped(own, "size").items())]
             panels.setdefault(dataset, {})[monitor] = Curve(points)
     draw_curves(
         panels,
