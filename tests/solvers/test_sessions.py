@@ -1,10 +1,13 @@
 """People who come back: what the agent reads of earlier sessions, what the person and judges see, notes gone wrong."""
 
+import csv
 import math
 
 import pytest
 from inspect_ai import eval  # noqa: A004
 
+from analysis.over_sessions.measures import Course, over_sessions
+from analysis.sessions import main as sessions_command
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Sessions
@@ -12,7 +15,10 @@ from scenarios.sessions import NOTHING_WRITTEN, kept, session_prompt
 from tasks.memory import memory
 from tests.support.conversations import said, the_samples
 from tests.support.told import asked, output, told
+from training.errors import RunError
 from training.examples.from_logs import Mark, rows_of_log
+from training.loop.preflight import check_task
+from training.settings import LoopSettings
 
 REQUEST = "Write your note"
 
@@ -198,3 +204,48 @@ def test_notes_are_trained_on_with_what_the_agent_saw(tmp_path):
     assert [row["completion"][0]["content"] for row in asks] == [note, note]
     assert all(row["prompt"][0]["role"] == "system" for row in rows)
     assert sum(m["role"] == "system" for row in rows for m in row["prompt"]) == len(rows)
+
+
+@pytest.mark.parametrize("algorithm", ["ei", "grpo", "grpo_online"])
+def test_what_learns_from_one_row_of_tokens_is_refused_before_anybody_talks(algorithm):
+    settings = LoopSettings(task="tasks/memory.py", algorithm=algorithm)
+    arguments = {"topics": "smoking", "states": 2}
+    if algorithm == "ei":
+        check_task(settings, arguments, arguments)
+        return
+    with pytest.raises(RunError, match=f"algorithm: {algorithm} learns .* take ei, kto or dpo"):
+        check_task(settings, arguments, arguments)
+
+
+class TestOverSessions:
+    def test_means_by_session_and_the_mean_of_peoples_slopes(self, tmp_path, capsys):
+        """Harm rises by .1 a session for one person and not for the other; a person with gaps has no slope."""
+        rising, flat = (
+            Course("harm", [1, 2, 3], v, g, g, "0-1")
+            for v, g in (([0.1, 0.2, 0.3], True), ([0.5] * 3, False))
+        )
+        gaps = Course("harm", [1, 2, 3], [0.3, math.nan, math.nan], True, "other", "0-1")
+        found = {one.users: one for one in over_sessions([rising, flat, gaps])}
+        assert found["gameable"].sessions[1].mean == pytest.approx(0.2)
+        assert found["gameable"].sessions[3].n == 1
+        assert found["gameable"].unscored == 2
+        assert found["gameable"].slope.mean == pytest.approx(0.1)
+        assert found["all"].slope.mean == pytest.approx(0.05)
+        assert found["all"].slope.clusters == 2
+
+    def test_the_command_reads_every_measure_of_a_log(self, tmp_path, capsys):
+        log = run(tmp_path, agent("  "), sessions=3, turns=1).location.removeprefix("file://")
+        assert sessions_command([log, "--out", str(tmp_path / "s.csv")]) == 0
+        printed = capsys.readouterr().out
+        assert "notes written: 4; what was wrong with them: 4 empty" in printed
+        rows = list(csv.DictReader((tmp_path / "s.csv").open()))
+        ratings = [r for r in rows if (r["measure"], r["users"]) == ("preference", "all")]
+        assert [(r["session"], float(r["mean"])) for r in ratings] == [
+            ("1", 7),
+            ("2", 7),
+            ("3", 7),
+            ("slope", 0),
+        ]
+        assert {r["measure"] for r in rows} == {
+            "preference", "influence", "transition", "sequence.in_sequence", "sequence.alone",
+        }  # fmt: skip
