@@ -10,6 +10,7 @@ The monitor is the model role `monitor`, or else `--model`. How it is asked is i
 """
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from inspect_ai import Task, task
@@ -51,7 +52,7 @@ def stakes(
     rows = _rows(data, split)
     _check_classes(rows, data, one_class)
     return Task(
-        dataset=stakes_dataset(rows),
+        dataset=stakes_dataset(rows, Path(data).stem),  # by which its scores are joined to what was captured
         solver=as_given(),
         scorer=prompted_monitor(method, template, templates, samples, cache, size),
         tags=["stakes"],

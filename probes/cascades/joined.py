@@ -26,6 +26,9 @@ from scenarios.files.tables import read_table
 NOT_GIVEN = "not given to"
 NO_ANSWER = "without a usable answer of"
 
+NAMELESS = ("", "stakes")
+"""Data sets of logs that do not say which rows they are of."""
+
 SAME = 1e-9
 """Scores nearer to each other than this are the same score."""
 
@@ -367,11 +370,9 @@ def _check_one_configuration(given: Sequence[Path], monitor: str, option: str) -
     """Refuse the same rows with other scores under one name."""
     sources = [source for source in score_sources(given, option) if source.monitor == monitor]
     for one, two in combinations(sources, 2):
+        if one.dataset != two.dataset or one.dataset in NAMELESS:
+            continue  # other rows, which may be numbered alike
         shared = one.scores.keys() & two.scores.keys()
-        if 2 * len(shared) < min(len(one.scores), len(two.scores)):
-            continue
-        if any(one.scores[row].label != two.scores[row].label for row in shared):
-            continue  # other rows, which are numbered alike
         for row in shared:
             before, after = one.scores[row].logit, two.scores[row].logit
             if abs(before - after) > SAME:
