@@ -125,6 +125,9 @@ def log_table(log: LogFile, *, by: str | None = None, copies: Copies | None = No
         what = "written without samples (--no-log-samples): there is nothing to make a table of"
         return LogTable(["", _title(log, "no"), f"  {what}"], [])
     content = _content(log, copies or Copies({}))
+    if not content.rows:
+        notes = [f"  {note}" for note in _left_out(log, content, copies or Copies({}))]
+        return LogTable(["", _title(log, "no"), *(notes or ["  no conversation was written"])], [])
     columns = arrange(content.rows)
     rows = [row for row, _ in content.rows]
     text, written = ["", _title(log, str(len(rows)))], []

@@ -132,7 +132,9 @@ def test_people_rate_as_printed(desk: Path, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", in_order("python analysis/table.py", "python scenarios/set_card.py"), ids=str
+    "command",
+    in_order("python analysis/table.py", "python analysis/report.py", "python scenarios/set_card.py"),
+    ids=str,
 )
 def test_what_only_reads_runs_as_printed(command: Command, desk: Path, capsys):
     assert run(command.words, capsys).strip()
