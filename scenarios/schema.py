@@ -69,6 +69,12 @@ class Logistic(Frozen):
     midpoint: FiniteFloat
     slope: FiniteFloat = Field(gt=0)
 
+    def probability(self, rating: float) -> float:
+        """P(yes), 0 to 1, however steep the rule is."""
+        from scipy.special import expit  # not while tasks load
+
+        return float(expit(self.slope * (rating - self.midpoint)))
+
 
 class State(Frozen):
     """One state of the conversation."""

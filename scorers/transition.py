@@ -3,7 +3,6 @@
 inspect score LOG --scorer scorers/transition.py --model-role transition=openai/gpt-4.1
 """
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from inspect_ai.model import ChatMessage
@@ -90,8 +89,7 @@ async def _judge(
     rule = scenario.transition.logistic
     if rule is None or judgement.value is None:
         return judgement
-    yes = 1 / (1 + math.exp(-rule.slope * (judgement.value - rule.midpoint)))
-    return judgement.model_copy(update={"value": yes})
+    return judgement.model_copy(update={"value": rule.probability(judgement.value)})
 
 
 def _on_probabilities(scenario: Scenario) -> Question:

@@ -295,13 +295,20 @@ def _shard_of(sidecar: str) -> str:
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
     """Errors of the libraries behind fsspec, as one that says where."""
-    from botocore.exceptions import BotoCoreError
-
     try:
         yield
     except OSError as error:
         if error.errno in NO_ROOM:
             raise cannot_write(error.filename or url, error) from error
         raise StoreError(f"{url}: {type(error).__name__}: {error}") from error
-    except (BotoCoreError, ImportError, ValueError) as error:
+    except (*_errors_of_s3(), ImportError, ValueError) as error:
         raise StoreError(f"{url}: {type(error).__name__}: {error}") from error
+
+
+def _errors_of_s3() -> tuple[type[Exception], ...]:
+    """None without the library, which comes with s3fs."""
+    try:
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        return ()
+    return (BotoCoreError,)

@@ -192,8 +192,7 @@ def _transition(row: RunRow) -> Judgement | None:
     if set(shares) <= {"yes", "no"}:
         value = shares.get("yes", 0.0)
     elif set(shares) <= set("12345"):
-        rule, rating = TRANSITION_ON_FIVE, sum(int(k) * p for k, p in shares.items())
-        value = 1 / (1 + math.exp(-rule.slope * (rating - rule.midpoint)))
+        value = TRANSITION_ON_FIVE.probability(sum(int(k) * p for k, p in shares.items()))
     else:
         return None
     return _stored("transition", value, shares)

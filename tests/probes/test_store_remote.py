@@ -1,6 +1,7 @@
 """Push and pull of a store: to a folder, in memory, and to a real S3 server in this process."""
 
 import shutil
+import sys
 
 import fsspec
 import pytest
@@ -208,6 +209,15 @@ def test_remotes_that_cannot_be_used_are_clear_errors(store, s3, tmp_path, capsy
     assert "nonsense" in capsys.readouterr().err
     assert main(["push", root, str(tmp_path / "copy")]) == 1
     assert f"is no URL; a folder is file://{tmp_path}/copy" in capsys.readouterr().err
+
+
+def test_without_the_library_of_s3_other_remotes_work(store, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
+    url = (tmp_path / "there").as_uri()
+    assert push(store.root, url).copied
+    with pytest.raises(StoreError, match="holds no store"):
+        pull(tmp_path / "here", (tmp_path / "nowhere").as_uri())
 
 
 @pytest.mark.parametrize(

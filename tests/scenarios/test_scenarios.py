@@ -1,3 +1,4 @@
+import math
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from scenarios.files.located_yaml import ScenarioError
 from scenarios.generation.similarity import NEAR_DUPLICATE, highest_similarities
 from scenarios.loader import family_names, load_family
 from scenarios.samples import initial_states, pool_size, scenario_dataset
-from scenarios.schema import Machine, Scenario, State
+from scenarios.schema import Logistic, Machine, Scenario, State
 from scenarios.templates import fill, resolve
 from tests.support.conversations import FAMILY
 from tests.support.places import ROOT
@@ -238,3 +239,9 @@ def test_a_machine_that_the_turns_end_needs_no_terminal_state():
     assert Machine(start="on", states=loop, ends="turns").start == "on"
     with pytest.raises(ValueError, match="no terminal state"):
         Machine(start="on", states=loop)
+
+
+def test_a_steep_rule_gives_a_probability_and_no_overflow():
+    steep = Logistic(midpoint=5, slope=200)
+    assert [steep.probability(rating) for rating in (1, 5, 10)] == [0, 0.5, 1]
+    assert Logistic(midpoint=3, slope=5).probability(4) == pytest.approx(1 / (1 + math.exp(-5)))

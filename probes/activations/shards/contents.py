@@ -5,7 +5,6 @@ the same rows. A store may come from elsewhere, and what does not fit would be r
 """
 
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,15 +25,10 @@ ROWS = "rows"
 
 
 class Part(NamedTuple):
-    """One tensor of a file, as its header has it."""
+    """One tensor of a file."""
 
     dtype: torch.dtype
     shape: list[int]
-    start: int
-    """First byte in the file."""
-
-    end: int
-    """Byte after the last."""
 
 
 def rows_digest(keys: Sequence[str]) -> str:
@@ -45,7 +39,6 @@ def rows_digest(keys: Sequence[str]) -> str:
 def misfit(
     parts: Mapping[str, Part],
     *,
-    size: int,
     layers: Sequence[int],
     hidden: int,
     dtype: torch.dtype,
@@ -55,8 +48,7 @@ def misfit(
     """Why the tensors of a file are not those that its sidecar tells of; None if they are.
 
     Args:
-        parts: Tensors by name, from the header.
-        size: Of the file, bytes.
+        parts: Tensors by name. That each lies in the file and none on another, safetensors has seen.
         layers: That the sidecar names, of `hidden` numbers of `dtype` for each of `tokens` tokens.
         hidden: See `layers`.
         dtype: See `layers`.
@@ -76,12 +68,6 @@ def misfit(
             return f"{name} is stored as {part.dtype}, its sidecar says {' or '.join(map(str, types))}"
         if part.shape != shape:
             return f"{name} has the shape {part.shape}, its sidecar says {shape}"
-        length = int(np.prod(shape)) * part.dtype.itemsize
-        if part.end - part.start != length or part.end > size or part.start % part.dtype.itemsize:
-            return f"{name} lies at the bytes {part.start} to {part.end} of {size}, which cannot be right"
-    places = sorted((part.start, part.end) for part in parts.values() if part.end > part.start)
-    if any(end > start for (_, end), (start, _) in itertools.pairwise(places)):
-        return "its tensors overlap"
     return None
 
 

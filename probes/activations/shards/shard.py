@@ -1,18 +1,24 @@
 """A shard as it is read: what its sidecar says that it holds, and its tensors, mapped into memory."""
 
-import json
-import struct
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from probes.activations.capture_spec import StoredType
-from probes.activations.shards.contents import ROWS, Part, misfit, rows_digest, unknown_role, wrong_offsets
+from probes.activations.shards.contents import (
+    ROWS,
+    SIDES,
+    Part,
+    misfit,
+    rows_digest,
+    unknown_role,
+    wrong_offsets,
+)
 from probes.activations.whole_files import StoreError, digest
 from scenarios.schema import Frozen
 
@@ -21,18 +27,6 @@ DTYPES: dict[StoredType, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
 }
-HEADER_TYPES = {
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-}
-"""Names of the safetensors format. Source: its documentation, section Format."""
-
 REPAIR = (
     "`python probes/store.py delete ROOT KEY --damaged` removes it, the same capture computes its rows again"
 )
@@ -90,9 +84,15 @@ class Shard:
             raise StoreError(f"{self.path}: {wrong}; {REPAIR}")
         return offsets
 
+    @cached_property
+    def _sides(self) -> dict[str, torch.Tensor]:
+        """What is kept of every token, mapped once: a few bytes each."""
+        return {name: self._mapped(name) for name in SIDES}
+
     def of_tokens(self, name: str, row: int) -> np.ndarray:
         """`token_ids` (int32), `message` (int32) or `role` (uint8) of a row's tokens."""
-        part = self._mapped(name)[int(self.offsets[row]) : int(self.offsets[row + 1])]
+        self._check_size()
+        part = self._sides[name][int(self.offsets[row]) : int(self.offsets[row + 1])]
         if name == "role" and (unknown := unknown_role(part.numpy())):
             raise StoreError(f"{self.path}: {unknown}; {REPAIR}")
         return part.numpy().astype(np.uint8 if name == "role" else np.int32, copy=True)
@@ -136,18 +136,14 @@ class Shard:
         """
         self._check_size()
         try:
-            with self.path.open("rb") as file:
-                length = struct.unpack("<Q", file.read(8))[0]
-                if length > self.sidecar.bytes:
-                    raise ValueError(f"header of {length} bytes")
-                entries: dict[str, Any] = json.loads(file.read(length))
-            metadata = entries.pop("__metadata__", None) or {}
-            parts = {
-                name: Part(HEADER_TYPES[e["dtype"]], e["shape"], *(8 + length + n for n in e["data_offsets"]))
-                for name, e in entries.items()
-            }
-            wrong = self._misfit(parts, metadata.get(ROWS))
-        except (struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            with safe_open(self.path, framework="pt") as file:
+                names = list(file.keys())
+                parts = {
+                    n: Part(t.dtype, list(t.shape))
+                    for n, t in zip(names, map(file.get_tensor, names), strict=True)
+                }
+                wrong = self._misfit(parts, (file.metadata() or {}).get(ROWS))
+        except (SafetensorError, OSError) as error:
             raise StoreError(f"{self.path}: no safetensors header that can be read: {error}") from error
         if wrong:
             raise StoreError(f"{self.path}: {wrong}; {REPAIR}")
@@ -162,7 +158,6 @@ class Shard:
             return "its sidecar names a row twice"
         return misfit(
             parts,
-            size=sidecar.bytes,
             layers=sidecar.layers,
             hidden=sidecar.hidden,
             dtype=DTYPES[sidecar.dtype],
@@ -174,11 +169,8 @@ class Shard:
         self._check_size()
         if name not in self._header:
             raise StoreError(f"{self.path}: holds no {name}; it has {sorted(self._header)}")
-        dtype, shape, start, _ = self._header[name]
-        # unlike Python's own maps this one keeps no file descriptor, of which there may be 1024
-        storage: Any = torch.UntypedStorage.from_file(str(self.path), shared=False, nbytes=self.sidecar.bytes)
-        strides = torch.empty(shape, device="meta").stride()
-        return torch.empty(0, dtype=dtype).set_(storage, start // dtype.itemsize, tuple(shape), strides)
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_tensor(name)  # mapped; keeps no file descriptor, of which there may be 1024
 
 
 def finished(folder: Path) -> list[str]:
