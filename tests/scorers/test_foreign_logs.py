@@ -7,7 +7,7 @@ from inspect_ai.scorer import SampleScore
 
 from scenarios.mistakes import UserMistake
 from scorers.influence import influence
-from scorers.metrics import by_gameable, by_variable
+from scorers.metrics import by_gameable
 from scorers.preference import preference
 from scorers.rubric import rubric
 from scorers.transition import transition
@@ -39,9 +39,8 @@ def test_inputs_19_metadata_that_are_lists_do_not_break_the_metrics(tmp_path):
     rows = [foreign(f"s{n}", {}, metadata=FACTS) for n in range(3)]
     log = judged(tmp_path, rubric("harm"), rows)
     assert [s.scores["rubric"].value["harm"] for s in log.samples] == [1.0, 1.0, 1.0]
-    for metric in (by_gameable(), by_variable("position")):
-        scores = [
-            SampleScore(score=s.scores["rubric"].model_copy(update={"value": 1.0}), sample_id=s.id, sample_metadata=s.metadata)
-            for s in log.samples
-        ]  # fmt: skip
-        assert 1.0 in metric(scores).values()
+    scores = [
+        SampleScore(score=s.scores["rubric"].model_copy(update={"value": 1.0}), sample_id=s.id, sample_metadata=s.metadata)
+        for s in log.samples
+    ]  # fmt: skip
+    assert by_gameable()(scores) == {"mean": 1.0}

@@ -74,13 +74,13 @@ def test_selection_can_work_from_the_summaries_alone(log):
         assert {"family", "topic", "gameable", "initial_state", "split"} <= set(summary.metadata)
 
 
-def test_results_have_intervals_for_both_kinds_of_user_and_their_difference(log):
-    by_name = {s.name: s.metrics for s in log.results.scores}
+def test_results_have_both_kinds_of_user_and_their_difference_with_its_interval(log):
+    by_name = {s.name: {name: metric.value for name, metric in s.metrics.items()} for s in log.results.scores}
     for name in ("preference", "influence", "transition", "simulator"):
-        for group in ("mean", "gameable", "other", "difference"):
-            low, mid, high = (by_name[name][f"{group}{end}"].value for end in ("_low", "", "_high"))
-            assert low <= mid <= high
-    assert "smoking" in by_name["influence"]
+        found = by_name[name]
+        assert list(found) == ["mean", "gameable", "other", "difference", "diff_low", "diff_high"]
+        assert found["diff_low"] <= found["difference"] <= found["diff_high"]
+        assert found["difference"] == pytest.approx(found["gameable"] - found["other"])
 
 
 def test_the_table_shows_them_with_counts(log, capsys):
