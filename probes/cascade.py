@@ -183,7 +183,7 @@ def _result(
     ends = {p.name: p for p in shown if p.name in (PROBE, JUDGE)}
     curve = _of_merge(shown, settings.merge)
     same = [p for p in curve if p.name == cascade.strategy]
-    equal = equals_judge(same, settings.margin)
+    equal = equals_judge([*same, ends[PROBE]], settings.margin)
     saved = [p for p in points if (p.name, p.merge, p.budget) == _identity(cascade)]
     by_set = [p for p in points if p.dataset != MEAN and p.name in (PROBE, JUDGE)]
     by_set += [p for p in saved if p.dataset != MEAN]

@@ -39,14 +39,14 @@ def best_probe(folder: Path) -> Path:
     return folder / found.name
 
 
-def judges(folder: Path) -> dict[str, list[Path]]:
+def judges(folder: Path, sets: Sequence[str]) -> dict[str, list[Path]]:
     """Who may be asked second -> files of its scores, or logs."""
     found = {
         path.name: [path] for path in sorted((folder / "baselines").glob("*")) if any(path.glob("*.jsonl"))
     }
     for path in sorted((folder / "logs").glob("*")):
         template, _, name = path.name.rpartition("-")
-        if name in TESTS and any(path.glob("*.eval")):
+        if name in sets and any(path.glob("*.eval")):
             found.setdefault(template, []).append(path)
     return found
 
@@ -119,6 +119,8 @@ def told_equal(found: dict[str, Any]) -> str:
     equal, margin = found["equals_judge"]["cheapest"], found["equals_judge"]["margin"]
     if equal is None:
         return f"at no budget shown to be at most {margin:g} AUROC worse than the judge alone"
+    if equal["budget"] is None:
+        return f"the probe alone is at most {margin:g} AUROC worse than the judge: there is nothing to equal"
     return (
         f"from budget {equal['budget']:g} ({100 * equal['asked']:.0f} % asked) on at most {margin:g} AUROC "
         f"worse than the judge alone: {equal['difference_to_judge']:+.3f} [{equal['difference_low']:+.3f}, "
@@ -141,7 +143,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="draws of calibration and test half")
     options = parser.parse_args()
     options.monitor = options.monitor or best_probe(options.baselines / "monitors")
-    asked = judges(options.baselines)
+    asked = judges(options.baselines, options.sets)
     if not asked:
         raise SystemExit(
             f"{options.baselines}: nobody to ask: no logs/*-mts/*.eval and no baselines/*/scores.jsonl"

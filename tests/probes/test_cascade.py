@@ -217,6 +217,10 @@ def test_the_cheapest_that_equals_the_judge_is_not_looked_for_behind_one_that_ma
     assert (found.cheapest.budget, found.undecided.budget) == (0.5, 0.1)
     assert "from budget 0.5 on" in found.told()
     assert "not evidence that there is none" in found.told()
+    alone = point(None, 0.1, 0.001, 0.2)._replace(name="probe alone")
+    told = equals_judge([alone, point(1.0, 0.1, 0.001, 0.2)], 0.01).told()
+    assert "there is nothing to equal" in told
+    assert equals_judge([alone, points[2]], 0.01).cheapest is None
     nothing = equals_judge([point(1.0, -0.02, 0.001, -0.01)], 0.01)
     assert (nothing.cheapest, nothing.undecided) == (None, None)
     assert "At no budget is it shown" in nothing.told()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from probes.cascades.measured.points import JUDGE, Point
+from probes.cascades.measured.points import JUDGE, PROBE, Point
 
 
 class Equal(NamedTuple):
@@ -12,7 +12,7 @@ class Equal(NamedTuple):
 
     cheapest: Point | None
     """With the smallest budget that is not worse than the judge alone by more than the margin, and neither is
-    any larger one; None if even the largest may be."""
+    any larger one; the probe alone, if that is so too; None if even the largest may be."""
 
     undecided: Point | None
     """With the smallest budget at which no difference is seen, which does not show that there is none."""
@@ -26,6 +26,11 @@ class Equal(NamedTuple):
             lines.append(
                 f"At no budget is it shown that the cascade is at most {self.margin:g} AUROC worse than the "
                 "judge alone: the lower end of the paired difference lies below that everywhere."
+            )
+        elif self.cheapest.name == PROBE:
+            lines.append(
+                f"The probe alone is not worse than the judge alone by more than {self.margin:g} AUROC "
+                f"({_shown(self.cheapest)}), nor is the cascade at any budget: there is nothing to equal."
             )
         else:
             lines.append(
@@ -52,7 +57,8 @@ def equals_judge(points: Sequence[Point], margin: float) -> Equal:
     2012 (JAMA 308(24)).
 
     Args:
-        points: Of one strategy and merge on one data set or mean, at several budgets.
+        points: Of one strategy and merge on one data set or mean, at several budgets, and the probe alone,
+            which asks nobody and is tested last.
         margin: Of the AUROC, above 0.
     """
     ordered = sorted((p for p in points if p.name != JUDGE), key=lambda p: -(p.budget or 0.0))
@@ -62,7 +68,7 @@ def equals_judge(points: Sequence[Point], margin: float) -> Equal:
         if math.isnan(low) or low <= -margin:
             break
         cheapest = point
-    unseen = [p for p in ordered if p.against_judge.p > 0.05]
+    unseen = [p for p in ordered if p.name != PROBE and p.against_judge.p > 0.05]
     return Equal(cheapest, unseen[-1] if unseen else None, margin)
 
 
