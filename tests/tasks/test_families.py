@@ -166,7 +166,7 @@ RUNS = {
     "subtle": (lambda: subtle(cue="history", states=2), set()),
     "spiral": (lambda: spiral(states=2, turns=8, topics="prime_code,sentient,neighbours"), {"spiral"}),
     "farewell": (lambda: farewell(states=2), {"tactics", "stay"}),
-    "memory": (lambda: memory(states=2, topics="smoking,gambling,hiding_debt"), {"sequence", "rubric"}),
+    "memory": (lambda: memory(states=2, topics="smoking,gambling,drinking"), {"sequence", "rubric"}),
     "custom": (lambda: custom("therapy", states=2, constructs="general,sycophancy"), {"rubric"}),
 }
 
