@@ -26,6 +26,7 @@ _INLINE = re.compile(r"`((?:python [\w/]+\.py|inspect (?:eval|score|view)|make)\
 BODIES: Mapping[str, str] = {
     "analysis/realism.py": "_run",
     "analysis/sessions.py": "_run",
+    "analysis/report.py": "_write",
     "analysis/table.py": "_run",
     "probes/baselines.py": "_fit _score",
     "probes/calibrate.py": "_threshold _validate",
