@@ -173,7 +173,7 @@ def test_weights_that_were_deleted_as_told_are_trained_anew(
     [
         (lambda text: text.replace("iterations:", "iteratoins:"), "did you mean 'iterations'"),
         (lambda text: text + "nonsense: 1\n", "config.yaml:.*nonsense: unknown key"),
-        (lambda text: text[: len(text) // 2] + "\n  - [", "config.yaml:"),
+        (lambda text: text[: len(text) // 2] + "\n- [", "config.yaml:"),
         (lambda text: "- 1\n", "expected a mapping, got list"),
         (lambda text: text.replace("seed: 0", "seed: zero"), "config.yaml:.*seed: .*integer"),
     ],
