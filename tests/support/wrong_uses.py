@@ -419,7 +419,7 @@ USES: Sequence[WrongUse] = [
         ("roc --out {at}/e", 1, "--train is missing"),
         ("roc --train {at}/store/x --tests {at}/store/y --out {at}/e", 1, "{at}/store"),
         ("roc --config {at}/typo.yaml", 2, "{at}/typo.yaml:1: sed: unknown key; did you mean 'seed'?"),
-        ("roc --config {at}/cut.yaml", 2, "{at}/cut.yaml:1: not valid YAML"),
+        ("roc --config {at}/cut.yaml", 2, "{at}/cut.yaml:2: not valid YAML"),
         ("roc --train {at}/store/x --tests {at}/store/y --folds many", 2, "--folds many"),
         ("adaptation --train x --tests y --ways olny", 2, "'only'"),
         ("data_efficiency --train x --tests y --sizes 8,4", 2, "8, 4"),
