@@ -6,12 +6,11 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from probes.activations.whole_files import write_whole
 from probes.monitors.monitor import CARD, WEIGHTS, Monitor, MonitorCard, MonitorError
 from scenarios.commands.hub_upload import hub_errors, upload_folder
-from scenarios.files.shown_text import Markdown, in_markdown
+from scenarios.files.shown_text import Markdown, markdown_templates
 
 TEMPLATE = "monitor_card.md.jinja"
 TAGS = ("activation-monitor", "linear-probe", "ai-safety", "inspect-influence")
@@ -79,14 +78,7 @@ def readme(card: MonitorCard, name: str) -> str:
         pipeline_tag="text-classification",
         tags=list(TAGS),
     )
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=in_markdown,  # names are other people's
-    )
+    environment = markdown_templates(Path(__file__).parent)
     return environment.get_template(TEMPLATE).render(
         metadata=Markdown(metadata.to_yaml()), card=card, name=name, model=model, figures=_figures(card)
     )

@@ -2,7 +2,11 @@
 
 import re
 import unicodedata
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _MARKS = {"|": r"\|", "<": "&lt;", ">": "&gt;", "`": "'", "](": r"]\("}
 """What makes a cell, a tag, a span of code or a link. Harmless in a span of code and outside of one."""
@@ -27,7 +31,7 @@ def one_line(text: str) -> str:
 
 
 def in_markdown(value: Any) -> Any:
-    """A value as it may stand in a page of Markdown; for `jinja2.Environment(finalize=)`.
+    """A value as it may stand in a page of Markdown.
 
     Args:
         value: A text becomes one line that can make no row, tag, code or link; `Markdown`, and what is no
@@ -36,3 +40,17 @@ def in_markdown(value: Any) -> Any:
     if not isinstance(value, str) or isinstance(value, Markdown):
         return value
     return re.sub("|".join(map(re.escape, _MARKS)), lambda m: _MARKS[m[0]], one_line(value))
+
+
+def markdown_templates(folder: Path) -> "Environment":
+    """Templates of Markdown pages, in which what is filled in can make no row, tag, code or link."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # of an extra
+
+    return Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=in_markdown,
+    )

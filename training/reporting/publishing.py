@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 from huggingface_hub import HfApi, ModelCardData
 from huggingface_hub.utils import validate_repo_id
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scenarios.commands.hub_upload import hub_errors, upload_folder
-from scenarios.files.shown_text import Markdown, in_markdown
+from scenarios.files.shown_text import Markdown, markdown_templates
 from scenarios.files.whole import write_json, write_text
 from training.errors import RunError
 from training.examples.mixing import PRESETS
@@ -146,14 +145,7 @@ def card(folder: RunFolder, rounds: Sequence[Iteration]) -> str:
         datasets=[static] if static is not None and "/" in static else None,
         tags=[*TAGS, s.algorithm, *(["miniature"] if s.model == MINIATURE else [])],
     )
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=in_markdown,  # names are other people's
-    )
+    environment = markdown_templates(Path(__file__).parent)
     environment.filters |= {"interval": _interval, "share": _share}
     return environment.get_template(CARD).render(
         metadata=Markdown(data.to_yaml()),
