@@ -6,8 +6,8 @@
 
 STAKES holds synthetic.jsonl (with a train and a test split), anthropic.jsonl, mt.jsonl, mts.jsonl and
 toolace.jsonl. A share of the real sets is captured, three layers of a small encoder; heads learn from the
-synthetic train split. The page with all of it is summary.html. The dashboard shows rows of all sets, again and
-again until there are 5,000.
+synthetic train split. The page with all of it is summary.html. The dashboard shows rows of all sets, and
+the same again until there are 5,000.
 """
 
 import argparse

@@ -148,7 +148,7 @@ def draw_heat(
     margin = 0.35 + LETTER * 0.95 * longest
     cell = 0.62
     widths = [margin + cell * len(heat.columns) + 0.3 for heat in panels.values()]
-    heights = [margin + cell * 0.72 * len(heat.rows) + 0.75 for heat in panels.values()]
+    heights = [0.72 * margin + cell * 0.72 * len(heat.rows) + 0.75 for heat in panels.values()]
     rows = _packed(widths, 13.0)
     width = max(8.5, *(sum(widths[i] for i in row) + 0.3 for row in rows))
     height = 1.0 + sum(max(heights[i] for i in row) for row in rows)
@@ -192,7 +192,7 @@ def _heat_panel(panel: Axes, name: str, heat: Heat, norm: TwoSlopeNorm) -> None:
     panel.imshow(values, cmap="PuOr", norm=norm, aspect="auto")
     for i, j in np.ndindex(values.shape):
         value = values[i, j]
-        dark = not math.isnan(value) and abs(float(norm(value)) - 0.5) > 0.33
+        dark = not math.isnan(value) and abs(float(norm(value)) - 0.5) > 0.22
         panel.text(
             j,
             i,

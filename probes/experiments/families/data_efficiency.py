@@ -165,8 +165,7 @@ def _draw(results: Results, out: Path) -> list[Picture]:
         panels,
         out / "data_efficiency.png",
         title="Data efficiency",
-        subtitle="AUROC by number of training rows; mean over draws of the rows, bands: 95 % t intervals "
-        "over them",
+        subtitle="AUROC by number of training rows; mean over draws of the rows, bands: lowest to highest",
         x="training rows",
         log_x=True,
         at=sorted({row["size"] for row in results.rows}),
