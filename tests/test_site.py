@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from analysis.report import main as report
 from docs.making import commands, errors, families, judges
 from docs.making.make import PAGES
 from scenarios.loader import family_names
@@ -92,8 +93,12 @@ def test_the_page_of_commands_has_every_command():
 @pytest.mark.parametrize(
     "block", [b for b in blocks() if b.language == "python"], ids=lambda b: f"{b.page}:{b.line}"
 )
-def test_python_on_a_page_runs(block, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_python_on_a_page_runs(block, tmp_path, monkeypatch):
+    """With the example log, and a report of it where the page reads one."""
+    (tmp_path / "logs").symlink_to(ROOT / "logs")
+    monkeypatch.chdir(tmp_path)
+    if "reports/all/" in block.text:
+        assert report(["logs/example.eval", "--out", "reports/all"]) == 0
     exec(compile(block.text, block.page, "exec"), {"__name__": "page"})
 
 

@@ -22,7 +22,7 @@ WORDS = ("yes", "no", "true", "false")
 """Texts that Inspect counts as 1 and 0."""
 
 FACTS = "facts"
-"""`kind` in the metadata of a score that repeats what the sample tells, for the viewer: it is nobody's judgement."""
+"""`kind` in the metadata of a score that repeats what the sample tells, for the viewer; nobody judged it."""
 
 _as_number = value_to_float()
 
