@@ -243,7 +243,7 @@ def draw_dots(
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     left, top = margin / size[0], 1 - 1.15 / size[1]
     grid = figure.add_gridspec(
-        1, len(columns), left=left, right=1 - 0.2 / size[0], top=top, bottom=0.55 / size[1], wspace=0.12
+        1, len(columns), left=left, right=1 - 0.2 / size[0], top=top, bottom=0.55 / size[1], wspace=0.2
     )
     dots = [dot.found for of in rows.values() for mine in of.values() for dot in mine]
     low = min([0.45, *(dot.low for dot in dots if not math.isnan(dot.low))])
