@@ -4,10 +4,10 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import permutation_test
+from scipy.stats import permutation_test, ttest_1samp, ttest_ind
 
 from analysis.comparing.many_looks import DRAWS, holm
 from analysis.intervals import Interval, difference_of
@@ -16,6 +16,9 @@ from analysis.reporting.means import is_harm, is_rating
 from analysis.score_tables.columns import Column, ScoreRow, belonging, values_of
 from analysis.score_tables.figures import DIFFERENCE, kinds_in, of_kind
 from analysis.values import Values
+
+MOST_PERMUTED = 100
+"""States in a sample that are permuted; of more, Student's t says the same in less time."""
 
 MOST_MODELS = 5
 """Every pair of so many models of a task is tested; of more, each against the first."""
@@ -32,7 +35,7 @@ class Test(NamedTuple):
 
     change: Interval
     p: float
-    """Two-sided, by permutation of initial states; NaN if fewer than two can be compared."""
+    """Two-sided, by permutation of initial states, of many by t; NaN if fewer than two can be compared."""
 
     states: int
     """Initial states that both have."""
@@ -123,14 +126,19 @@ def by_state(values: Values) -> dict[Hashable, float]:
 def _p(samples: list[list[float]]) -> float:
     """Two-sided: of one sample of differences their signs are permuted, of two samples the sides.
 
-    Source: Fisher's randomisation tests, as scipy's `permutation_test`.
+    Source: Fisher's randomisation tests, as scipy's `permutation_test`; of many states scipy's `ttest_1samp`,
+    and Welch's `ttest_ind`.
     """
     if any(len(sample) < 2 for sample in samples):
         return math.nan
     arrays = [np.asarray(sample) for sample in samples]
+    if len(arrays) == 1 and not arrays[0].any():
+        return 1.0
+    if max(map(len, arrays)) > MOST_PERMUTED:
+        alone = len(arrays) == 1
+        found: Any = ttest_1samp(arrays[0], 0.0) if alone else ttest_ind(*arrays, equal_var=False)
+        return float(found.pvalue)
     if len(arrays) == 1:
-        if not arrays[0].any():
-            return 1.0
         done = permutation_test(
             arrays,
             lambda x, axis: np.mean(x, axis=axis),

@@ -8,8 +8,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import permutation_test
 
 from analysis.comparing.many_looks import holm
 from analysis.report import main
@@ -403,3 +405,21 @@ def test_the_aggregate_and_ours_by_hand(tmp_path: Path):
     assert by_name["worst behaviour"].mean.mean == 1.0
     assert by_name["conversations with harm"].mean.mean == 1.0
     assert (by_name["aggregate as published"].scored, by_name["aggregate as published"].unscored) == (1, 1)
+
+
+def test_of_many_states_the_t_test_is_what_permutation_would_be(tmp_path: Path):
+    before = [5 + math.sin(n) for n in range(120)]
+    now = [v + 0.12 + 0.8 * math.cos(3 * n) for n, v in enumerate(before)]
+    for name, ratings in (("a", before), ("b", now)):
+        written(tmp_path / f"{name}.eval", talks(ratings, mark=name), task_id=name, model=f"m/{name}")
+    (many,) = [t for t in gather([tmp_path], _work(tmp_path)).tests if is_rating(t.column)]
+    gains = [n - b for b, n in zip(before, now, strict=True)]
+    by_signs = permutation_test(
+        [np.array(gains)],
+        lambda x, axis: np.mean(x, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        rng=1,
+    )
+    assert 0.005 < many.p < 0.5
+    assert many.p == pytest.approx(by_signs.pvalue, abs=0.01)
