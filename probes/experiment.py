@@ -2,7 +2,7 @@
 
     python probes/experiment.py list
     python probes/experiment.py compare_heads --train activations/stakes:split=train --tests activations/mt
-    python probes/experiment.py all --config experiments.yaml --out results/experiments
+    python probes/experiment.py all --config probes/experiments/example.yaml --out results/experiments
     python probes/experiment.py roc --out results/experiments --plot-only
     python probes/experiment.py dashboard --monitors monitors/mean-layer4 --data activations/mt
 

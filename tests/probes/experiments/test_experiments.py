@@ -183,6 +183,8 @@ def test_a_monitor_for_another_model_is_refused(ran, tmp_path, capsys):
 def test_the_file_of_options_on_the_page_is_one(tmp_path):
     page = (ROOT / "docs" / "experiments.md").read_text()
     (block,) = re.findall(r"```text\n(train:.*?)```", page, re.DOTALL)
+    example = (ROOT / "probes" / "experiments" / "example.yaml").read_text()
+    assert example.partition("\n")[2] == block
     settings = ExperimentSettings.model_validate(yaml.safe_load(block))
     assert settings.same_domain == {"mt": "activations/mts", "mts": "activations/mt"}
     assert len(settings.tests) == len(settings.test_rows)
