@@ -152,7 +152,7 @@ class TestBothPasses:
         probabilities = [1 / (1 + np.exp(-m["logit"])) for m in told]
         assert [s.scores["stakes"].value for s in logs[0].samples] == pytest.approx(probabilities)
         assert values["mean"] == pytest.approx(np.mean(probabilities))
-        assert values["diff_low"] <= values["difference"] <= values["diff_high"]
+        assert values["flagged_low"] <= values["flagged"] <= values["flagged_high"]
         assert values["flagged"] == pytest.approx(np.mean([m["logit"] >= 0 for m in told]))
         assert (found.scored_samples, found.unscored_samples) == (12, 0)
 
