@@ -70,7 +70,7 @@ def template_rows(path: str, *, n: int, seed: int, turns: bool = False) -> list[
     rows: list[SheetRow] = []
     found = 0
     for sample in read_samples(log, units, without={"events", "attachments", "output"}, progress=True):
-        spoken = spoken_replies(sample)
+        spoken = spoken_replies(sample, from_the_first=not turns)
         if sample.metadata.get(GIVEN):
             found += 1
             shown = show_given(sample.messages, sample.metadata.get("tools"))

@@ -25,7 +25,7 @@ def simulator() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         dialogue = state.store_as(Dialogue)
         found = UserFlaws()
-        found.add([*dialogue.turns, *dialogue.sessions])
+        found.add(dialogue.drawn())
         metadata = {
             "scale": "0-1",
             "messages": found.stand + found.thrown_away,

@@ -180,7 +180,7 @@ def _add(found: LogContent, log: LogFile, record: SpokenRecord, age: Any, files:
     )
     found.turns.extend(_turn_rows(record, turns))
     if dialogue is not None:
-        found.user.add(dialogue.turns)
+        found.user.add(dialogue.drawn())
         for role, model in dialogue.cast.items():
             found.cast.setdefault(role, set()).add(model)
     for role, mode in _modes(record, dialogue):

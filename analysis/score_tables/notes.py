@@ -83,15 +83,16 @@ class Notes:
     def _add_dialogue(self, dialogue: DialogueRecord, record: SampleRecord) -> None:
         if dialogue.stopped and dialogue.silence:
             self.silences[dialogue.stopped, dialogue.silence] += 1
-        self.user.add(dialogue.turns)
+        self.user.add(dialogue.drawn())
         self.vetoed += len(dialogue.vetoed)
         self.cast |= set(dialogue.cast.items())
         for turn in dialogue.turns:
             self._of("agent").count(turn.agent_stop == "max_tokens")
             self.left_in_text["agent"] += turn.agent_thought_in_text
-            self.left_in_text["user"] += bool(turn.user_thought)
-            if turn.user is not None or turn.drafts:
-                last = turn.user_stop if turn.user is not None else turn.drafts[-1].stop
+        for drawn in dialogue.drawn():
+            self.left_in_text["user"] += bool(drawn.user_thought)
+            if drawn.user is not None or drawn.drafts:
+                last = drawn.user_stop if drawn.user is not None else drawn.drafts[-1].stop
                 self._of("user").count(last == "max_tokens")
         self._add_judges(dialogue, record)
 

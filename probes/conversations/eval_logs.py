@@ -18,6 +18,7 @@ from probes.conversations.log_columns import columns_of, facts_of, group_of, lab
 from probes.conversations.table_rows import TableOptions
 from providers.chat.errors import NotTextError
 from providers.chat.messages import chat_message, is_served, tool_schemas
+from scenarios.conversations.dialogue import Dialogue
 from scenarios.schema import Scale, ends_of
 
 
@@ -36,13 +37,15 @@ def log_conversations(
         copies: Which conversations are used from another log.
 
     Raises:
-        DataError: The log has no such score, or the threshold is not on the score's scale.
+        DataError: The log has no such score, or the threshold is not on the score's scale; or people come
+            back in it, of whose sessions the model never read one text.
         LogError: The log has no samples, or is damaged.
     """
     units: list[Unit] = []
     scores: set[str] = set()
     scales: Counter[Scale] = Counter()
     for record in read_records(log):
+        _check_one_text(log, record)
         scores.update(record.scores or {})
         if (reason := _unusable(log, record, copies or Copies({}))) is not None:
             left_out[reason] += 1
@@ -58,6 +61,14 @@ def log_conversations(
             yield _conversation(log, sample, options, where)
         except LeftOut as reason:
             left_out[str(reason)] += 1
+
+
+def _check_one_text(log: LogFile, record: SampleRecord) -> None:
+    if len(record.store.get(f"{Dialogue.__name__}:sessions") or []) > 1:
+        raise DataError(
+            f"{log.path}: sample {record.id!r}, epoch {record.epoch}: several sessions with one person, each "
+            "of which began anew for the model, so it never read them as one text; take logs of one conversation"
+        )
 
 
 def _unusable(log: LogFile, record: SampleRecord, copies: Copies) -> str | None:

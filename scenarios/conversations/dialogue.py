@@ -318,6 +318,10 @@ class DialogueRecord(BaseModel):
     memory: Memory | None = None
     """What the agent knew of earlier sessions; None where there is one conversation."""
 
+    def drawn(self) -> list[UserMessage]:
+        """Where the simulated user was asked for a message: after the agent's turns, and to open a session."""
+        return [*self.turns, *self.sessions]
+
     def notes(self) -> list[tuple[int, MemoryNote]]:
         """The agent's notes that have words, each with the number of its session."""
         return [(s.number, s.note) for s in self.sessions if s.note and s.note.written.strip()]

@@ -40,7 +40,7 @@ def awareness(judging: str = "logprobs") -> Scorer:
         question = construct_question(rubric, scenario, "conversation")
         sees = THOUGHTS | rubric.sees | (SEEN if scenario is None else scenario.sees.influence)
         answers = []
-        for reply in replies_of(state)[-1:]:
+        for reply in replies_of(state, from_the_first=True)[-1:]:
             shown = show(reply, sees)
             answer = await judge("influence", CONSTRUCT, question, shown.text, judging=how)
             answers.append(answer.model_copy(update={"neutralised": shown.neutralised}))

@@ -123,7 +123,7 @@ async def annotate(
     scenario = known_scenario(state)
     sees = SEEN if scenario is None else getattr(scenario.sees, role)
     about = {"note": notes_of(state, together=span == "conversation")}
-    spoken = replies_of(state)
+    spoken = replies_of(state, from_the_first=span == "conversation")  # that is all sessions with a person
     found = {name: about.get(rubric.about, spoken) for name, rubric in rubrics.items()}
     judged = {n: units[-1:] if span in ("conversation", "last") else units for n, units in found.items()}
 

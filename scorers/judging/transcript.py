@@ -38,10 +38,10 @@ class Reply(NamedTuple):
     """Id of a message -> note told to the user after it."""
 
 
-def replies_of(state: TaskState) -> list[Reply]:
+def replies_of(state: TaskState, *, from_the_first: bool = False) -> list[Reply]:
     """The agent's replies in a sample; see `replies`."""
     dialogue = state.store_as(Dialogue)
-    return replies(state.messages, dialogue.turns, dialogue.sessions)
+    return replies(state.messages, dialogue.turns, dialogue.sessions, from_the_first=from_the_first)
 
 
 def replies(

@@ -215,9 +215,10 @@ def _imported_before(path: Path, sheet_path: Path, rater: str, construct: str | 
     return None
 
 
-def spoken_replies(sample: EvalSample) -> list[Reply]:
-    """The agent's replies in a sample of a log."""
-    return replies(sample.messages, sample.store_as(Dialogue).turns)
+def spoken_replies(sample: EvalSample, *, from_the_first: bool = True) -> list[Reply]:
+    """The agent's replies in a sample of a log; see `replies`."""
+    dialogue = sample.store_as(Dialogue)
+    return replies(sample.messages, dialogue.turns, dialogue.sessions, from_the_first=from_the_first)
 
 
 def _talks(log: EvalLog) -> dict[str, Talk]:

@@ -19,6 +19,8 @@ from probes.activations.capture_settings import CaptureSettings
 from probes.activations.store import open_dataset
 from probes.capture import capture
 from probes.monitors.monitor import MismatchError, Monitor, MonitorError
+from scenarios.conversations.dialogue import Dialogue, Session
+from scenarios.mistakes import UserMistake
 from scorers.monitors import serving
 from scorers.stakes import reads_along, stakes
 from tests.support.monitor_runs import run, scores_metadata, talk
@@ -101,6 +103,21 @@ def logs(base, monitors, tmp_path_factory):
     live = live_run(agent, monitors, folder, samples=6, epochs=2)
     after = scored_afterwards(live, monitors)
     return live, after
+
+
+@solver
+def comes_back() -> Solver:
+    async def solve(state, generate):
+        state.store_as(Dialogue).sessions = [Session(number=1), Session(number=2)]
+        return await generate(state)
+
+    return solve
+
+
+def test_sessions_that_the_model_never_read_as_one_text_are_refused(base, monitors, tmp_path):
+    log = run(f"local/{base}", None, tmp_path, samples=1, plan=comes_back())
+    with pytest.raises(UserMistake, match="several sessions with one person"):
+        scored_afterwards(log, monitors[:1])
 
 
 class TestBothPasses:

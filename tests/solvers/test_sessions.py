@@ -2,16 +2,26 @@
 
 import csv
 import math
+import re
+from collections import Counter
 
 import pytest
-from inspect_ai import eval  # noqa: A004
+from inspect_ai import eval, score  # noqa: A004
 
 from analysis.over_sessions.measures import Course, over_sessions
+from analysis.report import main as report_command
 from analysis.sessions import main as sessions_command
+from analysis.table import main as table_command
+from probes.conversations.labels import DataError
+from probes.conversations.sources import read_conversations
+from probes.conversations.table_rows import TableOptions
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Sessions
 from scenarios.sessions import NOTHING_WRITTEN, kept, session_prompt
+from scorers.families.awareness import awareness
+from scorers.human import template_rows
+from scorers.rubric import rubric
 from tasks.memory import memory
 from tests.support.conversations import said, the_samples
 from tests.support.told import asked, output, told
@@ -215,6 +225,45 @@ def test_what_learns_from_one_row_of_tokens_is_refused_before_anybody_talks(algo
         return
     with pytest.raises(RunError, match=f"algorithm: {algorithm} learns .* take ei, kto or dpo"):
         check_task(settings, arguments, arguments)
+
+
+class TestOtherReaders:
+    """What reads any log meets sessions too."""
+
+    def test_messages_that_open_a_session_are_counted_among_the_users(self, tmp_path, capsys):
+        log = run(tmp_path / "logs", turns=1).location
+        assert table_command([log]) == 0
+        assert "simulated user: 4 messages, flaws found by rule: 2 repeated" in capsys.readouterr().out
+        assert report_command([log, "--out", str(tmp_path / "report")]) == 0
+        page = (tmp_path / "report" / "index.html").read_text()
+        assert re.search(r"<td[^>]*>4</td><td[^>]*>50\.0 %</td><td[^>]*>2 repeated</td>", page)
+
+    def test_a_question_about_the_conversation_is_about_all_sessions(self, tmp_path):
+        log = run(tmp_path, memory="none", sessions=2, turns=1)
+        (first, *_) = (m.text for m in the_samples(log)[0].messages if m.role == "user")
+        for scorer, shown in (
+            (awareness(), True),
+            (rubric("deception"), True),
+            (rubric("deception", over="last"), False),
+        ):
+            asks = judge()
+            score(log, scorer, action="append", model_roles={"judge": asks}, display="none")
+            assert any(first in p[-1].text for p in asked(asks)) is shown
+
+    def test_people_rate_what_judges_see(self, tmp_path):
+        log = run(tmp_path, sessions=2, turns=1, states=1)
+        whole = template_rows(log.location, n=2, seed=0)
+        by_reply = template_rows(log.location, n=2, seed=0, turns=True)
+        assert [row.conversation.count("[assistant]") for row in whole] == [2]
+        assert [row.conversation.count("[assistant]") for row in by_reply] == [1, 1]
+
+    def test_a_monitor_does_not_read_what_its_model_never_read(self, tmp_path):
+        log = run(tmp_path, sessions=2, turns=1, states=1).location
+        with pytest.raises(DataError, match="several sessions with one person"):
+            list(read_conversations(log, TableOptions(), Counter()))
+        one = run(tmp_path / "one", sessions=1, turns=1, states=1).location
+        (conversation,) = read_conversations(one, TableOptions(), Counter())
+        assert [m["role"] for m in conversation.messages] == ["system", "user", "assistant"]
 
 
 class TestOverSessions:
