@@ -67,7 +67,7 @@ def _check_one_text(log: LogFile, record: SampleRecord) -> None:
     if len(record.store.get(f"{Dialogue.__name__}:sessions") or []) > 1:
         raise DataError(
             f"{log.path}: sample {record.id!r}, epoch {record.epoch}: several sessions with one person, each "
-            "of which began anew for the model, so it never read them as one text; take logs of one conversation"
+            "of which began anew for the model, so it never read them as one text; take logs of another task"
         )
 
 

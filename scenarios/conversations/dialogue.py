@@ -319,7 +319,7 @@ class DialogueRecord(BaseModel):
     """What the agent knew of earlier sessions; None where there is one conversation."""
 
     def drawn(self) -> list[UserMessage]:
-        """Where the simulated user was asked for a message: after the agent's turns, and to open a session."""
+        """Where the simulated user was asked for a message: after agent's turns, and to open a session."""
         return [*self.turns, *self.sessions]
 
     def notes(self) -> list[tuple[int, MemoryNote]]:
