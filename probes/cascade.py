@@ -307,7 +307,8 @@ def _read_points(folder: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CascadeError(f"--compare-with {path} cannot be read: {error}") from error
-    if not isinstance(found, dict) or not {"test_rows", "points", "settings"} <= set(found):
+    kinds = {"test_rows": str, "points": list, "settings": dict}
+    if not isinstance(found, dict) or any(not isinstance(found.get(k), kind) for k, kind in kinds.items()):
         raise CascadeError(f"--compare-with {path}: no points of a cascade; name the folder that --out named")
     return found
 

@@ -18,7 +18,14 @@ import numpy as np
 from probes.activations.grouping import Tie, apart, joined
 from probes.cascades.saved import CascadeError
 from probes.conversations.facts import check_conditions, fitting, read_part
-from probes.evaluation.beside.foreign_scores import COSTS, ForeignScores, read_foreign, score_sources
+from probes.evaluation.beside.foreign_scores import (
+    COSTS,
+    ForeignScores,
+    logit_of,
+    read_foreign,
+    score_line,
+    score_sources,
+)
 from probes.evaluation.evaluation_data import EvaluationSet, read_sets
 from probes.evaluation.scored import Named, check_monitors, score_monitors
 from scenarios.files.tables import read_table
@@ -150,6 +157,7 @@ def rows_of_scores(path: Path, monitor: str | None, given: Sequence[str]) -> lis
 
     Raises:
         CascadeError: No such monitor or data set; two scores of one row.
+        DataError: A line that is none of scores.
         FactError: A condition that names a fact or value that is nowhere.
     """
     return [_labelled(rows) for rows in unlabelled_rows_of_scores(path, monitor, given)]
@@ -157,17 +165,19 @@ def rows_of_scores(path: Path, monitor: str | None, given: Sequence[str]) -> lis
 
 def unlabelled_rows_of_scores(path: Path, monitor: str | None, given: Sequence[str]) -> list[CascadeRows]:
     """As `rows_of_scores`, with rows without a label (NaN) and labels that are degrees."""
-    lines = [dict(row.cells) | {"where": row.where} for row in read_table(path)]
-    names = list(dict.fromkeys(name for line in lines for name in line.get("scores") or {}))
+    lines = [score_line(row) for row in read_table(path)]
+    names = list(dict.fromkeys(name for line in lines for name in line["scores"]))
     chosen = names[0] if monitor is None and len(names) == 1 else monitor
     if chosen is None or chosen not in names:
         asked = "--monitor is missing" if chosen is None else f"--monitor {chosen}: no such monitor"
         raise CascadeError(f"{asked} in {path}; there are {', '.join(names) or 'none'}")
     by_set: dict[str, list[dict]] = defaultdict(list)
     for line in lines:
-        if chosen in (line.get("scores") or {}):
+        if chosen in line["scores"]:
             by_set[str(line.get("dataset", ""))].append(line)
-    return [_of_lines(path, chosen, one, by_set) for one in given]
+    found = [_of_lines(path, chosen, one, by_set) for one in given]
+    _check_counted_once(found)
+    return found
 
 
 def read_judge(
@@ -321,13 +331,13 @@ def _of_lines(path: Path, monitor: str, given: str, by_set: Mapping[str, list[di
     _check_once(lines, monitor)
     costs = [(line.get("cost") or {}).get(monitor) or {} for line in lines]
     known = {
-        cost: np.array([float(of.get(cost, np.nan)) for of in costs])
+        cost: np.array([np.nan if of.get(cost) is None else float(of[cost]) for of in costs])
         for cost in COSTS
-        if any(cost in of for of in costs)
+        if any(of.get(cost) is not None for of in costs)
     }
-    logits = np.array([float(line["scores"][monitor]["score"]) for line in lines])
+    logits = np.array([logit_of(line, monitor) for line in lines])
     labels = [line.get("label") for line in lines]
-    return CascadeRows(
+    rows = CascadeRows(
         given,
         [str(line["id"]) for line in lines],
         [given] * len(lines),
@@ -336,6 +346,10 @@ def _of_lines(path: Path, monitor: str, given: str, by_set: Mapping[str, list[di
         [Column(monitor, logits, known)],
         {},
     )
+    rows = rows.taken(~np.isnan(logits), f"{NO_ANSWER} {monitor}")
+    if not rows.ids:
+        raise CascadeError(f"{path}: {monitor} has no score of any row of {given}")
+    return rows
 
 
 def _labelled(rows: CascadeRows) -> CascadeRows:
@@ -356,13 +370,22 @@ def _yes_or_no(rows: CascadeRows) -> CascadeRows:
 def _check_once(lines: Sequence[Mapping], monitor: str) -> None:
     seen: dict[str, tuple[str, float]] = {}
     for line in lines:
-        row, score = str(line["id"]), float(line["scores"][monitor]["score"])
+        row, score = str(line["id"]), logit_of(line, monitor)
         where, before = seen.setdefault(row, (line["where"], score))
         if where != line["where"]:
             how = "twice" if abs(before - score) <= SAME else "twice, differently"
             raise CascadeError(
                 f"{line['where']}: {row} is scored by {monitor} {how}, first at {where}: scores of two "
                 "configurations do not go into one cascade"
+            )
+
+
+def _check_counted_once(parts: Sequence[CascadeRows]) -> None:
+    for one, two in combinations(parts, 2):
+        shared = {tie.key for tie in one.ties} & {tie.key for tie in two.ties}
+        if shared:
+            raise CascadeError(
+                f"{one.name} and {two.name} share {len(shared)} rows, which would count twice; name each once"
             )
 
 

@@ -79,9 +79,11 @@ def captured_stream(
 
 
 def scores_stream(path: Path, monitor: str | None, given: Sequence[str], chosen: Chosen) -> list[Stream]:
-    """Data sets of a file of scores; as `cascades.joined.rows_of_scores`."""
+    """Data sets of a file of scores; as `cascades.joined.rows_of_scores`, with rows without a label."""
     return [
-        _chosen(rows.name, rows.columns[0].logits, list(rows.groups), list(rows.labels), chosen, {})
+        _chosen(
+            rows.name, rows.columns[0].logits, list(rows.groups), list(rows.labels), chosen, rows.excluded
+        )
         for rows in unlabelled_rows_of_scores(path, monitor, given)
     ]
 

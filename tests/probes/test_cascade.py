@@ -121,6 +121,8 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, made, capsys):
     parts, files = made
     both = tmp_path / "both.jsonl"
     both.write_text(files[1].read_text() + files[2].read_text())
+    odd = tmp_path / "odd.json"
+    odd.write_text('{"test_rows": "", "points": [], "settings": []}')
     turned = write_scores(
         tmp_path / "turned",
         [parts[0]._replace(columns=[c._replace(logits=-c.logits) for c in parts[0].columns])],
@@ -139,6 +141,8 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, made, capsys):
         ([*common(files), turned, *test], 1, "two configurations"),
         ([*common(files), *test, "--third", files[1]], 1, "asks different monitors"),
         ([*common(files), *test, "--cost", "dollars"], 1, "there are flops, seconds, calls"),
+        ([*common(files), *test, "set120"], 1, "share 120 rows"),
+        ([*common(files), *test, "--compare-with", odd], 1, "no points of a cascade"),
     ):
         budgets = [] if "--budgets" in options else FEW
         assert main([*map(str, options), *budgets, "--out", str(tmp_path / "out")]) == status, options
@@ -151,6 +155,36 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, made, capsys):
     assert "--calibration: " in line
     assert " 0 negative rows" in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("whose", [0, 1])
+def test_a_row_whose_score_is_null_is_counted_and_a_line_that_is_none_is_named(tmp_path, made, capsys, whose):
+    _, files = made
+    name = ("probe", "judge1")[whose]
+    lines = files[whose].read_text().splitlines()
+    options = list(common(files))
+    options[1 if whose == 0 else 5] = tmp_path / "changed.jsonl"
+
+    def changed(**other):
+        new = json.dumps(json.loads(lines[5]) | other)
+        (tmp_path / "changed.jsonl").write_text("\n".join([*lines[:5], new, *lines[6:]]) + "\n")
+        return run(tmp_path / "out", *options, "--test", "set120")
+
+    for other, said in (
+        ({"scores": {name: {"score": "high"}}}, f"{name} has no number"),
+        ({"scores": {name: 0.5}}, f"{name} has no number"),
+        ({"scores": [1]}, "no id with scores"),
+        ({"label": "yes"}, "label 'yes'"),
+        ({"facts": [1]}, "facts is no mapping"),
+        ({"cost": {name: {"flops": "many"}}}, "cost: of"),
+    ):
+        assert changed(**other)[0] == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "changed.jsonl:6: " in line
+        assert said in line
+    code, found = changed(scores={name: {"score": None}}, cost={name: {"flops": None}})
+    assert code == 0
+    assert found["excluded"]["set200"][f"without a usable answer of {name}"] == 1
 
 
 def test_a_saved_monitor_first_and_an_asked_model_second(tmp_path, capsys):

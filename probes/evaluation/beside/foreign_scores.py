@@ -15,7 +15,7 @@ from analysis.logs.copies import used_once
 from analysis.logs.finding import LogFile, find_logs, is_log
 from analysis.logs.samples import read_records
 from probes.conversations.labels import DataError
-from scenarios.files.tables import read_table
+from scenarios.files.tables import TableRow, read_table
 
 SCORES = "scores.jsonl"
 
@@ -124,6 +124,43 @@ def score_sources(given: Sequence[Path], option: str = "--beside") -> list[Score
     return [source for path in given for source in _sources(path, option)]
 
 
+def score_line(row: TableRow) -> dict[str, Any]:
+    """A line of a file of scores, checked, with `where` it stands.
+
+    `id` and `scores` (monitor -> `score`, a number or null) are there; `label` is null or 0 to 1; `facts` and
+    `cost` (monitor -> cost -> number) are mappings or null, or not there.
+
+    Raises:
+        DataError: It is none; says where, and what of it is wrong.
+    """
+    line = dict(row.cells) | {"where": row.where}
+    scores, label = line.get("scores"), line.get("label")
+    if not isinstance(scores, Mapping) or "id" not in line:
+        raise DataError(f"{row.where}: no id with scores; a line of `--scores` has both")
+    for monitor, said in scores.items():
+        if not isinstance(said, Mapping) or not ("score" in said and _is_number_or_null(said["score"])):
+            raise DataError(f"{row.where}: scores: {monitor} has no number `score`")
+    if not _is_number_or_null(label) or not 0 <= (label or 0) <= 1:
+        raise DataError(f"{row.where}: label {label!r} is no number from 0 to 1")
+    for name in ("facts", "cost"):
+        if not isinstance(line.get(name) or {}, Mapping):
+            raise DataError(f"{row.where}: {name} is no mapping")
+    for monitor, known in (line.get("cost") or {}).items():
+        if not isinstance(known or {}, Mapping) or not all(map(_is_number_or_null, (known or {}).values())):
+            raise DataError(f"{row.where}: cost: of {monitor} something is no number")
+    return line
+
+
+def logit_of(line: Mapping[str, Any], monitor: str) -> float:
+    """What a line of scores says of its row; NaN where it says that there is no usable answer."""
+    score = line["scores"][monitor]["score"]
+    return math.nan if score is None else float(score)
+
+
+def _is_number_or_null(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def _sources(path: Path, option: str) -> Iterator[ScoreSource]:
     table = path / SCORES if path.is_dir() else path.parent / SCORES if path.name == "results.json" else path
     if table.suffix == ".jsonl" and table.is_file():
@@ -144,16 +181,14 @@ def _sources(path: Path, option: str) -> Iterator[ScoreSource]:
 def _of_table(path: Path, option: str) -> Iterator[ScoreSource]:
     by_set: dict[tuple[str, str], dict[str, RowScore]] = defaultdict(dict)
     for row in read_table(path):
-        cells = row.cells
-        scores, costs = cells.get("scores"), cells.get("cost") or {}
-        if not isinstance(scores, Mapping) or "id" not in cells:
-            raise DataError(f"{row.where}: no id with scores; a line of `--scores` has both")
-        for monitor, said in scores.items():
-            if not isinstance(said, Mapping) or not isinstance(said.get("score"), int | float):
-                raise DataError(f"{row.where}: scores: {monitor} has no number `score`")
-            known = {k: float(v) for k, v in (costs.get(monitor) or {}).items() if k in COSTS}
-            score = RowScore(float(said["score"]), cells.get("label"), known)
-            by_set[str(monitor), str(cells.get("dataset", ""))][str(cells["id"])] = score
+        line = score_line(row)
+        costs = line.get("cost") or {}
+        for monitor in line["scores"]:
+            known = {
+                k: float(v) for k, v in (costs.get(monitor) or {}).items() if k in COSTS and v is not None
+            }
+            score = RowScore(logit_of(line, monitor), line.get("label"), known)
+            by_set[str(monitor), str(line.get("dataset", ""))][str(line["id"])] = score
     if not by_set:
         raise DataError(f"{option} {path}: no scores in it")
     for (monitor, dataset), own in by_set.items():
