@@ -166,6 +166,8 @@ def _print(
 
 
 def _told(found: Ranked) -> str:
+    if math.isnan(found.value):
+        return "not known: nothing is flagged"
     if math.isnan(found.low):
         return f"{found.value:.3f}"
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"

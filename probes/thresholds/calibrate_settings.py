@@ -10,6 +10,11 @@ from probes.thresholds.streams import Chosen, Per
 from scenarios.schema import Frozen
 
 
+def _places(given: list[str]) -> list[str]:
+    """So that `logs/base` and `logs/base/` are the same."""
+    return [str(Path(one)) for one in given]
+
+
 class CalibrateSettings(Frozen):
     """All options."""
 
@@ -67,6 +72,14 @@ class CalibrateSettings(Frozen):
             raise ValueError("per turn: turns are known of logs alone; name logs that the monitor scored")
         if not self.of_logs and self.label is not None:
             raise ValueError("label is of logs; data sets have their own labels")
+        for name in ("benign", "harmful", "watch"):
+            given = _places(getattr(self, name))
+            if twice := sorted({place for place in given if given.count(place) > 1}):
+                raise ValueError(f"{name} names {twice[0]} twice; name each once")
+        if both := sorted(set(_places(self.benign)) & set(_places(self.watch))):
+            raise ValueError(
+                f"watch is of later parts of the stream: {both[0]} is in benign, which sets the threshold"
+            )
         return self
 
     @property

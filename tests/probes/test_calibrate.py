@@ -104,6 +104,21 @@ def test_scores_of_a_file_count_where_their_label_is_not_positive(tmp_path):
     assert found["harmful"]["recall"]["value"] == pytest.approx(positive.mean())
 
 
+def test_rows_count_once_and_those_that_set_the_threshold_are_not_watched(tmp_path, capsys):
+    (file,) = write_scores(tmp_path, [gaussian_rows(200, seed=5)], columns=(0,))
+    line = ["threshold", "--scores", file, "--monitor", "probe", "--fpr", "0.05", "--out", tmp_path / "out"]
+    for options, said in (
+        (["--benign", "made", "made"], "benign names made twice"),
+        (["--benign", "made", "--watch", "made"], "made is in benign"),
+    ):
+        assert run(*line, *options) == 2
+        assert said in capsys.readouterr().err
+    assert (
+        run(*line, "--benign", "made", "--threshold", "1e9", "--base-rate", "0.01", "--harmful", "made") == 0
+    )
+    assert "precision not known: nothing is flagged" in capsys.readouterr().out
+
+
 def write_cases(path, log, *, split=True):
     """Every reply of every conversation, the first half of the states for dev; one whole conversation."""
     _, harm = logits_and_harm(0)
