@@ -226,7 +226,7 @@ def _small_enough(
     if len(page.encode()) > most_bytes:
         raise ValueError(
             f"--megabytes {megabytes:g}: {len(rows)} conversations need "
-            f"{len(page.encode()) / MEGABYTE:.1f}; show fewer with --rows"
+            f"{math.ceil(len(page.encode()) / MEGABYTE * 1000) / 1000:g}; show fewer with --rows"
         )
     while high - low > max(20, low // 20):
         middle = (low + high) // 2
