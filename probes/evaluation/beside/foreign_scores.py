@@ -133,7 +133,7 @@ def score_line(row: TableRow) -> dict[str, Any]:
     Raises:
         DataError: It is none; says where, and what of it is wrong.
     """
-    line = dict(row.cells) | {"where": row.where}
+    line: dict[str, Any] = dict(row.cells) | {"where": row.where}
     scores, label = line.get("scores"), line.get("label")
     if not isinstance(scores, Mapping) or "id" not in line:
         raise DataError(f"{row.where}: no id with scores; a line of `--scores` has both")
