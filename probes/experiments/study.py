@@ -111,7 +111,7 @@ def open_study(settings: ExperimentSettings) -> Study:
     layers, layer = _layers(settings, train)
     there = [train.entry.layers_of(train.keys), *(data.entry.layers_of(data.keys) for data in sets)]
     for name, stored in zip([", ".join(settings.train), *(data.name for data in sets)], there, strict=True):
-        check_layers(name, stored, sorted({layer, *layers}), "of this experiment")
+        check_layers(name, stored, [layer], "of this experiment")
     saved = read_monitors(settings.monitors) if settings.monitors else []
     check_monitors(saved, sets)
     return Study(

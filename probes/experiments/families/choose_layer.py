@@ -30,6 +30,18 @@ def _cells(study: Study, book: Book | None) -> list[Cell]:
     ]
 
 
+def _lacks(study: Study) -> str | None:
+    for data in study.tests:
+        there = data.entry.layers_of(data.keys)
+        if lacking := sorted(set(study.layers) - set(there)):
+            numbers = ", ".join(map(str, lacking))
+            return (
+                f"of data set {data.name} layers {numbers} are not stored for all rows; there are "
+                f"{list(there)}. Name some of these with --layers, or capture the set again"
+            )
+    return None
+
+
 def _layer(study: Study, layer: int) -> list[Row]:
     settings, rows = study.settings, study.train
     head = study.make(settings.head, **({"seed": settings.seed} if HEADS[settings.head].SEEDED else {}))
@@ -95,4 +107,5 @@ EXPERIMENT = Experiment(
     cells=_cells,
     table=_table,
     draw=_draw,
+    lacks=_lacks,
 )

@@ -126,6 +126,17 @@ def test_what_is_there_is_kept_and_what_is_of_other_data_is_computed_again(ran, 
     )
 
 
+def test_only_the_choice_of_a_layer_needs_several_of_each_set(ran, tmp_path, capsys):
+    captured(tmp_path / "store", "narrow", 40, seed=7, layers=(4,))
+    options = ["--train", f"{ran}/store/train", "--tests", f"{tmp_path}/store/narrow", "--layer", "4"]
+    options += ["--heads", "mean", "--head", "softmax", "--out", str(tmp_path / "out")]
+    assert main(["compare_heads", *options]) == 0
+    capsys.readouterr()
+    assert main(["choose_layer", *options]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "choose_layer: of data set narrow layers 2 are not stored" in line
+
+
 def test_figures_are_drawn_again_from_files_alone(ran, tmp_path, capsys):
     at = tmp_path / "copy"
     shutil.copytree(ran / "out", at)
