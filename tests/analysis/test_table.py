@@ -182,7 +182,7 @@ class TestSeveral:
         assert main([str(tmp_path)]) == 0
         printed = capsys.readouterr().out
         assert f"4 conversations are in {tmp_path / 'b.json'} too" in printed
-        assert "therapy | miniature/agent | 0 conversations" in printed
+        assert "therapy | miniature/agent | no conversations" in printed
         assert printed.count("4 / 0") == 1
 
     @pytest.mark.parametrize(
