@@ -60,6 +60,16 @@ class EvaluationSet(Frozen):
             raise ValueError(f"{sorted(twice)} named twice; name each task once")
         return names
 
+    @field_validator("models")
+    @classmethod
+    def _are_models(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not all(part.strip() for part in name.partition("/")) or "," in name:
+                raise ValueError(f"{name!r} is no model; give each as openai/gpt-4.1, provider first")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice} named twice; name each model once")
+        return names
+
     @field_validator("roles")
     @classmethod
     def _are_roles(cls, roles: dict[str, str]) -> dict[str, str]:
@@ -108,7 +118,9 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _written(value: Any) -> str:
-    """A value as Inspect's command line takes it."""
+    """A value as Inspect's command line takes it, which reads it as YAML."""
+    if value is None:
+        return "null"
     if isinstance(value, list):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -39,12 +39,14 @@ def test_the_set_has_all_families_and_says_each_thing_once(tmp_path: Path):
     families = {path.parent.name for path in (ROOT / "scenarios").glob("*/family.yaml")} - {"stakes"}
     assert set(TASKS) == families
     words = arguments_of(
-        EvaluationSet.model_validate(RECIPE | {"options": {"split": "heldout", "topics": ["a", "b"]}})
+        EvaluationSet.model_validate(
+            RECIPE | {"options": {"split": "heldout", "topics": ["a", "b"], "veto": None}}
+        )
     )
     assert words[:2] == [os.path.relpath(ROOT / "tasks" / f"{name}.py") for name in TASKS[:2]]
     assert words[words.index("--model") + 1] == "openai/gpt-4.1,openai/gpt-4.1-mini"
     assert "influence=google/gemini-2.5-pro" in words
-    assert words[-4:] == ["-T", "split=heldout", "-T", "topics=a,b"]
+    assert words[-6:] == ["-T", "split=heldout", "-T", "topics=a,b", "-T", "veto=null"]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,8 @@ def test_the_set_has_all_families_and_says_each_thing_once(tmp_path: Path):
     [
         ({"tasks": ["terapy"]}, ":1: tasks: no task 'terapy'; did you mean 'therapy'?"),
         ({"tasks": ["therapy", "therapy"]}, "name each task once"),
+        ({"models": [""]}, ":1: models: '' is no model; give each as openai/gpt-4.1, provider first"),
+        ({"models": ["a/b", "a/b"]}, "name each model once"),
         ({"roles": {"influnce": "a/b"}}, "did you mean 'influence'?"),
         ({"options": {"splt": "train"}}, "-T splt: no such option; did you mean 'split'?"),
         ({"option": {}}, "did you mean 'options'?"),
