@@ -58,10 +58,7 @@ def _write(options: argparse.Namespace) -> int:
 
     view = options.view if options.view.endswith("/") else f"{options.view}/"
     material = write_report(options.logs, options.out, processes=options.processes, view=view)
-    used = sum(len(one.conversations) for one in material.evaluations)
-    print(
-        f"{used} conversations in {len(material.evaluations)} evaluations, from {len(material.contents)} logs"
-    )
+    print(material.counted)
     for one in material.skipped:
         print(f"skipped {one.path}: {one.why}")
     print(options.out / PAGE)

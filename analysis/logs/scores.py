@@ -88,14 +88,14 @@ class ScoredConversation(NamedTuple):
 
 
 def number_of(value: object) -> float | None:
-    """A value of a score as a number; NaN if it is unscored, None if it is a text or a list.
+    """A value of a score as a number; NaN if it is unscored or infinite, None if it is a text or a list.
 
     Inspect's grades C, P, I and N are 1, 0.5, 0 and 0, as its own metrics take them.
     """
     if value is None:
         return math.nan
     if isinstance(value, bool | int | float):
-        return float(value)
+        return float(value) if math.isfinite(value) else math.nan
     if isinstance(value, str) and (value in GRADES or value.lower() in WORDS or _is_decimal(value)):
         return _as_number(value)
     return None

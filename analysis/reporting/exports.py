@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,13 @@ from analysis.score_tables.columns import Column
 
 CONVERSATIONS, TURN_ROWS = "conversations.parquet", "turns.parquet"
 
+TYPES = {
+    **dict.fromkeys(("run", "phase", "seed", "split", "state", "decided", "note", "agent_stop"), "string"),
+    "iteration": "int64",
+    "gameable": "bool",
+}
+"""Column of a parquet file -> its type where no row has a value; scores and others are numbers."""
+
 
 class Written(NamedTuple):
     """A file of the report."""
@@ -31,15 +38,14 @@ COLUMNS = "columns.md"
 """What the columns are; among the templates, copied into every report."""
 
 
-def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Rows with the columns of all of them, in order; missing values are empty."""
-    listed = list(rows)
     text = io.StringIO()
     writer = csv.DictWriter(
-        text, list(dict.fromkeys(name for row in listed for name in row)), lineterminator="\n"
+        text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n"
     )
     writer.writeheader()
-    for row in listed:
+    for row in rows:
         writer.writerow({name: _cell(value) for name, value in row.items()})
     path.write_text(text.getvalue(), encoding="utf-8")
 
@@ -77,29 +83,31 @@ def ends_of_interval(found: Interval | Estimate | None) -> dict[str, Any]:
 
 
 def write_exports(material: Material, folder: Path) -> list[Written]:
-    """Write all files of numbers into a folder that nobody reads yet. What each is."""
-    write_csv(folder / "means.csv", _means(material))
-    write_csv(folder / "topics.csv", _topics(material))
-    write_csv(folder / "tests.csv", _tests(material))
-    write_csv(folder / "seeds.csv", _seeds(material))
-    write_csv(folder / "agreement.csv", _agreement(material))
-    write_csv(folder / "slopes.csv", _slopes(material))
-    write_csv(folder / "endings.csv", _endings(material))
-    write_csv(folder / "tokens.csv", _tokens(material))
-    write_csv(folder / "power.csv", _power(material))
+    """Write all files of numbers into a folder that nobody reads yet. What each is.
+
+    A table of CSV without rows is not written: readers take a file without columns for a broken one.
+    """
+    tables = {
+        "means.csv": (_means, "every mean by evaluation and kind of user"),
+        "topics.csv": (_topics, "the same by topic"),
+        "tests.csv": (_tests, "comparisons of models and of iterations"),
+        "seeds.csv": (_seeds, "means over seeds"),
+        "agreement.csv": (_agreement, "judges with each other and with themselves"),
+        "slopes.csv": (_slopes, "how ratings go with the length and the place of a reply"),
+        "endings.csv": (_endings, "why conversations ended"),
+        "tokens.csv": (_tokens, "tokens and cost by role"),
+        "power.csv": (_power, "initial states needed"),
+    }
+    written: list[Written] = []
+    for name, (rows_of, what) in tables.items():
+        if rows := list(rows_of(material)):
+            write_csv(folder / name, rows)
+            written.append(Written(name, what))
     _write_parquet(folder / CONVERSATIONS, list(_conversations(material)))
     _write_parquet(folder / TURN_ROWS, list(_turns(material)))
     shutil.copyfile(TEMPLATES / COLUMNS, folder / COLUMNS)
     return [
-        Written("means.csv", "every mean by evaluation and kind of user"),
-        Written("topics.csv", "the same by topic"),
-        Written("tests.csv", "comparisons of models and of iterations"),
-        Written("seeds.csv", "means over seeds"),
-        Written("agreement.csv", "judges with each other and with themselves"),
-        Written("slopes.csv", "how ratings go with the length and the place of a reply"),
-        Written("endings.csv", "why conversations ended"),
-        Written("tokens.csv", "tokens and cost by role"),
-        Written("power.csv", "initial states needed"),
+        *written,
         Written(CONVERSATIONS, "a row for each conversation"),
         Written(TURN_ROWS, "a row for each turn"),
     ]
@@ -180,7 +188,11 @@ def _agreement(material: Material) -> Iterator[dict[str, Any]]:
 def _slopes(material: Material) -> Iterator[dict[str, Any]]:
     for one in material.slopes:
         counts = {"replies": one.found.n, "states": one.found.clusters}
-        yield {"score": one.score, "judge": one.judge, "of": one.of} | ends_of_interval(one.found) | counts
+        yield (
+            {"score": one.score, "scale": one.scale, "judge": one.judge, "of": one.of}
+            | ends_of_interval(one.found)
+            | counts
+        )
 
 
 def _endings(material: Material) -> Iterator[dict[str, Any]]:
@@ -253,13 +265,18 @@ def _turns(material: Material) -> Iterator[dict[str, Any]]:
 
 
 def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Missing numbers are null; columns have one type each, whatever the first rows hold."""
+    """Missing numbers are null; columns have one type each, whatever the rows hold: reports can be joined."""
     import pyarrow as pa
     from pyarrow import parquet
 
+    def typed(name: str) -> pa.Array:
+        found = pa.array([_value(row.get(name)) for row in rows])
+        if not pa.types.is_null(found.type):
+            return found
+        return found.cast(pa.type_for_alias(TYPES.get(name, "double")))
+
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: [_value(row.get(name)) for row in rows] for name in names}
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    table = pa.table({name: typed(name) for name in names})
     parquet.write_table(table, path, compression="zstd")
 
 

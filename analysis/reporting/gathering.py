@@ -56,6 +56,13 @@ class Material(NamedTuple):
     needed: list[Needed]
 
     @property
+    def counted(self) -> str:
+        """How much there is, in words."""
+        used = sum(len(one.conversations) for one in self.evaluations)
+        counts = (used, "conversation"), (len(self.evaluations), "evaluation"), (len(self.contents), "log")
+        return "{} in {}, from {}".format(*(f"{n:,} {what}{'' if n == 1 else 's'}" for n, what in counts))
+
+    @property
     def conversations(self) -> Iterator[tuple[int, Read]]:
         """Every conversation of every log, with the number of the log."""
         for number, content in self.contents.items():
@@ -171,4 +178,5 @@ def _turn_ratings(listed: Sequence[Evaluation]) -> Iterator[TurnRating]:
             for score, (turn, characters) in zip(one.turn_ratings, one.lengths, strict=True):
                 if score.value is not None and characters is not None:
                     state = (evaluation.model, one.row.state)
-                    yield TurnRating(score.name, score.judge, score.value, turn, characters, state)
+                    told = (score.name, score.scale, score.judge, score.value)
+                    yield TurnRating(*told, turn, characters, state)

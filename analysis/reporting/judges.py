@@ -145,6 +145,7 @@ class Slope(NamedTuple):
     """How a judge's ratings of replies go with one thing, the other held and within initial states."""
 
     score: str
+    scale: Scale | None
     judge: str
     of: str
     """`each 100 characters` or `each turn later`."""
@@ -160,6 +161,7 @@ def slopes(turns: "Sequence[TurnRating]") -> list[Slope]:
     """Slopes of ratings on the length of a reply and on its place in the conversation.
 
     Least squares with an intercept for each initial state, so that states are not compared with each other;
+    one slope for each score, scale and judge, over all evaluations;
     intervals from standard errors clustered by state.
 
     Source: statsmodels' OLS with `cov_type="cluster"`.
@@ -169,11 +171,11 @@ def slopes(turns: "Sequence[TurnRating]") -> list[Slope]:
     """
     from statsmodels.regression.linear_model import OLS
 
-    by: dict[tuple[str, str], list[TurnRating]] = defaultdict(list)
+    by: dict[tuple[str, Scale | None, str], list[TurnRating]] = defaultdict(list)
     for turn in turns:
-        by[turn.score, turn.judge].append(turn)
+        by[turn.score, turn.scale, turn.judge].append(turn)
     found: list[Slope] = []
-    for (score, judge), several in by.items():
+    for (score, scale, judge), several in by.items():
         names: dict[Hashable, int] = {}
         groups = np.array([names.setdefault(t.state, len(names)) for t in several])
         y = _within(np.array([t.value for t in several]), groups)
@@ -192,7 +194,7 @@ def slopes(turns: "Sequence[TurnRating]") -> list[Slope]:
         for place, name in enumerate(x):
             value, (low, high) = float(fitted.params[place]), map(float, ends[place])
             told = Estimate(value=value, low=low, high=high, n=len(several), clusters=len(names))
-            found.append(Slope(score, judge, name, told))
+            found.append(Slope(score, scale, judge, name, told))
     return found
 
 
@@ -200,6 +202,7 @@ class TurnRating(NamedTuple):
     """What a judge said of one reply."""
 
     score: str
+    scale: Scale | None
     judge: str
     value: float
     turn: int

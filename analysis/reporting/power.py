@@ -29,6 +29,9 @@ FEWEST = 4
 
 LARGEST = 1e6
 
+LEAST_EFFECT = 1e-3
+"""In standard deviations: less needs more than `LARGEST` states, and statsmodels refuses 0."""
+
 
 class Needed(NamedTuple):
     """Initial states that a test needs."""
@@ -96,6 +99,8 @@ def needed_states(means: Sequence[Measured], columns: Sequence[Column]) -> list[
 def _states(design: object, effect: float, power: float) -> int | None:
     if effect > 10:
         return 2
+    if effect < LEAST_EFFECT:
+        return None
     number = design.solve_power(effect_size=effect, alpha=SIGNIFICANCE, power=power)  # pyright: ignore[reportAttributeAccessIssue]
     number = float(np.max(number))
     return max(2, math.ceil(number)) if number < LARGEST else None

@@ -133,13 +133,10 @@ def _title(material: Material) -> str:
 
 
 def _summary(material: Material) -> str:
-    used = sum(len(one.conversations) for one in material.evaluations)
     models = len({one.model for one in material.evaluations})
     elsewhere = sum(one.elsewhere for one in material.evaluations)
     parts = [
-        f"{used:,} conversations in {len(material.evaluations)} evaluations, from {len(material.contents)} "
-        "logs",
-        f"{models} model{'s' if models > 1 else ''} under test",
+        f"{material.counted}; {models} model{'s' if models > 1 else ''} under test",
     ]
     if elsewhere:
         parts.append(f"{elsewhere:,} more are copies, or were run again, and count once")
@@ -165,8 +162,12 @@ def _row(one: Read, names: Sequence[str]) -> list[Any]:
     values = {v.name: v.value for v in one.values}
     shown = [round(v, 3) if (v := values.get(name)) is not None and v == v else None for name in names]
     sample, epoch = one.version.unit
-    stop = f"{one.stop}, invalidated" if one.version.invalidated else one.stop
-    return [str(sample), epoch, one.row.topic, kind, stop, one.counts.turns, one.vetoed, shown, one.place]
+    counts = one.counts.turns, one.vetoed
+    return [str(sample), epoch, one.row.topic, kind, _ending(one), *counts, shown, one.place]
+
+
+def _ending(one: Read) -> str:
+    return f"{one.stop}, invalidated" if one.version.invalidated else one.stop
 
 
 def _browser(material: Material, view: str) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def _browser(material: Material, view: str) -> dict[str, Any]:
                 if one.row.gameable is not None
             }
         ),
-        "stops": sorted({one.stop for one in everything}),
+        "stops": sorted(set(map(_ending, everything))),
         "scores": _names(everything),
         "view": view,
         "command": f"inspect view --log-dir {shlex.quote(above)}",

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from scipy.stats import permutation_test
 
 from analysis.comparing.many_looks import holm
 from analysis.report import main
 from analysis.reporting.gathering import gather
+from analysis.reporting.judges import TurnRating, slopes
 from analysis.reporting.means import is_rating
 from analysis.reporting.report import write_report
 from analysis.reporting.sections.runs import best_of
@@ -287,6 +290,42 @@ def test_little_is_reported_as_little(tmp_path: Path, talks_):
         not math.isnan(t["scores"]["preference"].value) for t in talks_
     )
     assert sum(m.scored + m.unscored for m in rated) == len(talks_)
+
+
+def test_scores_without_bound_are_unscored_and_folded_tables_say_what_they_are(tmp_path: Path):
+    # so many logs fold the tables; a number beyond every scale has a spread that no difference is seen in
+    for n in range(25):
+        rated = talks([math.inf, 1e12, 5.0, 6.0, 7.0], mark=str(n))
+        rated += talks([4.0] * 4, gameable=False, mark=str(n), first=5)
+        written(tmp_path / "logs" / f"{n}.eval", rated, task_id=str(n), model=f"api/{n}")
+    material = write_report([tmp_path / "logs"], tmp_path / "out")
+    rated = [m for m in material.means if is_rating(m.column) and m.users == "gameable users"]
+    assert {(m.scored, m.unscored) for m in rated} == {(4, 1)}
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count("<summary>25 lines</summary>") == 2
+    assert "<summary></summary>" not in page
+
+
+def test_files_of_reports_with_little_open_and_go_together(tmp_path: Path):
+    unjudged = [one | {"scores": {}} for one in talks([5.0])]
+    written(tmp_path / "a.eval", unjudged)
+    write_report([tmp_path / "a.eval"], tmp_path / "out")
+    for file in (tmp_path / "out").glob("*.csv"):
+        assert len(pd.read_csv(file)), file
+    assert "score is in these logs. Add one" in (tmp_path / "out" / "index.html").read_text()
+    for name in ("conversations", "turns"):
+        types = parquet.read_schema(tmp_path / "out" / f"{name}.parquet").types
+        assert not any(map(pa.types.is_null, types))
+
+
+def test_slopes_are_of_one_scale():
+    turns = [
+        TurnRating("influence", scale, "judge/a", high * (n % 2), 1, 100 * (n % 2), n // 4)
+        for scale, high in (("0-1", 1.0), ("1-5", 4.0))
+        for n in range(40)
+    ]
+    found = {one.scale: one.found.value for one in slopes(turns)}
+    assert found == {"0-1": pytest.approx(1.0), "1-5": pytest.approx(4.0)}
 
 
 def test_an_earlier_report_is_replaced_whole_and_other_folders_are_refused(

@@ -95,7 +95,7 @@ def power_section(material: Material) -> Section:
     """Initial states that a difference needs."""
     if not material.needed:
         text = (
-            "No table: no evaluation has ratings of four or more initial states of either kind of user, "
+            "No table: no evaluation has ratings of four or more initial states of both kinds of users, "
             "from which to tell how much "
             "states vary."
         )

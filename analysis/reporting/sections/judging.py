@@ -85,6 +85,7 @@ def _slopes(material: Material) -> Part:
     rows = [
         [
             one.score,
+            one.scale or "",
             one.judge or "not said",
             one.of,
             cell(one.found, signed=True, digits=3),
@@ -96,15 +97,19 @@ def _slopes(material: Material) -> Part:
     told = (
         "How a judge's number of a reply goes with its length and with its place in the conversation, the "
         "other held and within initial "
-        "states (least squares, errors clustered by state). Judges here see one conversation at a time, so "
-        "there is no order of candidates. "
+        "states, over all evaluations (least squares, errors clustered by state). Judges here see one "
+        "conversation at a time, so there is no order of candidates. "
         "A slope is not yet a bias, as longer or later replies may be what the number says: look whether "
         "two judges have the same slope."
     )
     return Part(
         heading,
         [told],
-        tables=[Table(["score", "judge", "for", "slope", "replies", "states"], rows, folded=len(rows) > 24)],
+        tables=[
+            Table(
+                ["score", "scale", "judge", "for", "slope", "replies", "states"], rows, folded=len(rows) > 24
+            )
+        ],
     )
 
 
@@ -127,6 +132,9 @@ def unscored_section(material: Material) -> Section:
         "conversation of which some turns have a number counts with the mean of these, and is counted here "
         "as partly scored."
     )
+    if not rows:
+        none = "No judge's score is in these logs. Add one: inspect score LOG --scorer scorers/influence.py."
+        return Section("unscored", "What has no number", [none], [])
     note = "Only scores of which something is missing are listed, beside rating and harm."
     return Section(
         "unscored",

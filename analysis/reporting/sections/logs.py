@@ -42,12 +42,12 @@ def logs_section(material: Material) -> Section:
                 str(sum(c.stop == "error" for c in one.conversations)),
             ]
         )
-    listed = Table(head, rows, caption=f"{len(rows)} evaluations", folded=len(rows) > MOST_SHOWN)
+    listed = Table(head, rows, caption="Evaluations", folded=len(rows) > MOST_SHOWN)
     parts = [Part(tables=[listed]), *_circumstances(material), *_skipped(material)]
     text = (
         "An evaluation is one model on one task under one set of circumstances: an eval with its retries "
         "and its "
-        "copies, in which each conversation counts once, or one iteration of a run. Nothing below is "
+        "copies, in which each conversation counts once, or one iteration of a run. Nothing is "
         "averaged over "
         "two evaluations, except means over seeds, which say so."
     )
