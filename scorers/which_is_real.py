@@ -117,9 +117,9 @@ def _shown(chat: Chat, most: int) -> str:
     """The chat up to the answer to its last message that counts, its end marked."""
     parts: list[Part] = []
     left = most
-    for is_users, text in chat.said:
-        left -= is_users
+    for said in chat.said:
+        left -= said.is_users
         if left < 0:
             break
-        parts.append(Part("person" if is_users else "assistant", text))
+        parts.append(Part("person" if said.is_users else "assistant", said.text))
     return ended(transcript(parts).text)

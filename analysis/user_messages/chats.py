@@ -8,6 +8,7 @@ from typing import NamedTuple
 from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessage
 
+from analysis.logs.copies import used_once
 from analysis.logs.finding import LogFile
 from analysis.logs.samples import SampleRecord, read_records, read_samples
 from analysis.values import cluster_of
@@ -31,6 +32,8 @@ class Said(NamedTuple):
 
     is_users: bool
     text: str
+    opens: bool = False
+    """Whether a session of several begins with it, so that it answers nothing."""
 
 
 class Chat(NamedTuple):
@@ -67,11 +70,14 @@ def chats_of_logs(logs: Sequence[LogFile]) -> Chats:
         )
     found = Chats(tasks[0], [], Counter(), 0)
     players: set[str] = set()
+    copies = used_once(logs)
     written = 0
     for log in logs:
         units = []
         for record in read_records(log):
             reason = "declared invalid" if record.invalidated else record.problem
+            if not copies.uses(log, record.unit):
+                reason = "in another of these logs too"
             if reason:
                 found.left_out[reason] += 1
             else:
@@ -145,9 +151,12 @@ def _column(row: TableRow) -> str:
 
 
 def _said(sample: EvalSample) -> Iterator[Said]:
+    opens = False
     for message in sample.messages:
+        opens |= message.role == "system"  # each session of several has a prompt of its own
         if message.role in ("user", "assistant") and _words(message):
-            yield Said(message.role == "user", _words(message))
+            yield Said(message.role == "user", _words(message), opens)
+            opens = False
 
 
 def _words(message: ChatMessage) -> str:

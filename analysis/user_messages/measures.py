@@ -61,11 +61,11 @@ def users_side(chat: Chat) -> Users:
     texts: list[str] = []
     answers: list[bool] = []
     heard = False
-    for is_users, text in chat.said:
-        if is_users:
-            texts.append(text)
-            answers.append(heard)
-        heard = not is_users
+    for said in chat.said:
+        if said.is_users:
+            texts.append(said.text)
+            answers.append(heard and not said.opens)
+        heard = not said.is_users
     return Users(texts, [words_in(text) for text in texts], answers)
 
 

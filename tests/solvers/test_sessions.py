@@ -4,11 +4,13 @@ import csv
 import math
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from inspect_ai import eval, score  # noqa: A004
 
 from analysis.over_sessions.measures import Course, over_sessions
+from analysis.realism import main as realism_command
 from analysis.report import main as report_command
 from analysis.sessions import main as sessions_command
 from analysis.table import main as table_command
@@ -249,6 +251,23 @@ class TestOtherReaders:
             asks = judge()
             score(log, scorer, action="append", model_roles={"judge": asks}, display="none")
             assert any(first in p[-1].text for p in asked(asks)) is shown
+
+    def test_the_realism_card_counts_a_retried_person_once_and_no_opening_as_an_answer(
+        self, tmp_path, capsys
+    ):
+        """One answer in each of three sessions; both openings after the first begin with consent."""
+        user = told(
+            lambda p: "Yes, I am back." if "have passed" in p[-1].text else "My window is stuck again."
+        )
+        log = run(tmp_path, user=user, states=1, turns=2)
+        assert [text for _, text in said(the_samples(log)[0])].count("Yes, I am back.") == 2
+        again = tmp_path / "copy.eval"
+        again.write_bytes((tmp_path / Path(log.location).name).read_bytes())
+        assert realism_command([str(tmp_path)]) == 0
+        card = capsys.readouterr().out
+        assert "1 conversations, 6 messages of users" in card
+        assert "left out: 1 in another of these logs too" in card
+        assert "| agreement with the assistant | share of answers | 0.00" in card
 
     def test_people_rate_what_judges_see(self, tmp_path):
         log = run(tmp_path, sessions=2, turns=1, states=1)
