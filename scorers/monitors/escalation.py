@@ -193,13 +193,20 @@ class LiveCascade:
             }
         )
 
-    def _alarms(self, decided: "Decided") -> bool | None:
+    def _alarms(self, decided: "Decided | Escalation") -> bool | None:
         """Above the band the monitor is sure, whatever its probability is; else the level decides."""
         if decided.value is None:
             return None
         if decided.decided_by == "probe" and not self.band.asks(decided.value):
             return decided.value >= self.band.high
         return decided.value >= self.level
+
+    def with_alarm(self, recorded: Judgement) -> Judgement:
+        """What this cascade decided before, with the alarm at the level that it has now."""
+        if recorded.escalation is None:
+            return recorded
+        escalation = recorded.escalation.model_copy(update={"alarm": self._alarms(recorded.escalation)})
+        return recorded.model_copy(update={"escalation": escalation})
 
     def judge_of_replies(self) -> Callable[..., Awaitable[Judgement]]:
         """As a judge of the run-time veto, or a watcher: see `solvers/veto.py`, `VetoJudge`."""

@@ -129,13 +129,21 @@ def test_the_scorer_takes_what_was_decided_in_the_run_and_decides_the_rest_itsel
     log = talked(told({"1": 0.9, "0": 0.1}), between="0.2,0.8")
     judge = told({"1": 0.9, "0": 0.1})
     of_run = scores_metadata(log, "watched")
-    again = score(log, watched(str(monitor), between="0.2,0.8"), model_roles={"veto": judge}, display="none")
+
+    def scored(**options):
+        scorer, roles = watched(str(monitor), **options), {"veto": judge}
+        again = score(log, scorer, action="overwrite", model_roles=roles, display="none")
+        return scores_metadata(again, "watched")
+
+    assert scored(between="0.2,0.8") == of_run
+    for metadata in scored(between="0.2,0.8", level=0.95):
+        above = [t["value"] >= (0.95 if t["asked"] else 0.8) for t in metadata["turns"]]
+        assert [t["alarm"] for t in metadata["turns"]] == above
+        assert metadata["alarm"] is any(above)
     assert asked(judge) == []
-    assert scores_metadata(again, "watched") == of_run
-    other = score(log, watched(str(monitor), between="0,1"), model_roles={"veto": judge}, display="none")
+    now = scored(between="0,1")[0]["turns"]
     assert len(asked(judge)) == len(records(log))
-    before, now = of_run[0]["turns"], scores_metadata(other, "watched")[0]["turns"]
-    assert [t["logit"] for t in now] == pytest.approx([t["logit"] for t in before], abs=1e-4)
+    assert [t["logit"] for t in now] == pytest.approx([t["logit"] for t in of_run[0]["turns"]], abs=1e-4)
 
 
 def test_any_task_and_any_log_can_use_a_saved_monitor(base, monitor, tmp_path):
