@@ -102,5 +102,7 @@ def p_above_rate(
     rates = np.array([rate])
     if measured_on is not None:
         beyond, cases = measured_on
+        if beyond >= cases:  # any rate may be what was measured, 1 too
+            return 1.0
         rates = betaincinv(beyond + 1, cases - beyond, (np.arange(STEPS) + 0.5) / STEPS)
     return float(np.mean(betainc(successes, len(means) - successes + 1, rates)))

@@ -56,6 +56,7 @@ def test_a_rate_that_is_hardly_known_raises_fewer_alarms():
     assert known < 0.01 < 0.2 < measured
     assert measured == pytest.approx(betabinom.sf(2, 40, 1, 17), rel=0.01)
     assert p_above_rate(means, 0.01, (1000, 100_000)) == pytest.approx(known, rel=0.02)
+    assert p_above_rate([1.0] * 40, 1.0, (17, 17)) == 1  # all of them lay beyond: nothing is more than that
     with pytest.raises(ValueError, match="no clusters"):
         p_above_rate([], 0.01)
 
