@@ -57,7 +57,7 @@ def write_report(
         ReportError: The folder holds something else.
     """
     check_folder(folder)
-    with _unfinished(folder) as work:
+    with _unfinished(folder.resolve()) as work:
         material = gather(sources, work, processes=processes)
         _write_all(material, work, view)
     return material
@@ -117,7 +117,11 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder with files of somebody else's. Raises ReportError."""
+    """Refuse a folder with files of somebody else's, or that the caller is in. Raises ReportError."""
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise ReportError(
+            f"--out {folder}: you are in this folder, and a report replaces it; name a new folder"
+        )
     if folder.exists() and not folder.is_dir():
         raise ReportError(f"--out {folder}: a file, no folder; name a new folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():

@@ -328,6 +328,22 @@ def test_slopes_are_of_one_scale():
     assert found == {"0-1": pytest.approx(1.0), "1-5": pytest.approx(4.0)}
 
 
+def test_the_folder_that_one_is_in_is_refused_and_a_link_to_a_folder_stays(
+    tmp_path: Path, monkeypatch, capsys
+):
+    log = str(ROOT / "logs" / "example.eval")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert main([log, "--out", str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "index.html").exists()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["link", "real"]
+    monkeypatch.chdir(tmp_path / "real")
+    capsys.readouterr()
+    assert main([log, "--out", "."]) == 1
+    assert "you are in this folder" in capsys.readouterr().err
+
+
 def test_an_earlier_report_is_replaced_whole_and_other_folders_are_refused(
     example: Path, tmp_path: Path, capsys
 ):
