@@ -100,6 +100,11 @@ def read_monitored(paths: Sequence[Path], score: str) -> MonitoredLogs:
     if len(monitors) > 1:
         told = ", ".join(f"{name} in {place}" for name, place in monitors.items())
         raise DataError(f"score {score!r} is of several monitors: {told}; name logs of one")
+    if len(set(thresholds)) > 1:
+        raise DataError(
+            f"score {score!r} is of {next(iter(monitors))} with {len(set(thresholds))} different thresholds, "
+            "so of several fits or calibrations of it; name logs of one"
+        )
     return MonitoredLogs(next(iter(monitors)), thresholds[0], found, left_out)
 
 

@@ -39,7 +39,8 @@ class _Sources(NamedTuple):
             return ScenarioError(
                 f"command line: {_flag(name)} is missing{message.removeprefix('Field required')}"
             )
-        if not location and any(re.search(rf"\b{option}\b", message) for option in self.given):
+        of_options = any(re.search(rf"\b{option}\b", message) for option in self.given)
+        if not location and (of_options or not self.located.data):
             return ScenarioError(f"command line: {message}")
         return self.located.error(location, message)
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from inspect_ai.log import read_eval_log, write_eval_log
 
 from probes.calibrate import main
 from probes.monitors.monitor import Monitor, read_card
@@ -102,6 +103,18 @@ def test_scores_of_a_file_count_where_their_label_is_not_positive(tmp_path):
     assert found["threshold"]["flagged"] == flagged.sum()
     positive = rows.logits[0][rows.labels == 1] >= found["threshold"]["logit"]
     assert found["harmful"]["recall"]["value"] == pytest.approx(positive.mean())
+
+
+def test_logs_of_one_name_and_two_thresholds_are_of_several_monitors(tmp_path, logs, capsys):
+    other = read_eval_log(logs[1].location)
+    for sample in other.samples:
+        sample.scores["stakes"].metadata["threshold"] = 7.5
+    write_eval_log(other, str(tmp_path / "other.eval"))
+    files = ["--logs", logs[0].location, tmp_path / "other.eval"]
+    assert run("validate", *files, "--label", "influence", "--out", tmp_path / "x") == 1
+    assert "2 different thresholds" in capsys.readouterr().err
+    assert run("validate", "--logs", tmp_path, "--out", tmp_path / "x") == 2
+    assert capsys.readouterr().err.startswith("command line: labels come from")
 
 
 def test_rows_count_once_and_those_that_set_the_threshold_are_not_watched(tmp_path, capsys):
