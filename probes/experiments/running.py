@@ -110,7 +110,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         found = parse_json(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, JsonError) as error:
         raise CellError(f"{path}: {error}; give the command without --plot-only") from error
-    if not isinstance(found, dict) or "configuration" not in found or "cells" not in found:
+    known = {"experiment": str, "configuration": str, "settings": dict, "cells": dict}
+    if not isinstance(found, dict) or any(not isinstance(found.get(k), kind) for k, kind in known.items()):
         raise CellError(f"{path}: not the record of an experiment; give the command without --plot-only")
     return found
 

@@ -137,6 +137,14 @@ def test_only_the_choice_of_a_layer_needs_several_of_each_set(ran, tmp_path, cap
     assert "choose_layer: of data set narrow layers 2 are not stored" in line
 
 
+def test_a_record_of_something_else_is_told_in_a_line(tmp_path, capsys):
+    (tmp_path / "roc").mkdir()
+    (tmp_path / "roc" / "experiment.json").write_text('{"cells": 5, "configuration": 1}')
+    assert main(["roc", "--out", str(tmp_path), "--plot-only"]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "experiment.json: not the record of an experiment" in line
+
+
 def test_figures_are_drawn_again_from_files_alone(ran, tmp_path, capsys):
     at = tmp_path / "copy"
     shutil.copytree(ran / "out", at)
