@@ -179,7 +179,7 @@ def test_data_that_no_experiment_can_be_made_of_are_told_before_anything_is_comp
             [*base, f"{tmp_path}/elsewhere/other"],
             "data set other is of another capture than --train: template",
         ),
-        ([*base, f"{store}/shallow"], "data set shallow: layer 2"),
+        ([*base, f"{store}/shallow", "--layer", "2"], "data set shallow: layer 2"),
         ([*base, f"{store}/a", "--layer", "3"], "layer 3 is not stored for all training rows"),
         ([*base, f"{store}/a", "--targets", "c"], "--targets c: no such test set; there are a"),
         ([*base, f"{store}/a", "--heads", "sofmax"], "did you mean 'softmax'?"),
