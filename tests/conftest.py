@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from inspect_ai import Task, eval  # noqa: A004
 from inspect_ai.log import EvalLog
 from inspect_ai.model import Model
@@ -42,6 +43,10 @@ PACKAGES = {
     "tasks",
     "training",
 }
+
+# The same examples in every run, as of every other random choice; new ones: `--hypothesis-profile default`.
+settings.register_profile("seeded", derandomize=True)
+settings.load_profile("seeded")
 
 
 @pytest.fixture(autouse=True)
