@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from probes.early_warning import RESULTS, _iteration_row, main
+from probes.early_warning import RESULTS, main
 from probes.watching.alarms import Watched, alarms, sighted
 from probes.watching.early_warning_figure import draw
 from tests.support.places import ROOT
@@ -77,7 +77,7 @@ def test_one_class_leaves_what_needs_both_open():
 def test_one_harmful_state_has_an_auroc_without_an_interval_and_says_why(tmp_path):
     found = sighted(watched(0, 1, 1), 0.0)
     assert found.auroc.value == 1
-    row = _iteration_row(found)
+    row = found.row()
     assert (row["auroc"], row["auroc_low"], row["auroc_high"]) == (1, None, None)
     assert "of one initial state" in row["why_no_interval"]
     json.dumps(row, allow_nan=False)
