@@ -94,7 +94,13 @@ def follow(section: str, tree: Path) -> str:
 
 def _run(commands: str, tree: Path) -> str:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {"PATH": path, "PYTHONPATH": str(tree), "INSPECT_DISPLAY": "plain", "COLUMNS": "200"}
+    environment = {
+        "PATH": path,
+        "PYTHONPATH": str(tree),
+        "INSPECT_DISPLAY": "plain",
+        "COLUMNS": "200",
+        "PYTEST_ADDOPTS": "",
+    }
     done = subprocess.run(
         ["bash", "-e", "-c", commands],
         cwd=tree, env=os.environ | environment, capture_output=True, text=True, check=False,
