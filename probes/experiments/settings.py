@@ -1,6 +1,5 @@
 """Options of `probes/experiment.py`: one file serves all experiments, each takes what it needs of it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from probes.finetuned.settings import Kind
+from probes.fitting.fit_settings import number_or_text
 from scenarios.schema import Frozen
 
 Way = Literal["only", "fine-tune", "combine"]
@@ -163,7 +163,7 @@ class ExperimentSettings(Frozen):
     @field_validator("parameters")
     @classmethod
     def _typed(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {name: _value(value) for name, value in given.items()}
+        return {name: number_or_text(value) for name, value in given.items()}
 
     @field_validator("sizes", "samples", "length_edges", "finetuned_sizes")
     @classmethod
@@ -184,13 +184,3 @@ class ExperimentSettings(Frozen):
         if self.finetuned and not (self.model and self.train_rows and self.test_rows):
             raise ValueError("finetuned needs model, train_rows and test_rows")
         return self
-
-
-def _value(text: Any) -> Any:
-    """Numbers are numbers; everything else is text."""
-    if not isinstance(text, str):
-        return text
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

@@ -112,7 +112,7 @@ class FitSettings(Frozen):
     @field_validator("parameters")
     @classmethod
     def _typed(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {name: _value(value) for name, value in given.items()}
+        return {name: number_or_text(value) for name, value in given.items()}
 
     @field_validator("layers")
     @classmethod
@@ -140,7 +140,7 @@ class FitSettings(Frozen):
         return self
 
 
-def _value(text: Any) -> Any:
+def number_or_text(text: Any) -> Any:
     """Numbers are numbers; everything else is text."""
     if not isinstance(text, str):
         return text
