@@ -38,7 +38,7 @@ def escalated() -> Metric:
     def compute(scores: list[SampleScore]) -> Value:
         told = [score.score.metadata or {} for score in scores]
         replies, asked = (sum(m.get(name, 0) for m in told) for name in ("replies", "asked"))
-        found: dict[str, float] = {"judge_calls": asked}
+        found: dict[str, float] = {"judge_calls": asked if replies else math.nan}  # no record: not known
         if replies:
             found["asked"] = asked / replies
         judged = [(s, m["alarm"]) for s, m in zip(scores, told, strict=True) if m.get("alarm") is not None]

@@ -95,11 +95,7 @@ def conversation(
     user = SimulatedUser(user_tokens)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        check_cast(cast)
-        players = {role: cast_model(role) for role in cast}
-        check_weights([get_model(), *players.values()])
-        roles = {role: str(player) for role, player in players.items()}
-        warn_of_one_judge(roles, veto)
+        roles = checked_roles(cast, veto)
         scenario = state.metadata_as(Scenario)
         play = Play(state, generate, scenario, transition, judged, veto, watch, seed, user)
         async with recorded(play, roles):
@@ -107,6 +103,20 @@ def conversation(
         return state
 
     return solve
+
+
+def checked_roles(cast: Sequence[Role], veto: Veto | None) -> dict[str, str]:
+    """Role -> model of all who take part, once it is clear that they can.
+
+    Raises:
+        UserMistake: As `check_cast` and `check_weights`.
+    """
+    check_cast(cast)
+    players = {role: cast_model(role) for role in cast}
+    check_weights([get_model(), *players.values()])
+    roles = {role: str(player) for role, player in players.items()}
+    warn_of_one_judge(roles, veto)
+    return roles
 
 
 @asynccontextmanager

@@ -10,17 +10,16 @@ read, in the next system prompt.
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from inspect_ai.model import ChatMessageSystem, ChatMessageUser, get_model
+from inspect_ai.model import ChatMessageSystem, ChatMessageUser
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import span
 
-from scenarios.cast import cast_model, check_cast, check_weights
 from scenarios.conversations.dialogue import Memory, MemoryNote, Session, Stop
 from scenarios.conversations.roles import Role
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario, Sessions
 from scenarios.sessions import NOTE_WORDS, days_before, kept, note_request, session_prompt, told_before
-from solvers.conversation import Play, TransitionJudge, recorded, warn_of_one_judge
+from solvers.conversation import Play, TransitionJudge, checked_roles, recorded
 from solvers.simulated_user import USER_TOKENS, SimulatedUser
 from solvers.thoughts import take_thoughts_apart
 from solvers.veto import Veto, VetoJudge
@@ -66,11 +65,7 @@ def conversations_over_days(
     user = SimulatedUser(user_tokens)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        check_cast(cast)
-        players = {role: cast_model(role) for role in cast}
-        check_weights([get_model(), *players.values()])
-        roles = {role: str(player) for role, player in players.items()}
-        warn_of_one_judge(roles, veto)
+        roles = checked_roles(cast, veto)
         scenario = state.metadata_as(Scenario)
         play = Play(state, generate, scenario, transition, judged, veto, watch, seed, user)
         play.memory = memory

@@ -1,9 +1,12 @@
 """A monitor with a judge behind it: who decided, how often the judge was asked, in the run and afterwards."""
 
 import json
+import math
 
 import pytest
 from inspect_ai import eval, score  # noqa: A004
+from inspect_ai.model._model import active_model_context_var
+from inspect_ai.scorer import SampleScore, Score
 
 from probes.cascades.merging import MergeRule
 from probes.cascades.saved import Cascade, FirstMonitor, FittedOn, Stage
@@ -12,7 +15,7 @@ from probes.monitors.monitor import Calibration, MismatchError, Monitor
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.mistakes import UserMistake
 from scorers.monitors.escalation import live_cascade
-from scorers.watched import watched
+from scorers.watched import escalated, watched
 from tasks.families.assembly import influence_task
 from tasks.families.options import OptionError, chosen
 from tests.support.conversations import the_samples
@@ -33,6 +36,12 @@ def base(tmp_path_factory):
 def monitor(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("monitor") / "m"
     return fitted_monitor(base, folder, tokens="assistant", calibration=CALIBRATION)
+
+
+@pytest.fixture(autouse=True)
+def _no_model_of_an_earlier_eval() -> None:
+    """Inspect leaves it in the process, and a monitor is checked against the agent in sight."""
+    active_model_context_var.set(None)
 
 
 @pytest.fixture
@@ -205,3 +214,8 @@ def test_wrong_uses_are_told_in_a_line(base, monitor, tmp_path):
             task_args={"monitor": str(monitor), "escalate": "judge"},
             log_dir=str(tmp_path),
         )
+
+
+def test_calls_of_a_judge_that_nobody_recorded_are_not_known():
+    unread = [SampleScore(score=Score.unscored(reason="no record"), sample_id="a")]
+    assert math.isnan(escalated()(unread)["judge_calls"])
