@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from inspect import currentframe
 from typing import Protocol, runtime_checkable
 
 from inspect_ai.model import Model, get_model, model_roles
@@ -91,20 +92,32 @@ def check_cast_of_eval(roles: Sequence[Role]) -> None:
     Raises:
         MissingRole: As for `cast_model`.
     """
-    if _model_of_eval() and default_model() is None:
+    if model_of_eval() is not None and default_model() is None:
         check_cast(roles)
 
 
-def _model_of_eval() -> bool:
-    """Whether an eval that makes its tasks has told its model: `get_model` answers outside of one, too.
+def model_of_eval() -> Model | None:
+    """The model of the eval that is making a task or running a sample; None outside of one.
 
-    The name is private: should it be gone, missing roles are told when the first conversation begins.
+    Outside, Inspect's `get_model` answers as well: with the model that its last set of evals left behind in
+    the process, or with the environment's. So it counts only if it is Inspect that has called.
+    The names are private: should they be gone, missing roles and a monitor for another model are told when
+    the first conversation begins.
     """
     try:
         models = import_module("inspect_ai.model._model").active_model_context_var
     except (ImportError, AttributeError):
-        return False
-    return models.get(None) is not None
+        return None
+    return models.get(None) if _called_by_inspect() else None
+
+
+def _called_by_inspect() -> bool:
+    frame = currentframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("inspect_ai._eval."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _named_role(role: Role) -> str | None:
@@ -119,11 +132,8 @@ def _partner(role: Role) -> str | None:
 
 def default_model() -> str | None:
     """The model that a task is run on if the user named none: the miniature. For `Task(model=)`."""
-    try:
-        named = get_model().name not in ("none", "")
-    except ValueError:  # the task is made outside of an eval
-        return None
-    return None if named else "miniature/agent"
+    model = model_of_eval()
+    return "miniature/agent" if model is not None and model.name in ("none", "") else None
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from weakref import WeakValueDictionary
 
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import transcript
-from inspect_ai.model import Model, get_model
+from inspect_ai.model import Model
 from inspect_ai.solver import TaskState
 from inspect_ai.tool import ToolDef, ToolInfo
+
+from scenarios.cast import model_of_eval
 
 if TYPE_CHECKING:
     from probes.cascades.saved import Cascade
@@ -115,12 +117,9 @@ def path_as_meant(path: str) -> Path:
 
 
 def agent_in_sight() -> Model | None:
-    """The model under test, if it is known already: in a task that is being made, mostly."""
-    try:
-        model = get_model()
-    except ValueError:
-        return None
-    return None if model.name in ("none", "") else model
+    """The model under test, if it is known already: in a task that an eval is making, mostly."""
+    model = model_of_eval()
+    return None if model is None or model.name in ("none", "") else model
 
 
 def local_model(model: Model) -> Any:

@@ -2,10 +2,11 @@
 
 import json
 import math
+from contextvars import copy_context
 
 import pytest
-from inspect_ai import eval, score  # noqa: A004
-from inspect_ai.model._model import active_model_context_var
+from inspect_ai import Task, eval, eval_set, score  # noqa: A004
+from inspect_ai.dataset import Sample
 from inspect_ai.scorer import SampleScore, Score
 
 from probes.cascades.merging import MergeRule
@@ -36,12 +37,6 @@ def base(tmp_path_factory):
 def monitor(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("monitor") / "m"
     return fitted_monitor(base, folder, tokens="assistant", calibration=CALIBRATION)
-
-
-@pytest.fixture(autouse=True)
-def _no_model_of_an_earlier_eval() -> None:
-    """Inspect leaves it in the process, and a monitor is checked against the agent in sight."""
-    active_model_context_var.set(None)
 
 
 @pytest.fixture
@@ -162,6 +157,18 @@ def test_any_task_and_any_log_can_use_a_saved_monitor(base, monitor, tmp_path):
         assert {t["decided_by"] for t in metadata["turns"]} == {"judge"}
         assert {t["judge"] for t in metadata["turns"]} == {1.0}  # 5 of 1 to 5
     assert "hello" in asked(judge)[0][-1].text.lower()
+
+
+def test_the_model_of_an_earlier_set_of_evals_is_not_taken_for_the_agent(base, monitor, tmp_path):
+    copy_context().run(_watched_after_a_set_of_evals, base, monitor, tmp_path)
+
+
+def _watched_after_a_set_of_evals(base, monitor, tmp_path):
+    hello = Task(dataset=[Sample(input="Hello")])
+    eval_set(hello, str(tmp_path / "set"), model=told("Hello."), display="none")
+    live_cascade(str(monitor))
+    log = run(f"local/{base}", [watched(str(monitor), between="0,0")], tmp_path)
+    assert {t["decided_by"] for m in scores_metadata(log, "watched") for t in m["turns"]} == {"probe"}
 
 
 def saved(monitor, folder, **stage):
