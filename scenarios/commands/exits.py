@@ -21,6 +21,7 @@ EXTRAS = {
     "accelerate": "training",
     "datasets": "training",
     "fsspec": "probes",
+    "gguf": "smol",
     "huggingface_hub": "probes",
     "jinja2": "probes",
     "matplotlib": "probes",

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from scenarios.commands.exits import EXTRAS
 
-COMMAND_FOLDERS = ("analysis", "miniature", "probes", "scenarios", "scorers", "training")
+COMMAND_FOLDERS = ("analysis", "miniature", "probes", "providers", "scenarios", "scorers", "training")
 
 
 def told_while_loading(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -25,6 +25,7 @@ from miniature.grammar import (
     sentences,
 )
 from miniature.scripted import DONT_KNOW, judge, speak_as_user
+from providers import kept_folders
 from scenarios.loader import load_family
 from scenarios.samples import scenario_dataset
 from scenarios.schema import Scenario
@@ -183,7 +184,7 @@ class TestCheckpoint:
     @pytest.fixture
     def quick(self, tmp_path, monkeypatch):
         """A cache of its own, and a training that only writes two files."""
-        monkeypatch.setenv(checkpoint.CACHE_VARIABLE, str(tmp_path))
+        monkeypatch.setenv(kept_folders.CACHE_VARIABLE, str(tmp_path))
         built = []
 
         def train(folder: Path):
@@ -199,7 +200,7 @@ class TestCheckpoint:
         first, second = checkpoint.base_checkpoint(), checkpoint.base_checkpoint()
         assert first == second
         assert len(quick) == 1
-        assert json.loads((first / checkpoint.MANIFEST).read_text())["figures"] == {"coherent": 1.0}
+        assert json.loads((first / kept_folders.MANIFEST).read_text())["figures"] == {"coherent": 1.0}
 
     @pytest.mark.parametrize(
         "damage",
@@ -217,7 +218,7 @@ class TestCheckpoint:
         assert checkpoint.base_checkpoint() == folder
         assert len(quick) == 2
         assert "is damaged; training it anew" in capsys.readouterr().err
-        assert checkpoint.is_whole(folder)
+        assert kept_folders.is_whole(folder)
 
     def test_what_killed_trainings_of_any_version_left_is_removed_and_what_is_trained_is_not(self, quick):
         cache = checkpoint.cache_folder()
@@ -242,16 +243,17 @@ class TestCheckpoint:
             """
             import time
             from miniature import checkpoint
+            from providers import kept_folders
             def train(folder):
                 print("built", flush=True)
                 time.sleep(2)
                 (folder / "config.json").write_text("{}")
                 return {"coherent": 1.0}
             checkpoint._train = train
-            assert checkpoint.is_whole(checkpoint.base_checkpoint())
+            assert kept_folders.is_whole(checkpoint.base_checkpoint())
             """
         )
-        environment = os.environ | {checkpoint.CACHE_VARIABLE: str(tmp_path)}
+        environment = os.environ | {kept_folders.CACHE_VARIABLE: str(tmp_path)}
         processes = [
             subprocess.Popen(
                 [sys.executable, "-c", script],

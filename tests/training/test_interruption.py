@@ -288,8 +288,9 @@ def test_two_generalise_in_one_folder_are_refused(
 
 def test_the_miniatures_training_ends_with_who_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from miniature import checkpoint
+    from providers import kept_folders
 
-    monkeypatch.setenv(checkpoint.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(kept_folders.CACHE_VARIABLE, str(tmp_path))
     code = "from miniature.checkpoint import base_checkpoint; base_checkpoint()"
     process = started([sys.executable, "-c", code])
     assert wait_until(lambda: psutil.Process(process.pid).children() or process.poll() is not None, 60)

