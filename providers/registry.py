@@ -13,3 +13,11 @@ def local() -> type[ModelAPI]:
             f"local/ models need {error.name}: pip install -e '.[local]' (or `make install`)"
         ) from error
     return LocalAPI
+
+
+@modelapi(name="encoder")
+def encoder() -> type[ModelAPI]:
+    """`encoder/<folder of a judge>`; see `providers.encoder.api.EncoderAPI`."""
+    from providers.encoder.api import EncoderAPI
+
+    return EncoderAPI
