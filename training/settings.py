@@ -87,6 +87,12 @@ class Cast(Options):
         {}, title="models", description="role=model: user, preference, transition, influence, veto, judge"
     )
     max_connections: int | None = Field(None, ge=1, title="models", description="calls at the same time")
+    processes: int | None = Field(
+        None,
+        ge=1,
+        title="models",
+        description="that hold conversations side by side; the miniature: one a core, others: one",
+    )
 
     @field_validator("roles")
     @classmethod

@@ -111,35 +111,58 @@ def _lives(process: "psutil.Process") -> bool:
         return False
 
 
-def run_apart(module: str, request: BaseModel, told: Path, *, listen: bool = False) -> None:
-    """Run `python -m module told`, where `module` ends with `serve_request`.
+class WorkApart:
+    """`python -m module told` at work beside this process, where `module` ends with `serve_request`.
 
     Args:
         module: Dotted name.
         request: What is to be done; written to `told` for the process, and gone afterwards.
         told: JSON file.
         listen: Keep stderr for the reason of a failure instead of showing it.
+    """
+
+    def __init__(self, module: str, request: BaseModel, told: Path, *, listen: bool = False) -> None:
+        self._told = told
+        write_text(told, request.model_dump_json(indent=1) + "\n")
+        command = [sys.executable, "-m", module, str(told.resolve())]
+        try:
+            self._process = start(command, stderr=subprocess.PIPE if listen else None)
+        except BaseException:
+            told.unlink(missing_ok=True)
+            raise
+
+    def finish(self) -> None:
+        """Wait until it is done.
+
+        Raises:
+            ProcessFailed: The process failed.
+            KeyboardInterrupt: It was stopped.
+        """
+        try:
+            _, written = self._process.communicate()
+        except BaseException:
+            self.end()
+            raise
+        self._told.unlink(missing_ok=True)
+        if self._process.returncode == STOPPED:
+            raise KeyboardInterrupt
+        if self._process.returncode != 0:
+            raise ProcessFailed(self._process.returncode, (written or "").strip().rpartition("\n")[2])
+
+    def end(self) -> None:
+        """End it, done or not; it may write down what it has."""
+        end(self._process)
+        self._told.unlink(missing_ok=True)
+
+
+def run_apart(module: str, request: BaseModel, told: Path, *, listen: bool = False) -> None:
+    """Do work in a process of its own and wait for it; see `WorkApart`.
 
     Raises:
         ProcessFailed: The process failed.
         KeyboardInterrupt: It was stopped.
     """
-    write_text(told, request.model_dump_json(indent=1) + "\n")
-    try:
-        process = start(
-            [sys.executable, "-m", module, str(told.resolve())], stderr=subprocess.PIPE if listen else None
-        )
-        try:
-            _, written = process.communicate()
-        except BaseException:
-            end(process)
-            raise
-    finally:
-        told.unlink(missing_ok=True)
-    if process.returncode == STOPPED:
-        raise KeyboardInterrupt
-    if process.returncode != 0:
-        raise ProcessFailed(process.returncode, (written or "").strip().rpartition("\n")[2])
+    WorkApart(module, request, told, listen=listen).finish()
 
 
 def serve_request(

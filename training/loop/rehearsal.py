@@ -70,6 +70,17 @@ def scores_of(rollout: Rollout) -> list[str]:
     return [scorer.name for scorer in log.eval.scorers or []]
 
 
+def users_of(rollout: Rollout) -> list[str]:
+    """Ids of a task's initial states, in the order of its data set. Nobody talks.
+
+    Raises:
+        RunError: The task cannot be made with these options; says why.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = _begun(rollout, Path(folder), run_samples=False)
+    return [str(name) for name in log.eval.dataset.sample_ids or []]
+
+
 def check_scores(names: Sequence[str], wanted: Mapping[str, str], optional: Sequence[str] = ()) -> None:
     """Check that scores exist which a run reads.
 

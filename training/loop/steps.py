@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import sys
@@ -21,9 +22,11 @@ from training.job import Job, read_trained
 from training.launch.trainer_process import Trainer
 from training.loop.divergence import Question, measure_divergence
 from training.loop.monitoring import Refit, drift, level_of, read_refitted, refit
+from training.loop.rehearsal import users_of
 from training.rollouts.adapter_effect import ADAPTER_CHECK
-from training.rollouts.evals import Rollout, finished_log, roll_out
+from training.rollouts.evals import Rollout, finished_log
 from training.rollouts.policies import base_weights, policy
+from training.rollouts.side_by_side import roll_out_side_by_side
 from training.runs.integrity import mend, write_down
 from training.runs.run_folder import Iteration, RunFolder
 from training.selection.picking import penalised
@@ -39,6 +42,9 @@ VETO_FORMS: dict[VetoMode, str] = {
     "five_point_negative": "five_point",
 }
 """In which form the veto's judge is asked."""
+
+WORTH = 64
+"""Conversations of the miniature for which another process is worth what it must load first."""
 
 
 class Steps:
@@ -71,7 +77,8 @@ class Steps:
         rollout = self._rollout(at, at.heldout, self.heldout_arguments(), s.heldout_epochs, s.seed)
         self._must_be_there(rollout, at, at.divergence)
         rollout = rollout.model_copy(update={"adapter_check": at.folder / ADAPTER_CHECK})
-        return roll_out(rollout, own_process=self.own_process)
+        trains = at.number < s.iterations and not self.own_process  # and leaves no core
+        return self._talk(rollout, s.heldout_states, s.processes or (1 if trains else None))
 
     def rollouts(self, at: Iteration) -> Path:
         """Log of the iteration's model with users of the train split."""
@@ -79,7 +86,14 @@ class Steps:
         arguments = self.train_arguments(at)
         rollout = self._rollout(at, at.rollouts, arguments, s.epochs, self._seed(at.number, "calls"))
         self._must_be_there(rollout, at, at.checkpoint)
-        return roll_out(rollout, own_process=self.own_process)
+        return self._talk(rollout, arguments["states"], s.processes)
+
+    def _talk(self, rollout: Rollout, states: int | None, processes: int | None) -> Path:
+        if processes is None:
+            most = 1 if self.own_process else os.cpu_count() or 1
+            processes = max(1, min(most, (states or 0) * rollout.epochs // WORTH))
+        own = self.own_process
+        return roll_out_side_by_side(rollout, processes, lambda: users_of(rollout), own_process=own)
 
     def heldout_arguments(self) -> dict[str, Any]:
         """The task's arguments for held-out users."""

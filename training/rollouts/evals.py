@@ -25,7 +25,7 @@ from rich.text import Text
 from scenarios.commands.interruption import leave
 from scenarios.mistakes import UserMistake, printed_alone
 from training.errors import RunError
-from training.launch.own_process import FAILED, ROOT, ProcessFailed, run_apart, serve_request
+from training.launch.own_process import FAILED, ROOT, ProcessFailed, WorkApart, serve_request
 from training.rollouts.adapter_effect import check_effect
 
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -79,14 +79,33 @@ def roll_out(rollout: Rollout, *, own_process: bool) -> Path:
     if (found := finished_log(rollout)) is not None:
         return found
     if own_process:
-        try:
-            run_apart(
-                "training.rollouts.evals", rollout, rollout.folder.with_name(f"{rollout.folder.name}.json")
-            )
-        except ProcessFailed:
-            raise RunError(f"{rollout.folder}: the eval failed; its last lines stand above") from None
+        finished_apart(rollout, begin_apart(rollout))
     else:
         _run(rollout)
+    return _finished(rollout)
+
+
+def begin_apart(rollout: Rollout) -> WorkApart:
+    """Begin or go on in a process of its own; `finished_apart` waits for it."""
+    told = rollout.folder.with_name(f"{rollout.folder.name}.json")
+    return WorkApart("training.rollouts.evals", rollout, told)
+
+
+def finished_apart(rollout: Rollout, process: WorkApart) -> Path:
+    """The log, once the process is done.
+
+    Raises:
+        RunError: The eval failed.
+        KeyboardInterrupt: It was stopped.
+    """
+    try:
+        process.finish()
+    except ProcessFailed:
+        raise RunError(f"{rollout.folder}: the eval failed; its last lines stand above") from None
+    return _finished(rollout)
+
+
+def _finished(rollout: Rollout) -> Path:
     if (found := finished_log(rollout)) is None:
         raise RunError(f"{rollout.folder}: the eval ended without a finished log")
     return found

@@ -10,7 +10,7 @@ from scenarios.files.located_yaml import ScenarioError, read_yaml, validated
 from training.errors import RunError
 from training.settings import Cast, LoopSettings
 
-FREE = {"run", "report_to", "push_to_hub", "max_connections", "model_base_url", "launcher"}
+FREE = {"run", "report_to", "push_to_hub", "max_connections", "processes", "model_base_url", "launcher"}
 """Settings that change no number, and so may change whenever a run is taken up again."""
 
 OF_ALL_CONVERSATIONS = (set(Cast.model_fields) | {"task", "task_args", "seed", "monitor"}) - FREE
@@ -91,7 +91,7 @@ def _parts(run: Path, name: str) -> Iterator[Path]:
 
 
 def _has_conversations(folder: Path) -> bool:
-    for log in folder.glob("*.eval"):
+    for log in folder.rglob("*.eval"):  # in folders of their own: shares of processes side by side
         try:
             if next(read_records(open_log(log)), None) is not None:
                 return True

@@ -1,0 +1,134 @@
+"""A rollout in several processes: the same conversations, in the same one log, whatever stops it on the way."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from inspect_ai.log import EvalLog, read_eval_log, read_eval_log_sample_summaries
+
+from analysis.logs.finding import open_log
+from analysis.logs.samples import SpokenRecord, records_of
+from tests.support.openai_stub import openai_stub
+from training.errors import RunError
+from training.loop.rehearsal import users_of
+from training.rollouts.evals import Rollout, roll_out
+from training.rollouts.side_by_side import roll_out_side_by_side
+
+STATES, EPOCHS = 5, 2
+
+
+def rollout_in(folder: Path, model: str = "miniature/agent") -> Rollout:
+    return Rollout(
+        folder=folder / "rollouts",
+        task="tasks/therapy.py",
+        task_args={"states": STATES, "turns": 2, "topics": ["smoking"]},
+        model=model,
+        roles={"user": "miniature/user", "judge": "miniature/judge"},
+        epochs=EPOCHS,
+        seed=3,
+        log_buffer=1,
+        display="none",
+    )
+
+
+def side_by_side(rollout: Rollout, processes: int) -> Path:
+    return roll_out_side_by_side(rollout, processes, lambda: users_of(rollout), own_process=False)
+
+
+def said_and_scored(log: Path) -> dict[Any, Any]:
+    return {
+        record.unit: (
+            [(m["role"], m["content"]) for m in record.messages],
+            {name: score.value for name, score in (record.scores or {}).items()},
+        )
+        for record in records_of(open_log(log), SpokenRecord)
+    }
+
+
+def metrics(log: EvalLog) -> dict[str, float]:
+    assert log.results is not None
+    return {
+        f"{score.name}/{name}": metric.value
+        for score in log.results.scores
+        for name, metric in score.metrics.items()
+    }
+
+
+def test_two_processes_give_the_log_of_one(tmp_path: Path) -> None:
+    one = roll_out(rollout_in(tmp_path / "one"), own_process=False)
+    rollout = rollout_in(tmp_path / "two")
+    two = side_by_side(rollout, 2)
+
+    assert list(rollout.folder.iterdir()) == [two]
+    assert said_and_scored(two) == said_and_scored(one)
+    assert len(said_and_scored(two)) == STATES * EPOCHS
+    logs = [read_eval_log(str(log)) for log in (one, two)]
+    assert metrics(logs[1]) == pytest.approx(metrics(logs[0]), nan_ok=True)
+    for before, now in zip(*([log.samples or [] for log in logs]), strict=True):
+        assert (before.id, before.epoch, len(before.events)) == (now.id, now.epoch, len(now.events))
+    a, b = logs
+    assert a.results is not None
+    assert b.results is not None
+    assert a.results.completed_samples == b.results.completed_samples == STATES * EPOCHS
+    assert a.results.total_samples == b.results.total_samples
+    assert a.eval.dataset.sample_ids == b.eval.dataset.sample_ids
+    assert a.eval.config == b.eval.config
+    used = [{name: one.total_tokens for name, one in log.stats.role_usage.items()} for log in logs]
+    assert used[0] == used[1]
+    assert a.reductions is not None
+    assert b.reductions is not None
+    assert [(r.scorer, len(r.samples)) for r in a.reductions] == [
+        (r.scorer, len(r.samples)) for r in b.reductions
+    ]
+    assert len(read_eval_log_sample_summaries(str(two))) == STATES * EPOCHS
+    assert side_by_side(rollout, 3) == two
+
+
+class Stub:
+    """A server that may end the first process that asks it for the given person."""
+
+    def __init__(self, server: Any) -> None:
+        self.server, self.asked = server, 0
+        self.kill_at: int | None = None
+        server.refuses = self._count
+
+    def _count(self, body: Mapping[str, Any]) -> None:
+        if body["model"] != "agent":
+            return
+        self.asked += 1
+        if self.asked == self.kill_at:
+            for child in psutil.Process().children(recursive=True):
+                if "training.rollouts.evals" in child.cmdline():
+                    child.kill()
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    with openai_stub() as server:
+        monkeypatch.setenv("STUB_BASE_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setenv("STUB_API_KEY", "none")
+        yield Stub(server)
+
+
+def test_a_killed_process_is_an_error_with_a_name_and_what_is_there_is_not_bought_again(
+    stub: Stub, tmp_path: Path
+) -> None:
+    rollout = rollout_in(tmp_path, "openai-api/stub/agent")
+    stub.kill_at = STATES * EPOCHS * 2 - 2
+    with pytest.raises(RunError, match=r"share-\d-of-2: the eval failed"):
+        side_by_side(rollout, 2)
+    bought, stub.kill_at = stub.asked, None
+    log = side_by_side(rollout, 4)  # goes on with two, as it was begun
+    assert list(rollout.folder.iterdir()) == [log]
+    assert len(said_and_scored(log)) == STATES * EPOCHS
+    assert stub.asked - bought < STATES * EPOCHS * 2
+
+
+def test_what_one_process_began_one_goes_on_with(stub: Stub, tmp_path: Path) -> None:
+    rollout = rollout_in(tmp_path, "openai-api/stub/agent")
+    log = roll_out(rollout, own_process=False)
+    bought = stub.asked
+    assert side_by_side(rollout, 2) == log
+    assert stub.asked == bought

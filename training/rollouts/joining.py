@@ -1,0 +1,90 @@
+"""Logs of one eval's shares, joined as the one log that the eval would have written in one process."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inspect_ai.log import EvalStats, recompute_metrics, write_eval_log
+from inspect_ai.model import ModelUsage
+
+from analysis.logs.finding import open_log
+from analysis.logs.samples import WITHOUT_SCORES, read_samples
+from scenarios.files.whole import whole_file
+
+SAMPLES, SUMMARIES, JOURNALED = "samples/", "summaries.json", "_journal/summaries/1.json"
+"""Members of an `.eval` file, which is a zip archive."""
+
+OF_THE_WHOLE = ("_journal/start.json", "reductions.json", "header.json")
+"""Members that tell of all samples; Inspect looks for the header at the end."""
+
+
+def join(shares: Sequence[Path], users: Sequence[str], out: Path) -> None:
+    """Write the log of all samples. Those of the shares stand in it byte for byte; metrics are computed anew.
+
+    Args:
+        shares: Finished `.eval` logs of the same eval on different samples.
+        users: Ids of all samples, in the order of the data set.
+        out: `.eval` file, whole or not there.
+
+    Raises:
+        LogError: A share is damaged.
+    """
+    logs = [open_log(share) for share in shares]
+    whole = logs[0].header.model_copy(deep=True)
+    whole.eval.dataset.samples, whole.eval.dataset.sample_ids = len(users), list(users)
+    whole.eval.config.sample_id = None
+    whole.stats = _added([log.header.stats for log in logs])
+    places = {name: place for place, name in enumerate(users)}
+    samples = [sample for log in logs for sample in read_samples(log, without=WITHOUT_SCORES)]
+    whole.samples = sorted(samples, key=lambda sample: (sample.epoch, places[str(sample.id)]))
+    recompute_metrics(whole)
+    if whole.results is not None:
+        whole.results.total_samples = len(users) * (whole.eval.config.epochs or 1)
+    with tempfile.TemporaryDirectory() as folder, whole_file(out, suffix=".eval") as unfinished:
+        told = Path(folder) / "whole.eval"
+        write_eval_log(whole, str(told))
+        _compose(shares, told, places, unfinished)
+
+
+def _compose(shares: Sequence[Path], told: Path, places: dict[str, int], out: Path) -> None:
+    summaries: list[Any] = []
+    with zipfile.ZipFile(told) as of_all, zipfile.ZipFile(out, "w") as target:
+        for share in shares:
+            with zipfile.ZipFile(share) as source:
+                summaries += json.loads(source.read(SUMMARIES))
+                for name in dict.fromkeys(n for n in source.namelist() if n.startswith(SAMPLES)):
+                    _put(target, source.getinfo(name), source.read(name))
+        summaries.sort(key=lambda one: (one["epoch"], places[str(one["id"])]))
+        like = of_all.getinfo("header.json")
+        for name in (JOURNALED, SUMMARIES):
+            _put(target, zipfile.ZipInfo(name, like.date_time), json.dumps(summaries).encode(), like)
+        for name in OF_THE_WHOLE:
+            if name in of_all.namelist():
+                _put(target, of_all.getinfo(name), of_all.read(name))
+
+
+def _put(
+    target: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes, like: zipfile.ZipInfo | None = None
+) -> None:
+    target.writestr(info, data, compress_type=(like or info).compress_type)
+
+
+def _added(found: Sequence[EvalStats]) -> EvalStats:
+    """From the first beginning to the last end, with what all of them used."""
+    return EvalStats(
+        started_at=min(one.started_at for one in found),
+        completed_at=max(one.completed_at for one in found),
+        model_usage=_usage([one.model_usage for one in found]),
+        role_usage=_usage([one.role_usage for one in found]),
+    )
+
+
+def _usage(found: Sequence[dict[str, ModelUsage]]) -> dict[str, ModelUsage]:
+    added: dict[str, ModelUsage] = {}
+    for usage in found:
+        for name, one in usage.items():
+            added[name] = added[name] + one if name in added else one
+    return added
