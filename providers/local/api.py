@@ -34,7 +34,8 @@ from providers.chat.errors import ModelOptionError
 from providers.chat.reading import Reply, call_id
 from providers.chat.token_record import KEY, TokenLog
 from providers.local.adapters import check_adapter
-from providers.local.engine import Engine, EngineOptions, Generated, T, engine_for
+from providers.local.engine import Engine, EngineOptions, Generated, T
+from providers.local.engines import engine_for
 from providers.local.likelihood import OPTION, asked_completions, token_prefix, tokens_of
 from providers.local.sampling import SamplingSettings
 from providers.local.speech import THOUGHT_TOKENS, Prompt, Speech
@@ -59,6 +60,8 @@ class LocalAPI(ModelAPI):
     Options (`-M name=value`, or `model_args` of a role):
         batch_size: Conversations per batch, 64.
         window: Seconds without a new request before a batch that is not full starts, 0.02.
+        prefix_cache: Megabytes in which keys and values of prompts and replies are kept, 512, so that of a
+            prompt that begins with them only the rest is read; 0: every prompt is read whole.
         device: `cuda`, `mps`, `cpu`; the best there is by default. `device_map`: as in transformers.
         dtype: By default as stored, float32 on the CPU.
         revision: Of a hub model. `attn_implementation`: as in transformers.

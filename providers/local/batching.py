@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from providers.local.caches import ATTENTION, STATE, growing_cache
-from providers.local.decoding import Batching, Forward, PromptRow, Written, decode
+from providers.local.batch import Batching, Forward, PromptRow
+from providers.local.decoding import Written, decode
+from providers.local.kv_cache.layers import ATTENTION, STATE, growing_cache
 from providers.local.sampling import SamplingSettings
 from providers.local.singly import Generate, decode_singly
 

@@ -18,7 +18,6 @@ from transformers import AutoTokenizer, GenerationConfig
 from providers.causal_models import model_size
 from providers.local.adapters import (
     BASE,
-    changes_base,
     check_adapter,
     load_adapter,
     made_for,
@@ -26,8 +25,10 @@ from providers.local.adapters import (
     mixes,
     speaking,
 )
+from providers.local.batch import PromptRow
 from providers.local.batching import batching_of
-from providers.local.decoding import PromptRow, Written, decode
+from providers.local.decoding import Written, decode
+from providers.local.kv_cache.prefixes import PrefixCache
 from providers.local.likelihood import Weighed, weigh, weigh_singly
 from providers.local.request import Generated, Request, announce
 from providers.local.sampling import SamplingSettings
@@ -35,7 +36,6 @@ from providers.local.singly import decode_singly
 from providers.local.watching import Trace, Watch, read_all, shared_out
 from providers.local.weights import (
     EngineOptions,
-    check_base,
     context_of,
     device_called,
     end_tokens_of,
@@ -80,6 +80,14 @@ class Engine:
         self._queue: SimpleQueue[Request] = SimpleQueue()
         self._waiting: list[Request] = []
         self._batching = batching_of(self.model, self._forward, self._whole_generate, self.device)
+        self.prefixes = PrefixCache(options.prefix_cache)
+        """What was read and said before. Of the thread, but for its counts."""
+
+        if self.prefixes.keeps and self._batching.way != "padded":
+            logger.warning(
+                "%s keeps a state that is not taken up from earlier calls: each prompt is read anew",
+                type(self.model).__name__,
+            )
         threading.Thread(target=self._run_forever, name=f"local {options.path}", daemon=True).start()
 
     def adapter(self, path: str) -> str:
@@ -255,6 +263,7 @@ class Engine:
                 adapters=adapters,
                 pad=self.pad,
                 device=self.device,
+                prefixes=self.prefixes,
             )
 
     def _halved(self, batch: Sequence[Request], run: Callable[[Sequence[Request]], list[T]]) -> list[T]:
@@ -262,6 +271,7 @@ class Engine:
         try:
             return run(batch)
         except torch.OutOfMemoryError:
+            self.prefixes.clear()
             if len(batch) == 1:
                 raise
             torch.cuda.empty_cache()
@@ -296,7 +306,8 @@ class Engine:
         return Trace(
             read_all(watches, self.model, stack),
             [r.prompt for r in batch],
-            [bool(r.watches) for r in batch],
+            watches,
+            [r.watches for r in batch],
             closing=[r.closing for r in batch],
             end_tokens=self.end_tokens,
             context=most,
@@ -321,6 +332,7 @@ class Engine:
         if singly or self._batching.way == "singly":
             return decode_singly(self._whole_generate, rows, settings, **common)
         forward = self._forward_of({row.adapter for row in rows}, stack)
+        common["prefixes"] = self.prefixes
         return decode(forward, self._batching, self.model.config, rows, settings, **common)
 
     def _forward_of(self, adapters: set[str], stack: ExitStack) -> Callable[..., Any]:
@@ -356,40 +368,3 @@ class Engine:
         return Generated(
             written=written, stop="stop" if end is not None or said else "max_tokens", end=end, seen=[]
         )
-
-
-_engines: dict[tuple[EngineOptions, str | None], Engine] = {}
-_engines_lock = threading.Lock()
-
-
-def engine_for(options: EngineOptions, adapter: str | None = None) -> tuple[Engine, str]:
-    """The engine that runs a model, and the model's name in it.
-
-    It is loaded on first use and then shared by every model with these options. An adapter that changes the
-    base's own weights gets an engine to itself.
-
-    Args:
-        options: See there.
-        adapter: Folder of a LoRA adapter.
-
-    Raises:
-        FileNotFoundError: No model or no adapter there.
-        AdapterError: The adapter cannot be read, or does not fit.
-        ChatTemplateError: No usable chat template.
-    """
-    own, change = None, None
-    if adapter is not None:
-        folder = Path(adapter).expanduser().resolve()
-        check_adapter(folder)
-        change = changes_base(folder)
-        own = None if change is None else str(folder)
-    with _engines_lock:
-        if (options, own) not in _engines:
-            check_base(options.path)
-            if own is not None:
-                logger.warning(
-                    "%s (%s) changes the base, so it gets a copy of the base to itself", own, change
-                )
-            _engines[options, own] = Engine(options)
-        engine = _engines[options, own]
-    return engine, BASE if adapter is None else engine.adapter(adapter)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 
 from providers.chat.errors import ChatTemplateError
-from providers.local.decoding import Batch, Batching, Forward, PromptRow
+from providers.local.batch import Batch, Batching, Forward, PromptRow
+from providers.local.kv_cache.prefixes import PrefixCache
 
 OPTION = "completions"
 """In `extra_body` of a call's config: texts whose likelihoods are asked for instead of an answer."""
@@ -51,6 +52,7 @@ def weigh(
     adapters: Sequence[str],
     pad: int,
     device: torch.device,
+    prefixes: PrefixCache | None = None,
 ) -> list[Weighed]:
     """Log-probabilities of completions, all prompts in one batch and each read once.
 
@@ -63,10 +65,11 @@ def weigh(
         adapters: Of each prompt.
         pad: Fills shorter prompts, and completions that are over.
         device: Where the inputs go.
+        prefixes: See `decoding.decode`.
     """
     longest = max(len(one) for of_prompt in completions for one in of_prompt)
     rows = [PromptRow(p, longest, 0, adapter) for p, adapter in zip(prompts, adapters, strict=True)]
-    batch = Batch(forward, batching, config, pad, device)
+    batch = Batch(forward, batching, config, pad, device, prefixes or PrefixCache(0))
     after_prompts = batch.read_prompts(rows, None)
     spread = [number for number, of_prompt in enumerate(completions) for _ in of_prompt]
     logits = after_prompts[batch.keep(spread)]

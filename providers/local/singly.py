@@ -15,7 +15,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from providers.local.decoding import PromptRow, Written, ended, note
+from providers.local.batch import PromptRow
+from providers.local.decoding import Written, ended, note
 from providers.local.sampling import Sampler, SamplingSettings
 from providers.local.watching import Trace
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from providers.local.kv_cache.prefixes import Found
+
 Read = Callable[[], torch.Tensor]
 """What the last forward pass left, shape (row, position, number)."""
 
@@ -54,7 +56,8 @@ class Trace:
     Args:
         read: Of all watches, side by side.
         prompts: Of all rows.
-        watched: For each row whether anybody wants it.
+        watches: Everybody who reads along, in the order of `read`.
+        wanted: For each row those who want it.
         closing: For each row what the template writes after a reply.
         end_tokens: Any of them ends a reply.
         context: Longest row that the model takes.
@@ -64,14 +67,16 @@ class Trace:
         self,
         read: Read,
         prompts: Sequence[Sequence[int]],
-        watched: Sequence[bool],
+        watches: Sequence[Watch],
+        wanted: Sequence[Sequence[Watch]],
         *,
         closing: Sequence[Sequence[int]],
         end_tokens: Sequence[int],
         context: int,
     ) -> None:
         self._read = read
-        self._prompts, self._watched = prompts, watched
+        self._prompts, self._watches = prompts, watches
+        self.wanted = wanted
         self._closing, self._end_tokens, self._context = closing, end_tokens, context
         self._first: dict[int, torch.Tensor] = {}
         self._steps: list[torch.Tensor] = []
@@ -83,17 +88,50 @@ class Trace:
         """Positions after a reply that may be needed."""
         return 1 + max(map(len, self._closing))
 
-    def prompts_read(self, places: Sequence[int | None]) -> None:
+    def prompts_read(self, places: Sequence[int | None], kept: Sequence[Found] | None = None) -> None:
         """After a pass over prompts, each of which stands once, padded on the left.
 
         Args:
             places: For each row where its prompt stood; None if it has a pass of its own.
+            kept: For each prompt of the pass with what it began before, and whoever wants it had read.
         """
         found = self._read().cpu()
         for row, place in enumerate(places):
-            if place is not None:
-                length = len(self._prompts[row]) if self._watched[row] else 0
-                self._first[row] = found[place, found.shape[1] - length :]
+            if place is None:
+                continue
+            if not self.wanted[row]:
+                self._first[row] = found[place, :0]
+                continue
+            before = Found(0, []) if kept is None else kept[place]
+            new = found[place, found.shape[1] - len(self._prompts[row]) + before.length :]
+            self._first[row] = torch.cat([self._columns(row, before), new]) if before.length else new
+
+    def _columns(self, row: int, kept: Found) -> torch.Tensor:
+        """What was read before of a row's beginning, side by side as `read` gives it."""
+        return torch.cat(
+            [
+                torch.cat(kept.numbers(watch))
+                if watch in self.wanted[row]
+                else torch.zeros(kept.length, watch.width)
+                for watch in self._watches
+            ],
+            dim=-1,
+        )
+
+    def prompt_numbers(self, row: int) -> dict[Watch, torch.Tensor]:
+        """What those who want a row have read of its prompt."""
+        return self._by_watch(row, self._first[row])
+
+    def read_of(self, row: int, written: Sequence[int]) -> tuple[list[int], dict[Watch, torch.Tensor]]:
+        """The tokens of a row that went through the model, and what those who want it have read of them."""
+        if not self.wanted[row]:
+            return [*self._prompts[row], *written[:-1]], {}
+        tokens, numbers = self.seen(row, written)
+        return tokens, self._by_watch(row, numbers)
+
+    def _by_watch(self, row: int, numbers: torch.Tensor) -> dict[Watch, torch.Tensor]:
+        parts = numbers.split([watch.width for watch in self._watches], dim=-1)
+        return {w: part for w, part in zip(self._watches, parts, strict=True) if w in self.wanted[row]}
 
     def step_read(self, alive: Sequence[int]) -> None:
         """After a pass over one token of each of these rows."""
@@ -104,7 +142,7 @@ class Trace:
 
     def owed(self, row: int, tokens: Sequence[int]) -> list[int]:
         """Tokens that must still go through the model when a row has ended: its last, and what follows it."""
-        if not self._watched[row]:
+        if not self.wanted[row]:
             return []
         ended, closing = tokens[-1] in self._end_tokens, self._closing[row]
         if ended and (not closing or closing[0] != tokens[-1]):

@@ -113,6 +113,9 @@ class EngineOptions(NamedTuple):
     window: float = 0.02
     """Seconds without a new request after which a batch that is not full is run."""
 
+    prefix_cache: float = 512
+    """Megabytes for keys and values that are kept from call to call; 0: none."""
+
     @classmethod
     def of(cls, path: str, options: Mapping[str, Any]) -> Self:
         """The options of a model as they are given; numbers may be text, as a command line has them.
@@ -138,6 +141,13 @@ def _seconds(name: str, value: Any) -> float:
     return number
 
 
+def _megabytes(name: str, value: Any) -> float:
+    number = _finite_number(value)
+    if number is None or number < 0:
+        raise _wrong(name, value, "a number of megabytes, 0 to keep nothing")
+    return number
+
+
 def _name(name: str, value: Any) -> Any:
     if isinstance(value, bool | int | float | list):
         raise _wrong(name, value, "a name")
@@ -156,5 +166,5 @@ def _wrong(name: str, value: Any, kind: str) -> ModelOptionError:
     return ModelOptionError(f"{name}={value!r} must be {kind}; give it with -M {name}=<value>")
 
 
-_KINDS = {"batch_size": _count, "window": _seconds}
+_KINDS = {"batch_size": _count, "window": _seconds, "prefix_cache": _megabytes}
 """Options that are no names."""

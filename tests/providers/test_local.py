@@ -276,6 +276,8 @@ def test_what_is_not_honoured_is_refused(base, tmp_path):
         ({"batch_size": True}, "batch_size=True must be a whole number"),
         ({"window": float("nan")}, "window=nan must be a number of seconds"),
         ({"window": "x"}, "window='x' must be a number of seconds"),
+        ({"prefix_cache": -1}, "prefix_cache=-1 must be a number of megabytes, 0 to keep nothing"),
+        ({"prefix_cache": "much"}, "prefix_cache='much' must be a number of megabytes"),
         ({"device": 5}, "device=5 must be a name"),
         ({"dtype": 32}, "dtype=32 must be a name"),
         ({"revision": 1.5}, "revision=1.5 must be a name"),

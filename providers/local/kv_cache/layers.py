@@ -7,7 +7,7 @@ must never have seen padding.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import pad
@@ -21,6 +21,21 @@ from transformers.cache_utils import (
     LinearAttentionLayer,
 )
 
+from providers.local.kv_cache.prefixes import Layers, Piece
+
+
+class KeptRows(NamedTuple):
+    """What is kept of the rows of a pass, and where it goes."""
+
+    pieces: list[list[Piece]]
+    """Of each row, one behind the other; at least one row has some."""
+
+    starts: list[int]
+    """Position in the batch at which each row starts."""
+
+    width: int
+    """Positions of the batch after the pass; all rows end there."""
+
 
 class GrowingLayer(DynamicLayer):
     """A cache layer with room ahead, so that a step writes its own keys and values and copies no others."""
@@ -30,6 +45,36 @@ class GrowingLayer(DynamicLayer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffers: list[torch.Tensor] = []
+        self._own: torch.Tensor | None = None
+        """Shape (row, 1, position, 1): which of the positions of the next pass are its rows' own."""
+
+    def begin(self, kept: KeptRows, number: int, new_here: torch.Tensor) -> None:
+        """Stand at the right end of a batch before its pass over what is new in each row.
+
+        The pass goes over the last positions of all rows, as many as the longest new part has. A row with a
+        shorter one has kept keys and values there already, which stay: nothing lies between what was kept
+        and what is new, as the masks of sliding windows and chunks take for granted.
+
+        Args:
+            kept: Of each row, what stands before its new part.
+            number: This layer's, from 0.
+            new_here: Shape (row, position of the pass), true where a row has new tokens.
+        """
+        like = next(pieces[0].layers[number] for pieces in kept.pieces if pieces)
+        if like is None:  # reads another layer's keys
+            return
+        self.lazy_initialization(*like)
+        shape = len(kept.pieces), like[0].shape[0], kept.width + self.ROOM
+        self._buffers = [held.new_zeros(*shape, held.shape[-1]) for held in like]
+        for row, (pieces, start) in enumerate(zip(kept.pieces, kept.starts, strict=True)):
+            at = start
+            for piece in pieces:
+                for buffer, held in zip(self._buffers, piece.layers[number] or (), strict=True):
+                    buffer[row, :, at : at + piece.length] = held[:, : piece.length]
+                at += piece.length
+        read = kept.width - new_here.shape[1]
+        self.keys, self.values = (buffer[:, :, :read] for buffer in self._buffers)
+        self._own = new_here[:, None, :, None].to(self._buffers[0].device)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -46,7 +91,9 @@ class GrowingLayer(DynamicLayer):
                 self._moved(h, s, new) for h, s in zip(held, (key_states, value_states), strict=True)
             ]
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, old:new] = states
+            there = buffer[:, :, old:new]
+            there.copy_(states if self._own is None else torch.where(self._own, states, there))
+        self._own = None
         self.keys, self.values = (buffer[:, :, :new] for buffer in self._buffers)
         return self.keys, self.values
 
@@ -66,7 +113,34 @@ class GrowingLayer(DynamicLayer):
         self._buffers = []
 
 
-ATTENTION = (GrowingLayer, DynamicSlidingWindowLayer, DummyLayer)
+class GrowingSlidingLayer(GrowingLayer):
+    """The same for a sliding window or chunks: attention sees the window, and what slid out of it is kept.
+
+    A later prompt may go on from any position, and needs the window before it.
+    """
+
+    is_sliding = True
+
+    def __init__(self, sliding_window: int) -> None:
+        super().__init__()
+        self.sliding_window = sliding_window
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append; returns the keys and values that the new positions may see, as `get_mask_sizes` counts."""
+        keys, values = super().update(key_states, value_states, *args, **kwargs)
+        seen = self.sliding_window - 1 + key_states.shape[-2]
+        return keys[:, :, -seen:], values[:, :, -seen:]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and first position of what `update` returns."""
+        past = self.get_seq_length()
+        seen = min(past, self.sliding_window - 1)
+        return seen + query_length, past - seen
+
+
+ATTENTION = (GrowingLayer, GrowingSlidingLayer, DummyLayer)
 """Layers that a mask keeps from seeing padding. A dummy one reads another layer's keys, or holds nothing."""
 
 STATE = (
@@ -85,10 +159,34 @@ STATE = (
 
 
 def growing_cache(config: Any) -> DynamicCache:
-    """The model's own kind of cache, its plain layers with room to grow."""
+    """The model's own kind of cache, its attention layers with room to grow."""
     cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [_growing(layer) for layer in cache.layers]
     return cache
+
+
+def _growing(layer: Any) -> Any:
+    if type(layer) is DynamicLayer:
+        return GrowingLayer()
+    return GrowingSlidingLayer(layer.sliding_window) if type(layer) is DynamicSlidingWindowLayer else layer
+
+
+def begin(cache: DynamicCache, kept: KeptRows, new_here: torch.Tensor) -> None:
+    """Put what was kept of a batch's rows into a new cache; see `GrowingLayer.begin`."""
+    for number, layer in enumerate(cache.layers):
+        if isinstance(layer, GrowingLayer):
+            layer.begin(kept, number, new_here)
+
+
+def states_of(cache: Cache, row: int, start: int, stop: int) -> Layers:
+    """Keys and values of some positions of a row, which still are the cache's own."""
+    return [_states_of(layer, row, start, stop) for layer in cache.layers]
+
+
+def _states_of(layer: Any, row: int, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    if not isinstance(layer, GrowingLayer) or layer.keys is None or layer.values is None:
+        return None
+    return layer.keys[row, :, start:stop], layer.values[row, :, start:stop]
 
 
 def keeps_positions(cache: Cache) -> bool:

@@ -1,0 +1,328 @@
+"""The rows that go through a model together: their prompts, of which only what is new is read, and steps."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from transformers import DynamicCache
+
+from providers.local.kv_cache.layers import (
+    KeptRows,
+    begin,
+    growing_cache,
+    keeps_positions,
+    select_rows,
+    side_by_side,
+    states_of,
+)
+from providers.local.kv_cache.prefixes import Found, Layers, Numbers, PrefixCache
+from providers.local.watching import Trace, Watch
+
+SHARED = 32
+"""If so many tokens that are not kept yet stand at the beginning of several prompts of a batch, one of them
+is read before the others; a pass of its own costs about as much."""
+
+ROUNDS = 3
+"""In which prompts wait for others at most."""
+
+UNEVEN = 0.5
+"""Prompts with less to read than this share of the longest go into another pass."""
+
+SAVED = 256
+"""They do so if that spares so many tokens of padding."""
+
+
+class PromptRow(NamedTuple):
+    """One prompt."""
+
+    prompt: Sequence[int]
+    max_tokens: int
+    seed: int
+    adapter: str
+    over: Callable[[list[int]], bool] | None = None
+    """Tells from the tokens so far that the row is over, asked after each."""
+
+
+Forward = Callable[..., Any]
+"""The model: `(adapters=..., **inputs)` gives an output with `.logits`."""
+
+
+class Batching(NamedTuple):
+    """How a model takes a batch. `providers.local.batching` finds it out."""
+
+    way: Literal["padded", "joined", "singly"]
+    """`padded`: prompts go through it in one pass, the shorter ones padded on the left. `joined`: a pass for
+    each length, without padding, and one batch from then on. `singly`: see `providers.local.singly`."""
+
+    cache_name: str = "past_key_values"
+    """Under which it takes its cache."""
+
+    takes_positions: bool = True
+
+    most: int = 2**31
+    """Positions up to which rows may be in a batch; from then on it is `singly`."""
+
+
+class _Pass(NamedTuple):
+    """Prompts that were read together."""
+
+    places: list[int]
+    cache: DynamicCache
+    logits: torch.Tensor
+    """Shape (place, vocabulary), after the last token of each."""
+
+
+class Batch:
+    """The rows that go through the model together, and what it remembers of them.
+
+    Args:
+        forward: The model.
+        batching: How it takes a batch, `padded` or `joined`.
+        config: Its configuration, from which the cache is built.
+        pad: Fills the left of shorter prompts; masked.
+        device: Where the inputs go.
+        prefixes: What is kept of earlier batches, and what shall be of this one.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        batching: Batching,
+        config: Any,
+        pad: int,
+        device: torch.device,
+        prefixes: PrefixCache,
+    ) -> None:
+        self._forward, self._batching, self._config = forward, batching, config
+        self._pad, self._device = pad, device
+        self._prefixes = prefixes if batching.way == "padded" else PrefixCache(0)
+        self._cache: DynamicCache
+        self._mask: torch.Tensor
+        """Shape (row, position), with room for all that is to come."""
+
+        self._positions: torch.Tensor
+        """Of the last token of each row, shape (row, 1)."""
+
+        self._width: int
+        """Positions that were filled, padding included."""
+
+        self._starts: list[int]
+        """Position at which each row begins."""
+
+    def read_prompts(self, rows: Sequence[PromptRow], trace: Trace | None) -> torch.Tensor:
+        """Logits after each row's prompt, shape (row, vocabulary).
+
+        Equal prompts are read once, beginnings that are kept not at all, and one that several share once.
+        """
+        first, copies = _once_each(rows)
+        reader = self._read_by_length if self._batching.way == "joined" else self._read_what_is_new
+        read = reader(first, copies, trace)
+        order = [place for one in read for place in one.places]
+        ordered = [first[place] for place in order]
+        longest = max(r.max_tokens for r in rows) + (trace.room if trace is not None else 0)
+        _, mask = _left_padded(ordered, self._pad, self._device)
+        self._width = mask.shape[1]
+        self._starts = [self._width - len(row.prompt) for row in ordered]
+        self._mask = torch.cat([mask, mask.new_ones(len(first), longest)], dim=1)
+        self._positions = torch.tensor([[len(r.prompt) - 1] for r in ordered], device=self._device)
+        self._cache = side_by_side([one.cache for one in read])
+        logits = torch.cat([one.logits for one in read]) if len(read) > 1 else read[0].logits
+        at = {place: row for row, place in enumerate(order)}
+        spread = [at[place] for place in copies]
+        return logits if spread == list(range(len(first))) else logits[self.keep(spread)]
+
+    def step(self, tokens: torch.Tensor, adapters: Sequence[str]) -> torch.Tensor:
+        """Logits after one more token of each row, shape (row, vocabulary)."""
+        self._width += 1
+        self._positions = self._positions + 1
+        return self._run(
+            tokens[:, None], self._mask[:, : self._width], self._positions, self._cache, adapters
+        )
+
+    def keep(self, places: Sequence[int]) -> torch.Tensor:
+        """Go on with these rows, in this order, some of them several times; their places as a tensor."""
+        rows = torch.tensor(places, device=self._device)
+        select_rows(self._cache, rows)
+        self._mask, self._positions = self._mask[rows], self._positions[rows]
+        self._starts = [self._starts[place] for place in places]
+        return rows
+
+    def remember(self, place: int, adapter: str, tokens: Sequence[int], numbers: Numbers) -> None:
+        """Keep a row of the batch for prompts to come.
+
+        Args:
+            place: Of the row.
+            adapter: With which it was read.
+            tokens: That went through the model, from the prompt's first on.
+            numbers: What watchers made of them.
+        """
+        start = self._starts[place]
+        self._prefixes.add(
+            adapter, tokens, lambda a, b: states_of(self._cache, place, start + a, start + b), numbers
+        )
+
+    def _read_by_length(
+        self, first: Sequence[PromptRow], copies: Sequence[int], trace: Trace | None
+    ) -> list[_Pass]:
+        nothing = Found(0, [])
+        return [
+            self._read(first, places, [nothing] * len(places), copies, trace)
+            for places in _equal_lengths(first)
+        ]
+
+    def _read_what_is_new(
+        self, first: Sequence[PromptRow], copies: Sequence[int], trace: Trace | None
+    ) -> list[_Pass]:
+        self._prefixes.next_batch()
+        watchers = [_watchers(place, copies, trace) for place in range(len(first))]
+        waiting = list(range(len(first)))
+        read: list[_Pass] = []
+        for number in range(ROUNDS + 1):
+            kept = {
+                place: self._prefixes.find(first[place].adapter, first[place].prompt[:-1], watchers[place])
+                for place in waiting
+            }
+            last = number == ROUNDS or not self._prefixes.keeps
+            now = waiting if last else _not_begun_by_others(first, waiting, kept)
+            for places in _alike_long(
+                {place: len(first[place].prompt) - kept[place].length for place in now}
+            ):
+                one = self._read(first, places, [kept[place] for place in places], copies, trace)
+                self._remember_prompts(first, one, copies, trace)
+                read.append(one)
+            waiting = [place for place in waiting if place not in now]
+            if not waiting:
+                break
+        return read
+
+    def _read(
+        self,
+        first: Sequence[PromptRow],
+        places: list[int],
+        kept: Sequence[Found],
+        copies: Sequence[int],
+        trace: Trace | None,
+    ) -> _Pass:
+        """One pass over what is new in some of the prompts."""
+        rows = [first[place] for place in places]
+        ids, mask = _left_padded(rows, self._pad, self._device)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        cache = growing_cache(self._config)
+        new = [len(row.prompt) - found.length for row, found in zip(rows, kept, strict=True)]
+        self._prefixes.count(new=sum(new), kept=sum(found.length for found in kept))
+        width, longest = ids.shape[1], max(new)
+        if any(found.length for found in kept):
+            starts = [width - len(row.prompt) for row in rows]
+            new_here = torch.arange(longest) >= longest - torch.tensor(new)[:, None]
+            begin(cache, KeptRows([found.pieces for found in kept], starts, width), new_here)
+            ids, positions = ids[:, -longest:], positions[:, -longest:]
+        logits = self._run(ids, mask, positions, cache, [r.adapter for r in rows])
+        if trace is not None:
+            at = {place: row for row, place in enumerate(places)}
+            trace.prompts_read([at.get(place) for place in copies], kept)
+        return _Pass(places, cache, logits)
+
+    def _remember_prompts(
+        self, first: Sequence[PromptRow], read: _Pass, copies: Sequence[int], trace: Trace | None
+    ) -> None:
+        width = max(len(first[place].prompt) for place in read.places)
+        for row, place in enumerate(read.places):
+            prompt = first[place].prompt
+            numbers: dict[Watch, torch.Tensor] = {}
+            if trace is not None:
+                for copy in (copy for copy, of in enumerate(copies) if of == place):
+                    numbers |= trace.prompt_numbers(copy)
+            start = width - len(prompt)
+
+            def states(a: int, b: int, row: int = row, start: int = start) -> Layers:
+                return states_of(read.cache, row, start + a, start + b)
+
+            self._prefixes.add(first[place].adapter, prompt, states, numbers)
+
+    def _run(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        positions: torch.Tensor,
+        cache: DynamicCache,
+        adapters: Sequence[str],
+    ) -> torch.Tensor:
+        inputs: dict[str, Any] = {self._batching.cache_name: cache}
+        if self._batching.takes_positions:
+            inputs["position_ids"] = positions
+        if keeps_positions(cache):
+            inputs["attention_mask"] = mask
+        return self._forward(adapters=adapters, input_ids=ids, use_cache=True, **inputs).logits[:, -1]
+
+
+def _once_each(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[int]]:
+    """Rows with different prompts or adapters, and for each row which of them it begins like.
+
+    The epochs of a sample have one prompt, which then is read once.
+    """
+    places: dict[tuple[str, tuple[int, ...]], int] = {}
+    first: list[PromptRow] = []
+    for row in rows:
+        key = (row.adapter, tuple(row.prompt))
+        if key not in places:
+            places[key] = len(first)
+            first.append(row)
+    return first, [places[row.adapter, tuple(row.prompt)] for row in rows]
+
+
+def _watchers(place: int, copies: Sequence[int], trace: Trace | None) -> list[Watch]:
+    """Everybody who reads along with a row that begins with this prompt."""
+    if trace is None:
+        return []
+    rows = [row for row, of in enumerate(copies) if of == place]
+    return list(dict.fromkeys(watch for row in rows for watch in trace.wanted[row]))
+
+
+def _not_begun_by_others(
+    first: Sequence[PromptRow], waiting: Sequence[int], kept: dict[int, Found]
+) -> list[int]:
+    """Those prompts whose new part does not begin as another's that is read now: the others wait for that."""
+    now: list[int] = []
+    before: PromptRow | None = None
+    for place in sorted(waiting, key=lambda place: (first[place].adapter, list(first[place].prompt))):
+        row = first[place]
+        end = kept[place].length + SHARED
+        if before is None or before.adapter != row.adapter or before.prompt[:end] != row.prompt[:end]:
+            now.append(place)
+        before = row
+    return sorted(now)
+
+
+def _alike_long(lengths: dict[int, int]) -> list[list[int]]:
+    """Places by how many tokens are to be read of them: as few passes as do not read much padding."""
+    longest_first = sorted(lengths, key=lambda place: -lengths[place])
+    passes: list[list[int]] = []
+    for done, place in enumerate(longest_first):
+        longest = lengths[passes[-1][0]] if passes else 0
+        saved = (len(lengths) - done) * (longest - lengths[place])
+        if not passes or (lengths[place] < UNEVEN * longest and saved >= SAVED):
+            passes.append([place])
+        else:
+            passes[-1].append(place)
+    return [sorted(places) for places in passes]
+
+
+def _equal_lengths(rows: Sequence[PromptRow]) -> list[list[int]]:
+    """Places of the rows, those with prompts of one length together."""
+    found: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        found.setdefault(len(row.prompt), []).append(place)
+    return list(found.values())
+
+
+def _left_padded(
+    rows: Sequence[PromptRow], pad: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, shape (row, longest prompt)."""
+    longest = max(len(r.prompt) for r in rows)
+    ids = torch.full((len(rows), longest), pad, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for place, row in enumerate(rows):
+        ids[place, longest - len(row.prompt) :] = torch.tensor(row.prompt)
+        mask[place, longest - len(row.prompt) :] = 1
+    return ids.to(device), mask.to(device)
