@@ -10,6 +10,7 @@ The file of weights that the package carries is converted once, into the user's 
 Exit status: 0 done, 1 no model, 2 wrong options, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,16 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = CommandParser(description=__doc__)
     parser.add_argument("--file", type=Path, help="where the file of weights lies, if not in the package")
     parser.add_argument("--caveats", action="store_true", help="print what numbers of this model can say")
+    return exit_status(
+        lambda: _run(parser.parse_args(arguments)),
+        kept="nothing was kept; the same command begins anew",
+        mistakes=(ModelFileError,),
+    )
 
-    def run() -> int:
-        options = parser.parse_args(arguments)
-        if options.caveats:
-            print(CAVEATS, end="")
-        else:
-            print(checkpoint_of(options.file or installed_file()))
-        return 0
 
-    return exit_status(run, kept="nothing was kept; the same command begins anew", mistakes=(ModelFileError,))
+def _run(given: argparse.Namespace) -> int:
+    if given.caveats:
+        print(CAVEATS, end="")
+    else:
+        print(checkpoint_of(given.file or installed_file()))
+    return 0
 
 
 if __name__ == "__main__":

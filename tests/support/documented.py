@@ -41,6 +41,8 @@ BODIES: Mapping[str, str] = {
     "probes/restyle.py": "_run",
     "probes/store.py": "_run",
     "probes/token_page.py": "_write",
+    "providers/fit_judge.py": "_run",
+    "providers/small_model.py": "_run",
     "scenarios/generate.py": "generate",
     "scenarios/import_runs.py": "_run",
     "scenarios/set_card.py": "_print_cards",
