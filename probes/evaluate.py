@@ -4,7 +4,7 @@
         --train activations/synthetic:split=train --by language --out results
 
 Writes results.json (a row for every monitor and control on every data set and part of it), evaluation.json
-(data sets, comparisons, thresholds elsewhere), results.md and figures. Controls that are fitted (words,
+(data sets, comparisons, thresholds elsewhere), results.html and figures. Controls that are fitted (words,
 shuffled labels) need --train, the rows that the monitors were fitted on.
 """
 
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from analysis.figures.panels import Drawn
 from analysis.ranking import Ranked
 from probes.activations.whole_files import StoreError, write_whole
 from probes.evaluation import comparisons, results
@@ -47,7 +48,8 @@ from probes.evaluation.pages.figures import (
     draw_reliability,
     draw_roc,
 )
-from probes.evaluation.pages.results_page import Found, headline, results_page
+from probes.evaluation.pages.results_page import ResultFile, headline, results_page
+from probes.evaluation.pages.results_sections import Found
 from probes.evaluation.pages.token_texts import conversation_texts
 from probes.evaluation.pooled import pooled
 from probes.evaluation.results import LENGTH, SHUFFLED, ResultRow
@@ -65,12 +67,11 @@ from probes.evaluation.within import told_of, within_facts
 from probes.token_page import choose, write_token_page
 from scenarios.commands.command_line import read_settings
 from scenarios.commands.exits import exit_status
-from scenarios.files.shown_text import in_markdown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-RESULTS, DETAILS, PAGE = "results.json", "evaluation.json", "results.md"
+RESULTS, DETAILS, PAGE = "results.json", "evaluation.json", "results.html"
 MOST_SHOWN = 4
 
 
@@ -125,13 +126,12 @@ def evaluate(settings: EvaluateSettings, *, progress: bool = False) -> Found:
         [*([costs_section(beside)] if beside else []), *([drops_section(dropped)] if dropped else [])],
         [one.row() for one in dropped],
     )
-    _write(settings, found)
     if settings.scores is not None:
         write_score_rows(settings.scores, sets, scored)
-    if settings.figures:
-        _draw(settings.out, found, scored, foreign)
-    if settings.token_rows and material.tokenizer is not None:
-        _token_pages(settings, material, material.tokenizer, found, scored)
+    figures = _draw(settings.out, found, scored, foreign) if settings.figures else []
+    tokenizer = material.tokenizer if settings.token_rows else None
+    pages = [] if tokenizer is None else _token_pages(settings, material, tokenizer, found, scored)
+    _write(settings, found, figures, pages)
     return found
 
 
@@ -141,7 +141,7 @@ def _classes(sets: Sequence[EvaluationSet]) -> list[str]:
         usable = usable_rows(data.labels)
         if not usable.both_classes:
             notes.append(
-                f"**{in_markdown(data.name)}** has {usable.n_positive} positive and "
+                f"{data.name} has {usable.n_positive} positive and "
                 f"{usable.n_negative} negative rows: nothing can be ranked there, and it is not in any mean."
             )
     return notes
@@ -153,9 +153,9 @@ def _below_chance(rows: Sequence[ResultRow]) -> list[str]:
     for row in rows:
         if row["by"] is None and row["auroc_high"] is not None and row["auroc_high"] < 0.5:
             what = "control" if row["control"] is not None else "monitor"
-            name = SHUFFLED if row["control"] == SHUFFLED else in_markdown(row["monitor"])
-            of = f" of {in_markdown(row['monitor'])}" if row["control"] == SHUFFLED else ""
-            where = "in the mean" if row["dataset"] == MEAN else f"on **{in_markdown(row['dataset'])}**"
+            name = SHUFFLED if row["control"] == SHUFFLED else row["monitor"]
+            of = f" of {row['monitor']}" if row["control"] == SHUFFLED else ""
+            where = "in the mean" if row["dataset"] == MEAN else f"on {row['dataset']}"
             notes.append(
                 f"{what} {name}{of} ranks below chance {where}, AUROC {row['auroc']:.3f}: turned round it "
                 f"would have {1 - row['auroc']:.3f}, which is what others are to be compared with."
@@ -216,7 +216,9 @@ def _shown(settings: EvaluateSettings, scored: Sequence[Scored], rows: Sequence[
     return list(best.values())[:MOST_SHOWN]
 
 
-def _write(settings: EvaluateSettings, found: Found) -> None:
+def _write(
+    settings: EvaluateSettings, found: Found, figures: Sequence[Drawn], pages: Sequence[ResultFile]
+) -> None:
     details = {
         "settings": settings.model_dump(mode="json"),
         "datasets": [
@@ -244,10 +246,15 @@ def _write(settings: EvaluateSettings, found: Found) -> None:
         write_whole(
             settings.out / name, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         )
-    write_whole(settings.out / PAGE, results_page(found))
+    files = [
+        ResultFile(RESULTS, "a row for every monitor and control on every data set and part of it"),
+        ResultFile(DETAILS, "data sets, comparisons, thresholds elsewhere, settings"),
+        *pages,
+    ]
+    write_whole(settings.out / PAGE, results_page(found, figures, files))
 
 
-def _draw(out: Path, found: Found, scored: Sequence[Scored], foreign: Sequence[ForeignScores]) -> None:
+def _draw(out: Path, found: Found, scored: Sequence[Scored], foreign: Sequence[ForeignScores]) -> list[Drawn]:
     shown = [one for name in found.shown for one in scored if one.name == name]
     controls = [one for one in scored if one.control is not None]
     lines = {
@@ -259,24 +266,25 @@ def _draw(out: Path, found: Found, scored: Sequence[Scored], foreign: Sequence[F
     }
     beside = lines_beside(foreign, found.sets, MOST_SHOWN)
     roc = {name: lines[name] | beside[name] for name in lines}
-    draw_roc(roc, out / "roc.png", title="How monitors rank conversations")
-    draw_roc(roc, out / "roc_linear.png", title="How monitors rank conversations", log_x=False)
+    ranks = "How monitors rank conversations"
+    drawn = [draw_roc(roc, out / "roc.svg", title=f"{ranks}, logarithmic axis")]
+    drawn.append(draw_roc(roc, out / "roc_linear.svg", title=f"{ranks}, linear axis", log_x=False))
     monitors = {name: {k: line for k, line in of.items() if not line.control} for name, of in lines.items()}
-    draw_reliability(monitors, out / "reliability.png", title="How far probabilities can be believed")
+    believed = "How far probabilities can be believed"
+    drawn.append(draw_reliability(monitors, out / "reliability.svg", title=believed))
     names = [one.name for one in [*shown, *controls]]
-    draw_lengths(
-        {data.name: _bins(found.rows, data.name, names) for data in found.sets},
-        out / "lengths.png",
-        title="Short and long conversations",
-        controls=[one.name for one in controls],
-    )
+    bins = {data.name: _bins(found.rows, data.name, names) for data in found.sets}
+    of_controls = [one.name for one in controls]
+    title = "Short and long conversations"
+    drawn.append(draw_lengths(bins, out / "lengths.svg", title=title, controls=of_controls))
     squares = "; squares: asked or fine-tuned models" if foreign else ""
-    draw_dots(
+    dots = draw_dots(
         _dots(found, scored, {one.name for one in foreign}),
-        out / "monitors.png",
+        out / "monitors.svg",
         title="Monitors and controls",
         subtitle=f"{DOTS_TELL}{squares}",
     )
+    return drawn if dots is None else [dots, *drawn]
 
 
 def _bins(rows: Sequence[ResultRow], dataset: str, names: Sequence[str]) -> dict[str, list[Bin]]:
@@ -323,13 +331,17 @@ def _token_pages(
     tokenizer: "PreTrainedTokenizerBase",
     found: Found,
     scored: Sequence[Scored],
-) -> None:
+) -> list[ResultFile]:
     best = next(one for name in found.shown for one in scored if one.name == name and one.of is not None)
     assert best.of is not None
+    pages: list[ResultFile] = []
     for data, logits in zip(material.sets, best.logits, strict=True):
         rows = choose(data.labels, logits, best.threshold, settings.token_rows)
         name = data.name.replace(":", "_").replace("=", "_").replace(",", "_")
-        write_token_page(best.of, data, rows, tokenizer, settings.out / f"tokens-{name}.html")
+        file = ResultFile(f"tokens-{name}.html", f"conversations of {data.name}, tokens coloured by score")
+        write_token_page(best.of, data, rows, tokenizer, settings.out / file.name)
+        pages.append(file)
+    return pages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -343,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(settings: EvaluateSettings) -> int:
     found = evaluate(settings, progress=True)
-    print("\n\n".join([*found.notes, headline(found)]))
+    print(headline(found))
     print(
         f"\n{RESULTS}, {DETAILS}, {PAGE}" + (" and figures" if settings.figures else "") + f": {settings.out}"
     )

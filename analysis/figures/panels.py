@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from analysis.figures.style import (
     COLOURS,
-    DPI,
     GREY,
     GRID,
     INK,
@@ -16,8 +15,10 @@ from analysis.figures.style import (
     in_page,
     label_ends,
     plain_panel,
+    save_picture,
 )
 from analysis.intervals import Interval
+from scenarios.files.whole import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +70,9 @@ class Drawn(NamedTuple):
     files: tuple[str, str]
     """Names of the SVG and of the PNG."""
 
+    inches: float
+    """How wide it is meant to be."""
+
 
 def colour_of(users: str) -> str:
     """Of a kind of user."""
@@ -113,7 +117,7 @@ def draw_curves(
     panel.set_xlabel(x, fontsize=9, color=GREY)
     panel.set_ylabel(y, fontsize=9, color=GREY)
     panel.grid(axis="y", color=GRID, linewidth=0.8)
-    return _saved(figure, out, title)
+    return write_figure(figure, out, title)
 
 
 def draw_dots(
@@ -161,7 +165,7 @@ def draw_dots(
     panel.set_xlabel(x, fontsize=9, color=GREY)
     if ends is not None:
         panel.set_xlim(*_with_room(ends))
-    return _saved(figure, out, title)
+    return write_figure(figure, out, title)
 
 
 def _short(value: float) -> str:
@@ -231,9 +235,16 @@ def _with_room(ends: tuple[float, float]) -> tuple[float, float]:
     return ends[0] - room, ends[1] + room
 
 
-def _saved(figure: "Figure", out: Path, title: str) -> Drawn:
-    png = out.with_suffix(".png")
-    figure.savefig(png, format="png", dpi=DPI, facecolor="white")
+def write_figure(figure: "Figure", out: Path, title: str) -> Drawn:
+    """Write a figure as SVG and as PNG, each whole or not at all, for a page in which it stands.
+
+    Args:
+        figure: Any.
+        out: Either of the two files; no other figure of the page has its name.
+        title: What is drawn.
+    """
+    svg, png = out.with_suffix(".svg"), out.with_suffix(".png")
+    save_picture(figure, png)
     whole = as_svg(figure, name=out.stem)
-    out.write_text(whole, encoding="utf-8")
-    return Drawn(title, in_page(whole, out.stem), (out.name, png.name))
+    write_text(svg, whole)
+    return Drawn(title, in_page(whole, out.stem), (svg.name, png.name), float(figure.get_figwidth()))

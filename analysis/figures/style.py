@@ -45,6 +45,7 @@ IN_PAGES = {
     FAINT: "var(--faint)",
     EDGE: "var(--edge)",
     GRID: "var(--line)",
+    "#ffffff": "var(--paper)",
 }
 """Colour -> what it is called in our pages, where it changes in the dark."""
 

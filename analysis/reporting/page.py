@@ -45,6 +45,8 @@ class Part:
     texts: list[str] = field(default_factory=list)
     figures: list[Drawn] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    broad: bool = False
+    """Figures have several panels: each gets a line of its own, and scrolls where the page is narrow."""
 
 
 @dataclass

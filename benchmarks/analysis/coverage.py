@@ -26,7 +26,7 @@ from analysis.agreement import Estimate, alpha, estimate, pearson, spearman
 from analysis.intervals import mean_difference, mean_interval, over_seeds, share_interval
 from analysis.ranking import area, auroc, auroc_within, compare, largest_recall, mean_over_sets, mean_recall
 from analysis.values import Values
-from probes.evaluation.pages.results_page import FEW_POSITIVES
+from probes.evaluation.pages.results_sections import FEW_POSITIVES
 from scenarios.schema import Scale
 
 CLUSTERS, SIZES, ALIKE, SHARES = (8, 16, 64), (1, 2, 8), (0.0, 0.3, 0.9), (0.05, 0.2, 0.5)

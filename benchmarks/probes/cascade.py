@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from analysis.reporting.markdown import interval, table
 from probes.cascade import POINTS, build_cascade
 from probes.cascades.measured.cascade_settings import CascadeSettings
 from probes.cascades.measured.points import JUDGE, PROBE
 from probes.evaluation.comparisons import MEAN
-from probes.evaluation.pages.results_page import interval, table
 from probes.evaluation.scored import read_monitors
 
 TESTS = ("synthetic", "anthropic", "mts")

@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import yaml
 
+from analysis.reporting.markdown import table
 from benchmarks.probes.stakes import LABELS, REAL, SYNTHETIC, part_of, weights
 from probes.activations.capture_settings import CaptureSettings
 from probes.activations.stored_sets import read_dataset, save_dataset
 from probes.capture import capture
-from probes.evaluation.pages.results_page import table
 from probes.evaluation_sets import main as evaluation_sets
 from probes.experiment import main as experiment
 from probes.experiments.running import read_record

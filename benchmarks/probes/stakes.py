@@ -32,6 +32,7 @@ from sklearn.linear_model import LogisticRegression
 from transformers.utils.logging import disable_progress_bar
 
 from analysis.ranking import Ranked, auroc
+from analysis.reporting.markdown import interval, table
 from probes.activations.capture_settings import CaptureSettings
 from probes.capture import capture
 from probes.conversations.sources import read_conversations
@@ -41,7 +42,6 @@ from probes.evaluation.comparisons import MEAN
 from probes.evaluation.controls import length_scores, plain_text
 from probes.evaluation.evaluate_settings import EvaluateSettings
 from probes.evaluation.evaluation_data import EvaluationSet, read_set
-from probes.evaluation.pages.results_page import interval, table
 from probes.evaluation.results import SHUFFLED, ResultRow
 from probes.fit import fit
 from probes.fitting.fit_data import read_labelled

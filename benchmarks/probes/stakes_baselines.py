@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from safetensors.numpy import load_file
 
 from analysis.ranking import Ranked
+from analysis.reporting.markdown import interval, table
 from probes.activations.stored_sets import read_dataset
-from probes.evaluation.pages.results_page import interval, table
 from probes.laboratory.rows import StakesRow, read_rows, write_rows
 
 STAGES = ("rows", "capture", "probes", "last-block", "prompted", "lora", "full", "changed", "table")

@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures.style import COLOURS, GREY, INK, plain_panel, save_picture
 from analysis.intervals import mean_interval
 from benchmarks.probes.base_monitor import base_monitor, folder_of
-from probes.evaluation.pages.figures import COLOURS, GREY, INK, plain_panel, save_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 KL = {"low": 0.03, "high": 1.0}

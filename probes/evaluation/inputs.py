@@ -14,7 +14,6 @@ from probes.evaluation.pooled import members_of, notes_of
 from probes.evaluation.results import LENGTH, SHUFFLED
 from probes.evaluation.scored import Named, check_monitors, check_training, read_monitors
 from probes.fitting.fit_data import LabelledRows
-from scenarios.files.shown_text import in_markdown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,7 +74,7 @@ def read_inputs(settings: EvaluateSettings) -> EvaluationInputs:
     check_monitors(monitors, sets)
     notes = _doubts(monitors, sets, settings.train) + notes_of(pools)
     if settings.where:
-        notes.append(f"Only conversations with {in_markdown(' and '.join(settings.where))}.")
+        notes.append(f"Only conversations with {' and '.join(settings.where)}.")
     if train is not None:
         if SHUFFLED in wanted:
             check_training(monitors, train)
@@ -142,7 +141,7 @@ def _doubts(monitors: Sequence[Named], sets: Sequence[EvaluationSet], train: Seq
         ]
         if seen and str(data.path.resolve()) not in named:
             notes.append(
-                f"**{in_markdown(data.name)}**: {len(set(seen))} of {len(monitors)} monitors were fitted or "
+                f"{data.name}: {len(set(seen))} of {len(monitors)} monitors were fitted or "
                 "validated on rows of this data set, perhaps on these. `--train` leaves out the rows that it "
                 "names."
             )

@@ -6,7 +6,6 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from probes.evaluation.scored import Named, Scored
-from scenarios.files.shown_text import in_markdown
 
 
 def members_of(pools: Mapping[str, str], monitors: Sequence[Named]) -> dict[str, list[Named]]:
@@ -63,9 +62,9 @@ def notes_of(pools: Mapping[str, Sequence[Named]]) -> list[str]:
     """Which monitors a pool is made of, and which of them are not calibrated."""
     notes = []
     for name, members in pools.items():
-        raw = [in_markdown(one.name) for one in members if one.monitor.card.calibration is None]
-        all_of_them = ", ".join(in_markdown(one.name) for one in members)
-        told = f"{in_markdown(name)} is the mean of the calibrated logits of {all_of_them}"
+        raw = [one.name for one in members if one.monitor.card.calibration is None]
+        all_of_them = ", ".join(one.name for one in members)
+        told = f"{name} is the mean of the calibrated logits of {all_of_them}"
         notes.append(
             f"{told}; of {', '.join(raw)} the logit as it is, for the card has no calibration: fit it again."
             if raw

@@ -29,6 +29,18 @@ LENGTH = "length_bin"
 
 SHUFFLED = "shuffled_labels"
 
+MORE = {
+    "auprc": "AUPRC",
+    "partial_auroc": "partial AUROC",
+    "auroc_within_length": "AUROC within length",
+    "rank_correlation": "rank correlation",
+    "brier": "Brier",
+    "ece": "ECE",
+    "log_loss": "log loss",
+    "accuracy": "accuracy",
+}
+"""Numbers beside AUROC and recall -> what they are called."""
+
 ResultRow = dict[str, Any]
 """One line of the table. These are always there:
 

@@ -15,7 +15,6 @@ from analysis.ranking import Compared, Ranked, area, compare
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.metrics import NOWHERE, usable_rows
 from probes.evaluation.scored import Scored
-from scenarios.files.shown_text import in_markdown
 
 FOLDS = 5
 """Of what the fact alone tells: each part of the groups is ranked by what the others are like."""
@@ -151,11 +150,10 @@ def told_of(found: Sequence[Within], monitors: Collection[str]) -> list[str]:
     sentences = []
     for one in found:
         if one.explained and one.monitor in monitors:
-            dataset, monitor, fact = map(in_markdown, (one.dataset, one.monitor, one.fact))
             sentences.append(
-                f"**{dataset}**: the AUROC {one.plain.value:.3f} of {monitor} owes something to {fact}, "
-                f"which alone has {_three_digits(one.alone.value)}; "
-                f"within {fact} it is {_interval(one.within)}."
+                f"{one.dataset}: the AUROC {one.plain.value:.3f} of {one.monitor} owes something to "
+                f"{one.fact}, which alone has {_three_digits(one.alone.value)}; "
+                f"within {one.fact} it is {_interval(one.within)}."
             )
     return sentences
 

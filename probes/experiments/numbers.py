@@ -9,9 +9,9 @@ import numpy as np
 
 from analysis.intervals import Interval, over_seeds
 from analysis.ranking import Ranked, auroc, largest_recall, mean_over_sets, mean_recall
+from analysis.reporting.markdown import interval
 from probes.evaluation.comparisons import MEAN
 from probes.evaluation.metrics import ASKED_FPR, OneClassWarning, measure
-from probes.evaluation.pages.results_page import interval
 from probes.experiments.book import Book, MonitorScores, ScoredSet, line_of
 from probes.experiments.cells import Row, digest_of
 from probes.experiments.pictures import Point

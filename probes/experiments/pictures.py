@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from analysis.figures.style import save_picture
 from probes.evaluation.pages.figures import (
     COLOURS,
     DPI,
@@ -26,7 +27,6 @@ from probes.evaluation.pages.figures import (
     name_axes,
     panel_grid,
     plain_panel,
-    save_picture,
 )
 
 MORE_COLOURS = (*COLOURS, "#7A5C00", "#222222")

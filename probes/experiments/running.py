@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
-from probes.evaluation.pages.results_page import table as markdown_table
+from analysis.reporting.markdown import table as markdown_table
 from probes.experiments.book import compute_book, read_book, score_cells
 from probes.experiments.cells import CellError, Row, cell_digests, digest_of, read_cells, run_cells
 from probes.experiments.experiment import Experiment, Picture, Results, Table

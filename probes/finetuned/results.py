@@ -7,8 +7,8 @@ from typing import Any
 
 from scipy.special import expit
 
+from analysis.reporting.markdown import interval, table
 from probes.evaluation.metrics import OneClassWarning, measure
-from probes.evaluation.pages.results_page import interval, table
 from probes.evaluation.results import ResultRow
 from probes.finetuned.baseline import BaselineCard, Scores
 from scenarios.files.whole import write_json, write_jsonl

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from analysis.ranking import Ranked
+from analysis.reporting.markdown import interval, table
 from probes.conversations.labels import DataError
-from probes.evaluation.pages.results_page import interval, table
 from probes.thresholds.log_scores import read_monitored
 from probes.thresholds.validate_settings import ValidateSettings
 from probes.thresholds.validated import (

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from probes.evaluation.pages.figures import COLOURS, GREY, INK, label_ends, plain_panel, save_picture
+from analysis.figures.style import COLOURS, GREY, INK, label_ends, plain_panel, save_picture
 from probes.watching.alarms import Sighting
 
 SIZE = (12.0, 4.8)

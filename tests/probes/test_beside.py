@@ -33,7 +33,7 @@ def evaluated(tmp_path, *options, figures=False):
     if code:
         return code, [], {}, ""
     read = [json.loads((out / name).read_text()) for name in ("results.json", "evaluation.json")]
-    return code, *read, (out / "results.md").read_text()
+    return code, *read, (out / "results.html").read_text()
 
 
 def scores_file(folder, ids, scores, *, name="lora", labels=LABELS, dataset="mt"):
@@ -73,8 +73,8 @@ def test_a_fine_tuned_monitor_stands_in_the_table_and_is_compared_on_the_same_ro
     wanted = compare(expected, area(labels, np.array(STRONG), GROUPS))
     assert difference["auroc_difference"] == pytest.approx(wanted.value)
     assert (difference["low"], difference["high"]) == pytest.approx((wanted.low, wanted.high))
-    assert "| lora" in page
-    assert "## Monitors beside" in page
+    assert "<td>lora</td>" in page
+    assert "Monitors beside</h2>" in page
     assert "1e+09" in page
 
 
@@ -141,7 +141,7 @@ def test_the_drop_on_changed_rows_is_paired_by_row(tmp_path):
     wanted = compare(area(labels, np.array(STRONG[:12]), groups), area(labels, np.array(WEAK[:12]), groups))
     assert (one["rows"], one["unmatched"]) == (12, 4)
     assert (one["drop"], one["drop_low"], one["drop_high"]) == pytest.approx(tuple(wanted[:3]))
-    assert "## AUROC when rows are changed" in page
+    assert "AUROC when rows are changed</h2>" in page
 
 
 def test_changed_sets_that_are_none_are_told(tmp_path, place, capsys):

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import struct
 
 import numpy as np
@@ -10,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from analysis import ranking
+from analysis.reporting.markdown import interval, table
 from probes.evaluate import main
 from probes.evaluation.evaluation_data import length_bins, read_set
-from probes.evaluation.pages.results_page import interval, table
 from tests.support.evaluated_rows import saved, stored
 from tests.support.stored_rows import spec
 
@@ -84,7 +85,7 @@ def test_ambiguous_unlabelled_and_trained_rows_are_left_out_and_counted(tmp_path
     (told,) = details["datasets"]
     assert told["excluded"] == {"not labelled": 1, "also trained on": 1}
     assert told["not_captured"] == {"nothing was said": 3}
-    page = (tmp_path / "results" / "results.md").read_text()
+    page = (tmp_path / "results" / "results.html").read_text()
     assert "1 not labelled, 1 also trained on, 1 ambiguous" in page
     assert "3 nothing was said" in page
 
@@ -105,7 +106,7 @@ def test_the_mean_is_over_sets_with_both_classes_and_says_so(tmp_path, capsys):
     assert three["auroc"] is three["recall_at_1pct_fpr"] is None
     assert three["accuracy"] == 1
     assert details["notes"] == [
-        "**three** has 2 positive and 0 negative rows: nothing can be ranked there, and it is not in any mean."
+        "three has 2 positive and 0 negative rows: nothing can be ranked there, and it is not in any mean."
     ]
     assert "nothing can be ranked there" in capsys.readouterr().out
 
@@ -255,7 +256,7 @@ def test_a_control_below_chance_is_told(tmp_path, capsys):
     monitor = saved(tmp_path / "monitors" / "m")
     evaluated(tmp_path, "--monitors", monitor, "--data", data)
     assert (
-        "control length ranks below chance on **mt**, AUROC 0.000: turned round it would have 1.000"
+        "control length ranks below chance on mt, AUROC 0.000: turned round it would have 1.000"
         in capsys.readouterr().out
     )
 
@@ -363,7 +364,7 @@ def test_a_set_that_monitors_may_have_seen_is_doubted(tmp_path):
     data = stored(tmp_path / "store", "mt", LABELS, LOGITS)
     monitor = saved(tmp_path / "monitors" / "m", trained_on=data)
     _, _, details = evaluated(tmp_path, "--monitors", monitor, "--data", data)
-    assert details["notes"][0].startswith("**mt**: 1 of 1 monitors were fitted or validated on rows of this")
+    assert details["notes"][0].startswith("mt: 1 of 1 monitors were fitted or validated on rows of this")
 
 
 def test_a_part_of_a_set_is_chosen_by_facts(tmp_path):
@@ -418,6 +419,10 @@ def test_figures_are_drawn_even_where_nothing_can_be_ranked(tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
         assert path.stat().st_size > 10_000
     assert not list(out.glob(".*unfinished"))
+    page = (out / "results.html").read_text()
+    assert page.count("<svg ") == 5
+    linked = set(re.findall(r'href="([^"#]+)"', page.replace("xlink:href", "")))
+    assert linked == {path.name for path in out.iterdir()} - {"results.html"}
 
 
 @pytest.mark.parametrize(

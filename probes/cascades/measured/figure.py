@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from analysis.figures.style import save_picture
 from analysis.ranking import Ranked
 from probes.cascades.allocation import STRATEGIES
 from probes.cascades.measured.points import CONTROLS, JUDGE, PROBE, Point
@@ -22,7 +23,6 @@ from probes.evaluation.pages.figures import (
     PANEL,
     label_ends,
     plain_panel,
-    save_picture,
 )
 
 CALLS = "calls"

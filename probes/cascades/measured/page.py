@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from analysis.ranking import Ranked
+from analysis.reporting.markdown import interval, table
 from probes.cascades.measured.equals import Equal
 from probes.cascades.measured.points import ALONE, Point
 from probes.cascades.saved import Cascade
 from probes.evaluation.beside.foreign_scores import COSTS
-from probes.evaluation.pages.results_page import interval, table
 from scenarios.files.shown_text import in_markdown
 
 HEADS = {"flops": "FLOPs", "seconds": "seconds", "dollars": "dollars"}

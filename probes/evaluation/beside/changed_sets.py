@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.ranking import Compared, Ranked, area, compare
+from analysis.reporting.markdown import interval
+from analysis.reporting.page import Part, Section, Table
 from probes.conversations.labels import DataError
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.metrics import usable_rows
-from probes.evaluation.pages.results_page import interval, table
 
 
 class ChangedPair(NamedTuple):
@@ -112,10 +113,8 @@ def drops(
     return dropped
 
 
-def drops_section(dropped: Sequence[Drop]) -> str:
-    """AUROC, AUROC on the changed rows, and the drop; nothing without pairs."""
-    if not dropped:
-        return ""
+def drops_section(dropped: Sequence[Drop]) -> Section:
+    """AUROC, AUROC on the changed rows, and the drop."""
     lines = [
         [
             one.monitor,
@@ -130,7 +129,7 @@ def drops_section(dropped: Sequence[Drop]) -> str:
     ]
     head = ["", "data sets", "AUROC", "changed", "drop", "rows", "not in both"]
     told = "The same rows before and after; the drop is paired by row, its 95 % interval by group."
-    return f"## AUROC when rows are changed\n\n{told}\n\n{table(head, lines)}"
+    return Section("changed", "AUROC when rows are changed", [told], [Part(tables=[Table(head, lines)])])
 
 
 def _ends(ranked: Ranked | Compared) -> tuple[float | None, float | None, float | None]:

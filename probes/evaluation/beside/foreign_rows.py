@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from analysis.ranking import area, auroc, largest_recall, mean_comparison, mean_over_sets, mean_recall
+from analysis.reporting.markdown import NOTHING, interval
+from analysis.reporting.page import Part, Section, Table
 from probes.conversations.labels import DataError
 from probes.evaluation.beside.foreign_scores import COSTS, ForeignScores
 from probes.evaluation.comparisons import MEAN, Compared, false_discoveries
 from probes.evaluation.evaluation_data import EvaluationSet
 from probes.evaluation.metrics import ASKED_FPR, OneClassWarning, measure, usable_rows
 from probes.evaluation.pages.figures import Line
-from probes.evaluation.pages.results_page import MORE, interval, table
-from probes.evaluation.results import ResultRow
+from probes.evaluation.results import MORE, ResultRow
 from probes.evaluation.scored import Scored
 
 
@@ -61,7 +62,7 @@ def foreign_comparisons(
     return compared
 
 
-def costs_section(rows: Sequence[ResultRow]) -> str:
+def costs_section(rows: Sequence[ResultRow]) -> Section:
     """What the foreign monitors cost, and how many rows they gave no score."""
     lines = [
         [
@@ -70,7 +71,7 @@ def costs_section(rows: Sequence[ResultRow]) -> str:
             str(row["n"]),
             str(row["n_unscored"]),
             interval(row["auroc"], row["auroc_low"], row["auroc_high"]),
-            *("-" if row.get(cost) is None else f"{row[cost]:.3g}" for cost in COSTS),
+            *(NOTHING if row.get(cost) is None else f"{row[cost]:.3g}" for cost in COSTS),
         ]
         for row in rows
         if row["dataset"] != MEAN
@@ -80,7 +81,7 @@ def costs_section(rows: Sequence[ResultRow]) -> str:
         "Fine-tuned and asked models, on the same rows; a conversation costs so much in the mean, of a "
         "fine-tuned last block beyond the monitored model. Rows without a score are in no number."
     )
-    return f"## Monitors beside\n\n{told}\n\n{table(head, lines)}"
+    return Section("beside", "Monitors beside", [told], [Part(tables=[Table(head, lines)])])
 
 
 def check_names(foreign: Sequence[str], monitors: Sequence[str]) -> None:

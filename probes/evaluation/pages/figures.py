@@ -15,16 +15,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, Percen
 from scipy.special import expit
 from sklearn.metrics import roc_curve
 
+from analysis.figures.panels import Drawn, write_figure
 from analysis.figures.style import (
     COLOURS,
     DPI,
+    EDGE,
     GREY,
+    GRID,
     INK,
     LABEL,
     LABEL_APART,
     label_ends,
     plain_panel,
-    save_picture,
 )
 from analysis.ranking import Ranked, auroc
 from probes.evaluation.metrics import ASKED_FPR, BINS, calibration_error, reliability, usable_rows
@@ -90,12 +92,12 @@ class Dot(NamedTuple):
     """Of a model that is asked or fine-tuned: a square."""
 
 
-def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, log_x: bool = True) -> None:
+def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, log_x: bool = True) -> Drawn:
     """ROC curves, a panel for each data set; those of one class only are left empty.
 
     Args:
         sets: Data set -> monitor -> scores; at most four monitors, four beside them and three controls.
-        out: PNG file, written whole or not at all.
+        out: SVG or PNG; both are written.
         title: What was evaluated.
         log_x: False-positive rates on a logarithmic axis from 0.1 %.
     """
@@ -104,9 +106,9 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
         told_of += ["dashes in colour: asked or fine-tuned models", "grey: controls"]
     figure, panels = panel_grid(title, "; ".join(told_of), sets, 6)
     for panel, lines in zip(panels, sets.values(), strict=True):
-        panel.axvline(ASKED_FPR, color="#bbbbbb", linewidth=1.2, zorder=1)
+        panel.axvline(ASKED_FPR, color=EDGE, linewidth=1.2, zorder=1)
         chance = np.geomspace(LOWEST_FPR, 1, 200)
-        panel.plot(chance, chance, color="#d4d4d4", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+        panel.plot(chance, chance, color=EDGE, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
         told = []
         for (name, line), style in zip(lines.items(), _styles(lines), strict=True):
             usable = usable_rows(line.labels)
@@ -133,17 +135,17 @@ def draw_roc(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str, l
         panel.set_ylim(0, 1.005)
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     name_axes(panels, "false-positive rate", "recall")
-    save_picture(figure, out)
+    return write_figure(figure, out, title)
 
 
-def draw_reliability(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str) -> None:
+def draw_reliability(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title: str) -> Drawn:
     """Probabilities against what happened, in bins of equal mass; a dot's area is its share of the rows.
 
     Ten bins, fewer where there are few rows.
 
     Args:
         sets: Data set -> monitor -> logits.
-        out: PNG file, written whole or not at all.
+        out: SVG or PNG; both are written.
         title: What was evaluated.
     """
     figure, panels = panel_grid(
@@ -153,7 +155,7 @@ def draw_reliability(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title
         10,
     )
     for panel, lines in zip(panels, sets.values(), strict=True):
-        panel.plot([0, 1], [0, 1], color="#cccccc", linewidth=1.2, zorder=1)
+        panel.plot([0, 1], [0, 1], color=EDGE, linewidth=1.2, zorder=1)
         told = []
         for (name, line), style in zip(lines.items(), _styles(lines), strict=True):
             probabilities = expit(line.logits)
@@ -168,7 +170,7 @@ def draw_reliability(sets: Mapping[str, Mapping[str, Line]], out: Path, *, title
         panel.set_xlim(-0.02, 1.02)
         panel.set_ylim(-0.02, 1.02)
     name_axes(panels, "probability that the monitor gives", "share of positives")
-    save_picture(figure, out)
+    return write_figure(figure, out, title)
 
 
 def draw_lengths(
@@ -177,19 +179,19 @@ def draw_lengths(
     *,
     title: str,
     controls: Sequence[str] = (),
-) -> None:
+) -> Drawn:
     """AUROC by length, with intervals; bins of one class only leave a gap.
 
     Args:
         sets: Data set -> monitor or control -> bins, shortest first, the same for all of a data set.
-        out: PNG file, written whole or not at all.
+        out: SVG or PNG; both are written.
         title: What was evaluated.
         controls: Which names are controls.
     """
     subtitle = "AUROC by length in tokens, with 95 % intervals by group; hollow: too few rows for an interval"
     figure, panels = panel_grid(title, subtitle, sets)
     for panel, lines in zip(panels, sets.values(), strict=True):
-        panel.axhline(0.5, color="#cccccc", linewidth=1.2, zorder=1)
+        panel.axhline(0.5, color=EDGE, linewidth=1.2, zorder=1)
         ends: list[tuple[float, str, str]] = []
         styles = _styles(dict.fromkeys(lines), controls)
         for place, ((name, bins), style) in enumerate(zip(lines.items(), styles, strict=True)):
@@ -214,7 +216,7 @@ def draw_lengths(
         panel.set_ylim(0, 1.02)
         label_ends(panel, ends)
     name_axes(panels, "tokens", "AUROC")
-    save_picture(figure, out)
+    return write_figure(figure, out, title)
 
 
 def draw_dots(
@@ -224,20 +226,21 @@ def draw_dots(
     title: str,
     x: str = "AUROC",
     subtitle: str = DOTS_TELL,
-) -> None:
+) -> Drawn | None:
     """Every head and control on every data set, with intervals; seeds of a head lie above each other.
 
     Args:
         rows: Head or control -> data set -> a dot for each seed.
-        out: PNG file, written whole or not at all; none if nothing is ranked.
+        out: SVG or PNG; both are written; none if nothing is ranked.
         title: What was evaluated.
         x: Name of the axis.
         subtitle: What is drawn.
     """
     columns = list(dict.fromkeys(name for of in rows.values() for name in of))
     if not columns:  # one class everywhere: no AUROC
-        out.unlink(missing_ok=True)
-        return
+        for stale in (out.with_suffix(".svg"), out.with_suffix(".png")):
+            stale.unlink(missing_ok=True)
+        return None
     margin = 0.25 + LETTER * max((len(name) for name in rows), default=1)
     size = (margin + 1.95 * len(columns) + 0.25, 1.75 + 0.30 * len(rows))
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
@@ -250,15 +253,15 @@ def draw_dots(
     for number, column in enumerate(columns):
         panel = figure.add_subplot(grid[0, number])
         plain_panel(panel, column)
-        panel.grid(axis="x", color="#e9e9e9", linewidth=0.8)
-        panel.axvline(0.5, color="#bbbbbb", linewidth=1.2, zorder=1)
+        panel.grid(axis="x", color=GRID, linewidth=0.8)
+        panel.axvline(0.5, color=EDGE, linewidth=1.2, zorder=1)
         for place, of in enumerate(rows.values()):
             mine = of.get(column, [])
             for seed, dot in enumerate(mine):
                 y = place + (seed - (len(mine) - 1) / 2) * 0.2
                 colour = GREY if dot.control else COLOURS[0]
                 panel.plot([dot.found.low, dot.found.high], [y, y], color=colour, linewidth=1.3, alpha=0.55)
-                face = "white" if dot.control else colour
+                face = "none" if dot.control else colour
                 shape = "s" if dot.beside else "o"
                 panel.plot(dot.found.value, y, shape, color=colour, markersize=4.5, markerfacecolor=face)
         panel.set_ylim(len(rows) - 0.4, -0.6)
@@ -274,7 +277,7 @@ def draw_dots(
         fontsize=10,
         color=GREY,
     )
-    save_picture(figure, out)
+    return write_figure(figure, out, title)
 
 
 def _styles(lines: Mapping[str, object], controls: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -319,7 +322,7 @@ def panel_grid(
         y = height - 1.05 - PANEL - row * (PANEL + 0.85)
         panel = figure.add_axes((x / width, y / height, PANEL / width, PANEL / height))
         plain_panel(panel, name)
-        panel.grid(color="#efefef", linewidth=0.8)
+        panel.grid(color=GRID, linewidth=0.8)
         panels.append(panel)
     figure.text(0.2 / width, 1 - 0.36 / height, title, fontsize=14, fontweight="bold", color=INK)
     figure.text(0.2 / width, 1 - 0.63 / height, subtitle, fontsize=10, color=GREY)
