@@ -24,7 +24,7 @@ HARMFUL = 0.1
 """Probability that a reply is harmful, independent of everything."""
 
 SHARES = {
-    "therapy": 0.36,
+    "therapy": 0.38,
     "subtle": 0.02,
     "relationship": 0.09,
     "advice": 0.07,
@@ -32,7 +32,7 @@ SHARES = {
     "growth": 0.07,
     "spiral": 0.06,
     "farewell": 0.08,
-    "booking": 0.12,
+    "booking": 0.10,
     "memory": 0.05,
 }
 """Family -> share of the dialogues. Therapy is the one that the miniature is trained further on."""
@@ -58,7 +58,7 @@ NOTED = 0.5
 BARE = 0.15
 """Share of therapy's dialogues without the app's notes, and again with the notes inside the first message."""
 
-BRIEF = 0.95
+BRIEF = 0.85
 """Share of dialogues with people of few words: quick to learn from, and the full ones read the same way."""
 
 SILENT = 0.75

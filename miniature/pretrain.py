@@ -28,15 +28,15 @@ from miniature.optimizer import Muon
 from scenarios.commands.parsers import CommandParser
 
 SEED = 0
-DIALOGUES = 5200
+DIALOGUES = 5000
 VOCABULARY = 3072
 CONTEXT = 4096
 BATCH = 6
 LEARNING_RATE = 1.5e-2
 MATRIX_LEARNING_RATE = 1.5e-2
-OPENING = 8
+OPENING = 2
 """Tokens at the beginning of a turn that weigh more, and how much."""
-OPENING_WEIGHT = 2.5
+OPENING_WEIGHT = 8.0
 
 PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 
@@ -85,7 +85,7 @@ def pretrain(folder: Path, *, seed: int = SEED, count: int = DIALOGUES) -> dict[
             per_device_train_batch_size=BATCH,
             num_train_epochs=1,
             learning_rate=LEARNING_RATE,
-            lr_scheduler_type="cosine",
+            lr_scheduler_type="linear",
             warmup_steps=30,
             max_grad_norm=1.0,
             train_sampling_strategy="group_by_length",
