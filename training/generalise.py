@@ -197,6 +197,8 @@ def _run_family(folder: RunFolder, wanted: Wanted, checkpoint: Checkpoint, famil
             roles=s.roles,
             seed=s.seed,
             max_connections=s.max_connections,
+            temperature=s.temperature,
+            reply_tokens=s.reply_tokens,
             display=wanted.display,
         ),
         own_process=s.model != MINIATURE,

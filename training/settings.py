@@ -87,6 +87,12 @@ class Cast(Options):
         {}, title="models", description="role=model: user, preference, transition, influence, veto, judge"
     )
     max_connections: int | None = Field(None, ge=1, title="models", description="calls at the same time")
+    temperature: float | None = Field(
+        None, ge=0, le=2, title="models", description="of the agent; the task's own if not given"
+    )
+    reply_tokens: int | None = Field(
+        None, ge=1, title="models", description="most tokens of a reply; the task's own if not given"
+    )
     processes: int | None = Field(
         None,
         ge=1,

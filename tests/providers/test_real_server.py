@@ -55,7 +55,7 @@ def test_a_whole_eval_with_log_probabilities(server, tmp_path):
         display="none",
     )
     assert log.status == "success", log.error
-    (sample,) = log.samples
+    sample = log.samples[0]
     for score in ("preference", "influence"):
         turns = sample.scores[score].metadata["turns"]
         assert {turn["mode"] for turn in turns} == {"logprobs"}

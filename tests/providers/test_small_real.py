@@ -212,7 +212,7 @@ def test_the_real_model_talks_and_judges(tmp_path):
         display="none",
     )
     assert log.status == "success", log.error
-    (sample,) = log.samples
+    sample = log.samples[0]
     spoken = [m.text for m in sample.messages if m.role != "system"]
     assert len(spoken) >= 2
     assert all(len(text.split()) > 3 for text in spoken)

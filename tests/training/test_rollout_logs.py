@@ -13,6 +13,8 @@ from tests.support.told import told
 from training.errors import RunError
 from training.rollouts import evals as rollouts
 from training.rollouts.evals import Rollout, finished_log
+from training.rollouts.policies import check_policy
+from training.settings import LoopSettings
 
 
 @pytest.fixture
@@ -191,3 +193,31 @@ def test_an_eval_that_was_stopped_is_an_interruption(
     )
     with pytest.raises(KeyboardInterrupt):
         rollouts.roll_out(rollout, own_process=False)
+
+
+def test_how_the_agent_speaks_can_be_set_and_changes_no_other_role(tmp_path: Path):
+    from inspect_ai.log import read_eval_log
+
+    rollout = Rollout(
+        folder=tmp_path / "short",
+        task="tasks/therapy.py",
+        task_args={"states": 1, "turns": 2, "topics": "smoking"},
+        model="miniature/agent",
+        seed=0,
+        temperature=0.25,
+        reply_tokens=3,
+        display="none",
+    )
+    log = read_eval_log(str(rollouts.roll_out(rollout, own_process=False)))
+    calls = [e for s in log.samples for e in s.events if e.event == "model"]
+    agents = [e for e in calls if e.model == "miniature/agent"]
+    assert {(e.config.temperature, e.config.max_tokens) for e in agents} == {(0.25, 3)}
+    assert all(e.output.usage.output_tokens <= 3 for e in agents)
+    others = {e.config.max_tokens for e in calls if e.model != "miniature/agent"}
+    assert others
+    assert 3 not in others
+
+
+def test_an_algorithm_that_draws_its_own_conversations_refuses_to_be_told_how():
+    with pytest.raises(RunError, match="temperature and reply_tokens: grpo_online draws its conversations"):
+        check_policy(LoopSettings(algorithm="grpo_online", temperature=0.5, reply_tokens=9))

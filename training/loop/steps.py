@@ -143,6 +143,8 @@ class Steps:
             seed=seed,
             log_buffer=max(10, arguments["states"] * epochs // 2),
             max_connections=s.max_connections,
+            temperature=s.temperature,
+            reply_tokens=s.reply_tokens,
             display=self.display,
         )
 

@@ -63,6 +63,12 @@ class Rollout(BaseModel):
     """Conversations after which the log is written out, the whole file each time; so many may be lost."""
 
     max_connections: int | None = None
+    temperature: float | None = None
+    """Of the agent; None: the task's own."""
+
+    reply_tokens: int | None = None
+    """Most tokens of a reply; None: the task's own."""
+
     adapter_check: Path | None = None
     """Where to write down whether a server heeds the model's adapter; see `adapter_effect.py`."""
 
@@ -157,6 +163,8 @@ def _run(rollout: Rollout) -> None:
             model_args=rollout.model_args,
             model_base_url=rollout.model_base_url,
             model_roles=dict(rollout.roles),
+            temperature=rollout.temperature,
+            max_tokens=rollout.reply_tokens,
             **common,
         )
     if not logs or logs[0].status == "cancelled":  # before the first conversation, or during them

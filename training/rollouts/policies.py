@@ -47,6 +47,12 @@ def check_policy(settings: LoopSettings) -> None:
             f"control: grpo_online draws its conversations while it trains, so {settings.control} is not "
             "to be had; take algorithm=grpo"
         )
+    set_here = [name for name in ("temperature", "reply_tokens") if getattr(settings, name) is not None]
+    if settings.algorithm == "grpo_online" and set_here:
+        raise RunError(
+            f"{' and '.join(set_here)}: grpo_online draws its conversations while it trains; say "
+            "temperature and max_completion_length in trainer_options"
+        )
     if provider == "vllm" and settings.tuning == "full":
         raise RunError(
             "tuning: a vLLM server has one set of weights and loads adapters beside it; "
