@@ -86,7 +86,15 @@ class Encoder:
         return ((state * weight).sum(1) / weight.sum(1)).numpy()
 
 
-@cache
 def encoder_called(named: str) -> Encoder:
-    """The encoder of that folder or package. Raises EncoderError."""
+    """The encoder of that folder or package, loaded once. Raises EncoderError."""
+    with _loading:  # judges ask from several threads, and the first question of each comes at once
+        return _loaded(named)
+
+
+_loading = threading.Lock()
+
+
+@cache
+def _loaded(named: str) -> Encoder:
     return Encoder(encoder_folder(named))

@@ -137,6 +137,17 @@ def test_an_encoder_that_is_not_there_is_told_with_the_command_that_brings_it():
         encoder_folder("no_such_package_here")
 
 
+def test_it_is_loaded_once_for_judges_that_ask_at_once(encoder):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from providers.encoder import encoding
+
+    encoding._loaded.cache_clear()
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(encoding.encoder_called, [str(encoder)] * 8))
+    assert len({id(one) for one in found}) == 1
+
+
 def test_a_head_finds_what_is_linear_on_topics_that_it_did_not_see():
     draw = np.random.default_rng(0)
     topics = [f"t{n % 6}" for n in range(600)]
