@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.logs.copies import Copies, used_once
+from analysis.logs.copies import Copies, conversation_key, used_once
 from analysis.logs.finding import LogError, LogFile, find_logs, open_log, unfinished_note
 from analysis.logs.samples import read_records
 from analysis.logs.scores import ScoredValue, conversation_of
@@ -60,7 +60,7 @@ class _Content(NamedTuple):
     elsewhere: int
     """Conversations that are used from another log."""
 
-    uuids: set[str]
+    keys: set[tuple[str | int, ...]]
     """Of the conversations; one is the same in a copy of a log."""
 
 
@@ -150,16 +150,16 @@ def log_table(log: LogFile, *, by: str | None = None, copies: Copies | None = No
 def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
     sides: list[Side] = []
     notes: list[str] = []
-    uuids: list[set[str]] = []
+    keys: list[set[tuple[str | int, ...]]] = []
     for source in options.logs:
         logs = find_logs([source], last=options.last)
-        uuids.append(set())
+        keys.append(set())
         copies = used_once(logs)
         rows: list[tuple[ScoreRow, list[ScoredValue]]] = []
         for log in logs:
             content = _content(log, copies)
             rows += content.rows
-            uuids[-1] |= content.uuids
+            keys[-1] |= content.keys
             notes += _left_out(log, content, copies)
             if content.notes.errors:
                 notes.append(f"{log.path}: {content.notes.errors} conversations ended in an error")
@@ -175,7 +175,11 @@ def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
     titles = [f"{side.name}: {len(side.rows)} conversations" for side in sides]
     text = ["", f"A = {titles[0]}", f"B = {titles[1]}", *comparison_table(found, ("A", "B"))]
     text += ["", "  Difference: B - A, paired by initial state; 95 % intervals, clustered by initial state."]
-    if same := len(uuids[0] & uuids[1]):
+    if keys[0] == keys[1] and _numbers(sides[0]) == _numbers(sides[1]):
+        text.append(
+            "  A and B are the same: copies of one log, with the same conversations and the same scores"
+        )
+    elif same := len(keys[0] & keys[1]):
         text.append(f"  {same} conversations are the same in A and B: there only the judging can differ")
     if alone:
         text.append(f"  not in both, or not asked alike: {', '.join(alone)}")
@@ -183,9 +187,16 @@ def _compared(options: argparse.Namespace) -> Iterator[LogTable]:
     yield LogTable(text, list(comparison_figures(found, (sides[0].name, sides[1].name))))
 
 
+def _numbers(side: Side) -> list[str]:
+    """Every score of every conversation, in an order that two copies share."""
+    return sorted(
+        repr((row.state, row.topic, [(v.name, v.value) for v in values])) for row, values in side.rows
+    )
+
+
 def _content(log: LogFile, copies: Copies) -> _Content:
     rows: list[tuple[ScoreRow, list[ScoredValue]]] = []
-    notes, invalidated, elsewhere, uuids = Notes(), 0, 0, set[str]()
+    notes, invalidated, elsewhere, keys = Notes(), 0, 0, set[tuple[str | int, ...]]()
     for record in read_records(log):
         if not copies.uses(log, record.unit):
             elsewhere += 1
@@ -195,8 +206,8 @@ def _content(log: LogFile, copies: Copies) -> _Content:
             conversation = conversation_of(record)
             rows.append(row_of(conversation))
             notes.add(conversation)
-            uuids |= {record.uuid} if record.uuid is not None else set()
-    return _Content(rows, notes, invalidated, elsewhere, uuids)
+            keys.add(conversation_key(log, record))
+    return _Content(rows, notes, invalidated, elsewhere, keys)
 
 
 def _left_out(log: LogFile, content: _Content, copies: Copies) -> Iterator[str]:

@@ -132,6 +132,11 @@ def _run(options: argparse.Namespace) -> int:
             f"command line: --{options.for_ratings[0]} is for ratings, and there are none; "
             "name logs of stakes_label"
         )
+    if idle and len(idle) == len(logs):
+        raise DataError(
+            f"{', '.join(options.logs)}: no prompts of stakes_generate and no ratings, so it adds nothing; "
+            "leave it out"
+        )
     _check_ids(rows)
     merged = merge_ratings(
         rows,

@@ -39,11 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from probes.activations.store import Store  # with torch, which --help and mistakes need not wait for
 
-    store = Store(options.root)
+    store = Store(_local(options.root))
     if options.command != "pull" and not store.root.is_dir():
         raise StoreError(f"{store.root}: no such folder; name the one that capture wrote to")
     run = {"list": _list, "verify": _verify, "delete": _delete, "push": _copy, "pull": _copy}
     return run[options.command](store, options)
+
+
+def _local(root: str) -> Path:
+    """The folder that is meant, which may be told as a `file://` address. Raises StoreError."""
+    path = root.removeprefix("file://")
+    if "://" in path:
+        raise StoreError(
+            f"{root}: no folder of this machine; pull it into one first: store.py pull ROOT {root}"
+        )
+    return Path(path)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         }.items()
     }
     for part in parts.values():
-        part.add_argument("root", type=Path, metavar="ROOT", help="folder that capture wrote to")
+        part.add_argument("root", metavar="ROOT", help="folder that capture wrote to")
     parts["verify"].add_argument("key", nargs="?", metavar="KEY", help="one entry; all without it")
     parts["delete"].add_argument("key", metavar="KEY", help="of the entry, as `list` shows it")
     what = parts["delete"].add_mutually_exclusive_group()

@@ -120,17 +120,23 @@ def watched(
     return score
 
 
-def probabilities(told: str | Sequence[float] | None) -> list[float] | None:
+def probabilities(told: str | float | Sequence[float] | None) -> list[float] | None:
     """Two thresholds as options give them.
 
     Raises:
-        UserMistake: They are no numbers.
+        UserMistake: They are no two numbers from 0 to 1.
     """
-    parts = told.split(",") if isinstance(told, str) else told
+    if told is None:
+        return None
+    parts = told.split(",") if isinstance(told, str) else told if isinstance(told, Sequence) else [told]
     try:
-        return None if parts is None else [float(part) for part in parts]
+        found = [float(part) for part in parts]
     except (TypeError, ValueError):
-        raise UserMistake(f"between takes two probabilities such as 0.1,0.9, got {told!r}") from None
+        found = []
+    if len(found) != 2 or not all(0 <= one <= 1 for one in found):
+        shown = told if isinstance(told, str | float | int) else ",".join(map(str, parts))
+        raise UserMistake(f"between takes two probabilities such as 0.1,0.9, got {shown!r}")
+    return found
 
 
 def _is_of(judgement: Judgement, cascade: LiveCascade) -> bool:

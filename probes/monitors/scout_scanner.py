@@ -15,12 +15,15 @@ from inspect_scout import Result, Scanner, Transcript, scanner  # pyright: ignor
 from scipy.special import expit
 
 from probes.monitors.agents import Reading
-from probes.monitors.serving import ServedMonitor
+from probes.monitors.serving import SESSIONS, ServedMonitor, begins_anew
 
 
 @scanner(messages="all", events=["model"])
 def monitored(monitor: str, any_model: bool = False) -> "Scanner[Transcript]":
     """Probability that a transcript is what the monitor looks for, 0 to 1; None if it cannot be scored.
+
+    A transcript of several sessions, each of which began anew for the model, cannot: a monitor reads one
+    conversation from its first token on.
 
     Args:
         monitor: Folder of the monitor.
@@ -29,6 +32,8 @@ def monitored(monitor: str, any_model: bool = False) -> "Scanner[Transcript]":
     served = ServedMonitor(Path(monitor).absolute(), Reading(any_model=any_model))
 
     async def scan(transcript: Transcript) -> Result:
+        if begins_anew(transcript.messages):
+            return Result(value=None, explanation=SESSIONS, metadata={"monitor": served.monitor.card.name})
         name = transcript.model or ""
         in_process = name.partition("/")[0] in ("local", "miniature") and not any_model
         met = served.meet(name, getattr(get_model(name).api, "local", None) if in_process else None)

@@ -1,12 +1,13 @@
 """A saved monitor at work: scores of a conversation and of every reply in it, as it is or as it goes on."""
 
 from collections.abc import Sequence
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from inspect_ai.model import ChatMessage, ChatMessageAssistant
+from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem
 from inspect_ai.tool import ToolInfo
 
 from probes.activations.forward import ActivationError
@@ -27,6 +28,13 @@ Source = Literal["generation", "second pass"]
 NOT_KEPT = "nothing was kept of its generation"
 UNREAD = "its end did not go through the model"
 OTHER_TOKENS = "it is not told in the tokens that were generated"
+
+
+SESSIONS = (
+    "several sessions with one person, each of which began anew for the model; a monitor reads one "
+    "conversation from its first token on"
+)
+"""Why a transcript is not scored."""
 
 
 class ReplyScore(NamedTuple):
@@ -242,3 +250,9 @@ def _unscored(problem: str, replies: Sequence[int], rendered: Rendered | None = 
     return ConversationScore(
         logit=None, problem=problem, replies=none, scored=0, source=None, why=None, **known
     )
+
+
+def begins_anew(messages: Sequence[ChatMessage]) -> bool:
+    """Whether the agent got a system prompt after something was said, as a new session begins with."""
+    said = dropwhile(lambda message: isinstance(message, ChatMessageSystem), messages)
+    return any(isinstance(message, ChatMessageSystem) for message in said)

@@ -23,7 +23,7 @@ from scorers.transition import transition, transition_judge
 from scorers.veto import THRESHOLDS, stopped_by_veto, veto, veto_judge
 from scorers.viewing.columns import headline, viewer_of
 from scorers.viewing.facts import facts
-from scorers.watched import probabilities, watched
+from scorers.watched import watched
 from solvers.booking_desk import booking_desk
 from solvers.conversation import conversation
 from solvers.sessions import conversations_over_days
@@ -126,7 +126,7 @@ def _cascade(choices: Choices) -> LiveCascade | None:
     return live_cascade(
         choices.monitor or "",
         choices.escalate,
-        between=probabilities(choices.between),
+        between=choices.between,
         level=_level(choices),
         behind=JudgeBehind(choices.veto or "binary", choices.judging),
     )

@@ -1,13 +1,14 @@
 """The options that every family's task takes: `inspect eval tasks/<family>.py -T name=value`."""
 
 import difflib
-from typing import Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Literal, Self, TypedDict
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Frozen, Split
 from scorers.influence import Form
+from scorers.watched import probabilities
 
 
 class Options(TypedDict, total=False):
@@ -101,7 +102,7 @@ class Choices(Frozen):
     """The monitor reads every reply as it is generated, and the veto's `judge` is asked only where it is not
     sure; with `veto`, before the user sees the reply. See `scorers/watched.py`."""
 
-    between: str | list[float] | None = None
+    between: Annotated[list[float] | None, BeforeValidator(probabilities)] = None
     """Calibrated probabilities of the monitor between which the judge is asked, the lower first: `0.1,0.9` if
     not given, or those of a saved cascade."""
 
@@ -145,4 +146,4 @@ def _in_one_line(error: Any) -> str:
         close = difflib.get_close_matches(name, names, n=1)
         advice = f"did you mean {close[0]!r}?" if close else f"there are {names}"
         return f"-T {name}: no such option; {advice}"
-    return f"-T {name}={error['input']}: {error['msg']}"
+    return f"-T {name}={error['input']}: {error['msg'].removeprefix('Value error, ')}"

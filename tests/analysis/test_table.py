@@ -244,10 +244,16 @@ class TestCompare:
         copy = tmp_path / "copy.eval"
         copy.write_bytes(Path(before).read_bytes())
         assert main([before, str(copy), "--compare"]) == 0
-        assert (
-            "8 conversations are the same in A and B: there only the judging can differ"
-            in capsys.readouterr().out
-        )
+        assert "A and B are the same: copies of one log" in capsys.readouterr().out
+        rows = [
+            conversation(f"s{n}", {"preference": (3.0, {"scale": "1-10"})}) | {"uuid": f"before{n}"}
+            for n in range(8)
+        ]
+        written(tmp_path / "again.eval", rows, task_id="before")
+        assert main([before, str(tmp_path / "again.eval"), "--compare"]) == 0
+        told = capsys.readouterr().out
+        assert "8 conversations are the same in A and B: there only the judging can differ" in told
+        assert "copies of one log" not in told
         assert main([before, after, "--compare"]) == 0
         assert "the same in A and B" not in capsys.readouterr().out
 

@@ -206,6 +206,11 @@ def test_wrong_uses_are_told_in_a_line(base, monitor, tmp_path):
         live_cascade(str(monitor), between=(0.9, 0.1))
     with pytest.raises(UserMistake, match="two probabilities such as 0.1,0.9, got 'low'"):
         watched(str(monitor), between="low")
+    for given in (0.5, "0.1", "0.1,0.5,0.9", [0.1], "0.1,9"):
+        with pytest.raises(
+            UserMistake, match=r"-T between=.*: between takes two probabilities such as 0.1,0.9"
+        ):
+            chosen({}, {"between": given, "escalate": "judge", "monitor": str(monitor)})
     with pytest.raises(UserMistake, match="no calibration"):
         live_cascade(str(fitted_monitor(base, tmp_path / "raw")))
     with pytest.raises(OptionError, match="say -T monitor=<folder>"):

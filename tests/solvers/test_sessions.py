@@ -17,6 +17,7 @@ from analysis.table import main as table_command
 from probes.conversations.labels import DataError
 from probes.conversations.sources import read_conversations
 from probes.conversations.table_rows import TableOptions
+from probes.monitors.serving import begins_anew
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Sessions
@@ -69,6 +70,11 @@ def run(tmp_path, model=None, user="Back again, it was a hard week.", judges=Non
 
 
 class TestWhatIsRead:
+    def test_a_monitor_tells_that_a_transcript_began_anew(self, tmp_path):
+        for sessions in (1, 3):
+            for sample in the_samples(run(tmp_path, sessions=sessions)):
+                assert begins_anew(sample.messages) == (sessions > 1)
+
     def test_the_agent_sees_its_note_and_this_session_and_nothing_else(self, tmp_path):
         model = agent("They smoke when it rains.")
         user = told("I am back, you know.")

@@ -370,6 +370,18 @@ USES: Sequence[WrongUse] = [
             "{at}/rows.jsonl",
         ),
         ("--monitor m --calibration a --judge {at}/x --out {at}/c --budget 0", 2, "above 0 and at most 1"),
+        *(
+            (f"--monitor m --calibration a --judge {{at}}/x --out {{at}}/c {idle}", 2, told)
+            for idle, told in (
+                ("--weight 0.5", "weight is of merge weighted-logits, and merge is likelihood-ratio"),
+                ("--merge mean --weight 0.5", "weight is of merge weighted-logits, and merge is mean"),
+                ("--test b --calibration-share 0.3", "calibration_share has no effect with test"),
+                ("--third-share 0.3", "third_share has no effect without third"),
+                ("--scores s.jsonl --device cuda", "device has no effect with scores"),
+                ("--low 0.2 --high 0.7 --strategy value", "strategy has no effect with low and high"),
+                ("--low 0.2 --high 0.7 --budget 0.3", "budget has no effect with low and high"),
+            )
+        ),
         (
             "--monitor m --calibration a --judge {at}/x --out {at}/c --low 0.7 --high 0.2",
             2,
@@ -434,6 +446,8 @@ USES: Sequence[WrongUse] = [
         ("lst {at}/store", 2, "did you mean 'list'?"),
         ("list {at}/nowhere", 1, "{at}/nowhere"),
         ("list {at}/words.txt", 1, "{at}/words.txt"),
+        ("list file://{at}/nowhere", 1, "{at}/nowhere: no such folder"),
+        ("list s3://bucket/folder", 1, "pull it into one first"),
         ("list {at}/store", 1, "spec.json"),
         ("verify {at}/store", 1, "spec.json"),
         ("delete {at}/store nothing", 1, "0123456789abcdef"),
@@ -459,6 +473,12 @@ USES: Sequence[WrongUse] = [
         ("--rows {at}/words.txt --out {at}/o.jsonl", 1, "{at}/words.txt"),
         ("--rows {at}/binary.jsonl --out {at}/o.jsonl", 1, "{at}/binary.jsonl"),
         ("--rows {at}/empty.jsonl --out {at}/o.jsonl", 1, "no rows"),
+        ("{at}/log.eval --grammar --out {at}/o.jsonl", 1, "it adds nothing; leave it out"),
+        (
+            "--grammar --consensus all --out {at}/o.jsonl",
+            2,
+            "--consensus is for ratings, and there are none",
+        ),
         ("--grammr --out {at}/o.jsonl", 2, "did you mean '--grammar'?"),
         ("--grammar --low 9 --out {at}/o.jsonl", 1, "low below high"),
         ("--grammar --high many --out {at}/o.jsonl", 2, "--high"),

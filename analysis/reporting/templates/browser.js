@@ -100,15 +100,23 @@
     }
   }
 
-  function conversation(log, row, names, words) {
-    const scores = names.map((name, at) => `${name} ${row[7][at] === null ? "unscored" : number(row[7][at])}`).join(", ");
+  function inView(log, row) {
+    // the viewer's router takes no address with a line break in it, however it is encoded (inspect_ai 0.3.285)
+    if (/[\n\r\u2028\u2029]/.test(log.path + row[0])) {
+      return make("p", { class: "faint" }, "Inspect's viewer opens no sample with a line break in its id or path by a link; find it in the list of ", make("code", {}, data.command));
+    }
     const path = log.path.split("/").map(encodeURIComponent).join("/");
     const link = `${data.view}#/logs/${path}/samples/sample/${encodeURIComponent(row[0])}/${row[1]}`;
+    return make("p", {}, make("a", { href: link }, "open in inspect view"), " after ", make("code", {}, data.command));
+  }
+
+  function conversation(log, row, names, words) {
+    const scores = names.map((name, at) => `${name} ${row[7][at] === null ? "unscored" : number(row[7][at])}`).join(", ");
     const box = make("div", { class: "conversation" },
       make("h3", {}, `${row[0]}, epoch ${row[1]}`),
       make("p", { class: "faint" }, make("span", { class: `tag ${row[3]}` }, row[3] ? `${row[3]} user` : "user"), `${row[2]}; ended by ${row[4]}. ${scores}`),
       words.person ? make("p", { class: "faint" }, `What judges of the rating are told of the person: ${words.person}`) : null,
-      make("p", {}, make("a", { href: link }, "open in inspect view"), " after ", make("code", {}, data.command)));
+      inView(log, row));
     const vetoed = words.vetoed || [];
     const drawn = new Set();
     for (const message of words.messages) {

@@ -114,7 +114,26 @@ class CascadeSettings(Frozen):
             raise ValueError("monitor is missing: the folder of a saved one, or scores and a name in them")
         if self.third_name is not None and not self.third:
             raise ValueError("third_name names nothing without third")
+        if self.weight is not None and self.merge != "weighted-logits":
+            raise ValueError(f"weight is of merge weighted-logits, and merge is {self.merge}")
+        for name, why in self._idle.items():
+            if name in self.model_fields_set:
+                raise ValueError(f"{name} has no effect {why}; leave it out")
         return self
+
+    @property
+    def _idle(self) -> dict[str, str]:
+        """Options that nothing asks for beside the others -> why."""
+        found: dict[str, str] = {}
+        if self.test:
+            found["calibration_share"] = "with test: no rows are drawn apart"
+        if not self.third:
+            found["third_share"] = "without third"
+        if self.scores is not None:
+            found["device"] = "with scores: no head is read"
+        if self.low is not None:
+            found |= dict.fromkeys(("strategy", "budget"), "with low and high: the band is that")
+        return found
 
     @property
     def fixed(self) -> Band | None:

@@ -250,5 +250,8 @@ def test_a_log_of_something_else_is_named(tmp_path, capsys):
     (rows,) = files(tmp_path, [row("a", 1, pair="p"), row("b", 0, pair="p")])
     log = ROOT / "logs" / "example.eval"
     code, shown = make(capsys, log, "--rows", rows, "--allow-overlap", "--out", tmp_path / "out.jsonl")
-    assert code == 0
-    assert f"{log}: no prompts of stakes_generate and no ratings; it adds nothing" in shown.err
+    assert code == 1
+    assert (
+        f"{log}: no prompts of stakes_generate and no ratings, so it adds nothing; leave it out" in shown.err
+    )
+    assert not (tmp_path / "out.jsonl").exists()
