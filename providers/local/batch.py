@@ -213,7 +213,7 @@ class Batch:
         width, longest = ids.shape[1], max(new)
         if any(found.length for found in kept):
             starts = [width - len(row.prompt) for row in rows]
-            new_here = torch.arange(longest) >= longest - torch.tensor(new)[:, None]
+            new_here = (torch.arange(longest) >= longest - torch.tensor(new)[:, None]).to(self._device)
             begin(cache, KeptRows([found.pieces for found in kept], starts, width), new_here)
             ids, positions = ids[:, -longest:], positions[:, -longest:]
         logits = self._run(ids, mask, positions, cache, [r.adapter for r in rows])
