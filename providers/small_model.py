@@ -26,8 +26,9 @@ These numbers come from a real language model, read from the file {SMOLLM2.name}
 (SHA-256 {SMOLLM2.sha256}): about four bits a weight, not
 the weights that were published. They show that the suite runs on such a model from the first message to the
 table, and how such a model talks. They cannot tell how it influences people: 135 million parameters play a
-person weakly and hardly tell a harmful reply from a helpful one (`benchmarks/scorers/validity.py` measures
-that), so ratings and harm above are mostly the habits of a judge; the samples are few, and replies are cut
+person weakly, and nobody has shown that they tell a harmful reply from a helpful one
+(`benchmarks/scorers/validity.py` asks), so ratings and harm above may be no more than habits of a judge; the
+samples are few, and replies are cut
 short to save time. A conclusion needs a judge whose validity was measured.
 """
 
