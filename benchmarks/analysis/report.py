@@ -2,28 +2,37 @@
 
     python benchmarks/analysis/report.py [--logs 10 25 50] [--samples 1000]
 
-The logs are made up: the conversations of `logs/example.eval` again and again under other ids, written by
-Inspect, each log of another model with numbers a little beside the others'. Memory is the peak of the sum
-over the processes, what they share counted once (PSS).
+The logs are made up: the conversations of `logs/example.eval` again and again under other ids, the first
+written by Inspect, the others of other models from its bytes with ratings a little beside. Memory is the
+peak of the sum over the processes, what they share counted once (PSS).
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from inspect_ai.log import EvalLog, read_eval_log, write_eval_log
-from inspect_ai.scorer import Score
 
 ROOT = Path(__file__).resolve().parents[2]
+
+RATING = re.compile(rb'(?P<before>"preference":{"value":)(?P<value>[0-9.]+)')
+NAMES = {
+    b"provider/model-00": b"provider/model-%02d",
+    b'"task-0"': b'"task-%d"',
+    b'"run-0"': b'"run-%d"',
+    b'"uuid":"0-': b'"uuid":"%d-',
+}
 
 PAGE, WALL, MEMORY = 5_000_000, 90.0, 1200.0
 """At most: bytes, seconds, megabytes, with the most logs."""
@@ -44,34 +53,40 @@ class Cost(NamedTuple):
     """Megabytes of all files."""
 
 
-def made_up(template: EvalLog, path: Path, number: int, samples: int) -> None:
+def made_up(template: EvalLog, path: Path, samples: int) -> None:
     """Write a log of so many conversations."""
     known = template.samples or []
     log = template.model_copy(update={"eval": template.eval.model_copy(deep=True)})
     log.samples = [
         known[n % len(known)].model_copy(
-            update={
-                "id": f"{known[n % len(known)].id}-{n // len(known)}",
-                "uuid": f"{number}-{n}",
-                "scores": _moved(known[n % len(known)].scores or {}, number + n),
-            }
+            update={"id": f"{known[n % len(known)].id}-{n // len(known)}", "uuid": f"0-{n}"}
         )
         for n in range(samples)
     ]
-    log.eval.model = f"provider/model-{number:02}"
-    log.eval.task_id, log.eval.run_id = f"task-{number}", f"run-{number}"
+    log.eval.model = "provider/model-00"
+    log.eval.task_id, log.eval.run_id = "task-0", "run-0"
     log.eval.dataset.sample_ids = [sample.id for sample in log.samples]
     log.reductions = None
     write_eval_log(log, str(path))
 
 
-def _moved(scores: dict[str, Score], by: int) -> dict[str, Score]:
-    found = dict(scores)
-    rating = found["preference"]
-    if isinstance(rating.value, float):
-        value = min(10.0, max(1.0, rating.value + (by % 7 - 3) / 10))
-        found["preference"] = rating.model_copy(update={"value": value})
-    return found
+def as_another(first: Path, path: Path, number: int) -> None:
+    """The same conversations as those of another model: other names, and ratings a little beside."""
+    with zipfile.ZipFile(first) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name.startswith("samples/"):
+                data = data.replace(b'"uuid":"0-', f'"uuid":"{number}-'.encode())
+                data = RATING.sub(lambda found: _moved(found, number + len(name)), data)  # noqa: B023
+            else:
+                for before, now in NAMES.items():
+                    data = data.replace(before, now % number)
+            target.writestr(source.getinfo(name), data, compress_type=source.getinfo(name).compress_type)
+
+
+def _moved(found: re.Match[bytes], by: int) -> bytes:
+    value = min(10.0, max(1.0, float(found["value"]) + (by % 7 - 3) / 10))
+    return found["before"] + str(value).encode()
 
 
 def cost_of(logs: Path, out: Path) -> Cost:
@@ -133,13 +148,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder) / "logs"
         logs.mkdir()
+        first = logs / "00.eval"
         print(f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
         heads = f"{'logs':>5}{'conversations':>15}{'wall s':>9}{'CPU s':>8}{'s per 1,000':>13}"
         print(f"{heads}{'MB':>7}{'page MB':>9}{'all MB':>8}")
         made = 0
         for count in sorted(options.logs):
             for number in range(made, count):
-                made_up(template, logs / f"{number:02}.eval", number, options.samples)
+                if number == 0:
+                    made_up(template, first, options.samples)
+                else:
+                    as_another(first, logs / f"{number:02}.eval", number)
             made = count
             cost = cost_of(logs, Path(folder) / "report")
             conversations = count * options.samples
