@@ -1,5 +1,6 @@
 """A rollout in several processes: the same conversations, in the same one log, whatever stops it on the way."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,21 @@ from tests.support.openai_stub import openai_stub
 from training.errors import RunError
 from training.loop.rehearsal import users_of
 from training.rollouts.evals import Rollout, roll_out
-from training.rollouts.side_by_side import roll_out_side_by_side
+from training.rollouts.side_by_side import cores, roll_out_side_by_side
 
 STATES, EPOCHS = 5, 2
+
+
+ODD_TASK = """
+from inspect_ai import Task, task
+from inspect_ai.dataset import Sample
+from inspect_ai.solver import generate
+
+
+@task
+def odd():
+    return Task([Sample(input="Hi", id=n) for n in ("odd:1", "a[1]", "a*", "ab", 7)], solver=generate())
+"""
 
 
 def rollout_in(folder: Path, model: str = "miniature/agent") -> Rollout:
@@ -120,10 +133,31 @@ def test_a_killed_process_is_an_error_with_a_name_and_what_is_there_is_not_bough
     with pytest.raises(RunError, match=r"share-\d-of-2: the eval failed"):
         side_by_side(rollout, 2)
     bought, stub.kill_at = stub.asked, None
+    (rollout.folder / "share-1-of-2.json").touch()  # as a process leaves it that is killed with its parent
     log = side_by_side(rollout, 4)  # goes on with two, as it was begun
     assert list(rollout.folder.iterdir()) == [log]
     assert len(said_and_scored(log)) == STATES * EPOCHS
     assert stub.asked - bought < STATES * EPOCHS * 2
+
+
+def test_odd_ids_are_held_once_each(tmp_path: Path) -> None:
+    """Inspect takes ids for patterns, and what is before a colon for the name of a task."""
+    task = tmp_path / "odd.py"
+    task.write_text(ODD_TASK)
+    rollout = rollout_in(tmp_path / "odd").model_copy(update={"task": str(task), "task_args": {}})
+    log = read_eval_log(str(side_by_side(rollout, 2)))
+    held = [(sample.id, sample.epoch) for sample in log.samples or []]
+    ids = ["odd:1", "a[1]", "a*", "ab", 7]
+    assert sorted(held, key=str) == sorted([(name, epoch) for name in ids for epoch in (1, 2)], key=str)
+
+
+def test_only_cores_are_counted_that_may_be_used() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_what_one_process_began_one_goes_on_with(stub: Stub, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import sys
@@ -26,7 +25,7 @@ from training.loop.rehearsal import users_of
 from training.rollouts.adapter_effect import ADAPTER_CHECK
 from training.rollouts.evals import Rollout, finished_log
 from training.rollouts.policies import base_weights, policy
-from training.rollouts.side_by_side import roll_out_side_by_side
+from training.rollouts.side_by_side import cores, roll_out_side_by_side
 from training.runs.integrity import mend, write_down
 from training.runs.run_folder import Iteration, RunFolder
 from training.selection.picking import penalised
@@ -90,7 +89,7 @@ class Steps:
 
     def _talk(self, rollout: Rollout, states: int | None, processes: int | None) -> Path:
         if processes is None:
-            most = 1 if self.own_process else os.cpu_count() or 1
+            most = 1 if self.own_process else cores()
             processes = max(1, min(most, (states or 0) * rollout.epochs // WORTH))
         own = self.own_process
         return roll_out_side_by_side(rollout, processes, lambda: users_of(rollout), own_process=own)

@@ -93,8 +93,12 @@ def roll_out(rollout: Rollout, *, own_process: bool) -> Path:
 
 def begin_apart(rollout: Rollout) -> WorkApart:
     """Begin or go on in a process of its own; `finished_apart` waits for it."""
-    told = rollout.folder.with_name(f"{rollout.folder.name}.json")
-    return WorkApart("training.rollouts.evals", rollout, told)
+    return WorkApart("training.rollouts.evals", rollout, request_of(rollout.folder))
+
+
+def request_of(folder: Path) -> Path:
+    """The file that tells a process of its own what to run; there while it runs."""
+    return folder.with_name(f"{folder.name}.json")
 
 
 def finished_apart(rollout: Rollout, process: WorkApart) -> Path:

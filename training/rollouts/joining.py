@@ -3,7 +3,7 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from inspect_ai.model import ModelUsage
 from analysis.logs.finding import open_log
 from analysis.logs.samples import WITHOUT_SCORES, read_samples
 from scenarios.files.whole import whole_file
+from training.errors import RunError
 
 SAMPLES, SUMMARIES, JOURNALED = "samples/", "summaries.json", "_journal/summaries/1.json"
 """Members of an `.eval` file, which is a zip archive."""
@@ -21,32 +22,49 @@ OF_THE_WHOLE = ("_journal/start.json", "reductions.json", "header.json")
 """Members that tell of all samples; Inspect looks for the header at the end."""
 
 
-def join(shares: Sequence[Path], users: Sequence[str], out: Path) -> None:
+def join(shares: Sequence[Path], users: Sequence[str], out: Path, *, config: Mapping[str, Any]) -> None:
     """Write the log of all samples. Those of the shares stand in it byte for byte; metrics are computed anew.
 
     Args:
         shares: Finished `.eval` logs of the same eval on different samples.
         users: Ids of all samples, in the order of the data set.
         out: `.eval` file, whole or not there.
+        config: What the eval was told where each share was told something of its own; fields of `EvalConfig`.
 
     Raises:
         LogError: A share is damaged.
+        RunError: The shares do not hold each user once per epoch.
     """
     logs = [open_log(share) for share in shares]
     whole = logs[0].header.model_copy(deep=True)
-    whole.eval.dataset.samples, whole.eval.dataset.sample_ids = len(users), list(users)
-    whole.eval.config.sample_id = None
+    whole.eval.config = whole.eval.config.model_copy(update=config)
     whole.stats = _added([log.header.stats for log in logs])
     places = {name: place for place, name in enumerate(users)}
     samples = [sample for log in logs for sample in read_samples(log, without=WITHOUT_SCORES)]
+    epochs = whole.eval.config.epochs or 1
+    _check_users([(str(sample.id), sample.epoch) for sample in samples], users, epochs, out.parent)
+    named = {str(sample.id): sample.id for sample in samples}  # a number or a text, as the data set has it
+    whole.eval.dataset.samples, whole.eval.dataset.sample_ids = len(users), [named[name] for name in users]
     whole.samples = sorted(samples, key=lambda sample: (sample.epoch, places[str(sample.id)]))
     recompute_metrics(whole)
     if whole.results is not None:
-        whole.results.total_samples = len(users) * (whole.eval.config.epochs or 1)
-    with tempfile.TemporaryDirectory() as folder, whole_file(out, suffix=".eval") as unfinished:
+        whole.results.total_samples = len(users) * epochs
+    # unfinished it must not end in .eval: Inspect lists hidden files, too
+    with tempfile.TemporaryDirectory() as folder, whole_file(out) as unfinished:
         told = Path(folder) / "whole.eval"
         write_eval_log(whole, str(told))
         _compose(shares, told, places, unfinished)
+
+
+def _check_users(held: Sequence[tuple[str, int]], users: Sequence[str], epochs: int, folder: Path) -> None:
+    wanted = {(user, epoch) for user in users for epoch in range(1, epochs + 1)}
+    if len(held) == len(wanted) and set(held) == wanted:
+        return
+    missing, others = len(wanted - set(held)), len(held) - len(wanted & set(held))
+    raise RunError(
+        f"{folder}: its shares lack {missing} conversations of the task and hold {others} of other users, or "
+        "twice: has the task changed since they began? put it back as it was, or delete the folder"
+    )
 
 
 def _compose(shares: Sequence[Path], told: Path, places: dict[str, int], out: Path) -> None:
@@ -73,9 +91,14 @@ def _put(
 
 
 def _added(found: Sequence[EvalStats]) -> EvalStats:
-    """From the first beginning to the last end, with what all of them used."""
+    """From the first beginning to the last end, with what all of them used.
+
+    Shares that had ended when another began are of an earlier try, whose time an eval that was continued
+    does not count.
+    """
+    last = max(one.started_at for one in found)
     return EvalStats(
-        started_at=min(one.started_at for one in found),
+        started_at=min(one.started_at for one in found if one.completed_at >= last),
         completed_at=max(one.completed_at for one in found),
         model_usage=_usage([one.model_usage for one in found]),
         role_usage=_usage([one.role_usage for one in found]),

@@ -5,14 +5,24 @@ follows from its sample, so that a conversation is the same whichever process ho
 batch of other rows rounds otherwise.
 """
 
+import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from training.errors import RunError
 from training.launch.own_process import WorkApart
-from training.rollouts.evals import Rollout, begin_apart, finished_apart, finished_log, roll_out
+from training.rollouts.evals import (
+    Rollout,
+    begin_apart,
+    finished_apart,
+    finished_log,
+    request_of,
+    roll_out,
+)
 from training.rollouts.joining import join
 
 SHARE = re.compile(r"share-(?P<number>\d+)-of-(?P<of>\d+)")
@@ -26,7 +36,8 @@ def roll_out_side_by_side(
 ) -> Path:
     """The finished log of a rollout, as `roll_out` gives it, from several processes.
 
-    What one process began, one goes on with; what several began, so many go on with.
+    What one process began, one goes on with; what several began, so many go on with. In each share fewer than
+    a tenth of the conversations may fail, hence of all of them.
 
     Args:
         rollout: Of all users.
@@ -46,13 +57,22 @@ def roll_out_side_by_side(
             return roll_out(rollout, own_process=own_process)
         shares = [_share(rollout, ids, number, count) for number in range(count)]
         logs = _held(shares, own_process=own_process)
-        join(logs, ids, rollout.folder / JOINED)
+        config = {"sample_id": rollout.sample_ids, "log_buffer": rollout.log_buffer}
+        join(logs, ids, rollout.folder / JOINED, config=config)
         found = finished_log(rollout)
         if found is None:
             raise RunError(f"{rollout.folder}: the joined log is not a finished one")
     for folder in _folders(rollout.folder):
         shutil.rmtree(folder, ignore_errors=True)
+        request_of(folder).unlink(missing_ok=True)  # of a process that was killed
     return found
+
+
+def cores() -> int:
+    """Of the machine, those that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))  # a cluster's job has some of its machine's
+    return os.cpu_count() or 1
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -66,20 +86,31 @@ def _begun(folder: Path) -> int | None:
 
 def _share(rollout: Rollout, ids: Sequence[str], number: int, count: int) -> Rollout:
     """Every `count`-th user, so that each has some of every topic; one process checks the adapter."""
-    change = {"folder": rollout.folder / f"share-{number}-of-{count}", "sample_ids": list(ids[number::count])}
+    change = {
+        "folder": rollout.folder / f"share-{number}-of-{count}",
+        "sample_ids": [_pattern(name) for name in ids[number::count]],
+        "log_buffer": max(1, rollout.log_buffer // count),  # so many are lost of all of them together
+    }
     return rollout.model_copy(update=change if number == 0 else {**change, "adapter_check": None})
+
+
+def _pattern(name: str) -> str:
+    """What Inspect reads as this id alone: it takes ids for patterns of `fnmatch`, and `task:id` apart."""
+    return re.sub(r"[*?\[:]", r"[\g<0>]", name)
 
 
 def _held(shares: Sequence[Rollout], *, own_process: bool) -> list[Path]:
     """Logs of the shares: of the first from this process or one of its own, of the others beside it."""
     beside: list[tuple[Rollout, WorkApart]] = []
     try:
-        beside += [(share, begin_apart(share)) for share in shares[1:] if finished_log(share) is None]
+        for share in shares[1:]:
+            if finished_log(share) is None:
+                beside.append((share, begin_apart(share)))
         first = roll_out(shares[0], own_process=own_process)
         for share, process in beside:
             finished_apart(share, process)
     except BaseException:
-        for _, process in beside:
-            process.end()
+        with ThreadPoolExecutor(len(beside) or 1) as pool:  # none goes on while others write down
+            list(pool.map(lambda one: one[1].end(), beside))
         raise
     return [first, *(log for share in shares[1:] if (log := finished_log(share)) is not None)]
