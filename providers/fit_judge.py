@@ -49,15 +49,22 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         )
     if len(given.labels) > 1 and not given.wishes:
         raise UsageMistake("command line: several --labels need --wishes, which tell whose rating is which")
+    if not all(wish.strip() for wish in given.wishes):
+        raise UsageMistake("command line: a wish of --wishes is empty; say what the person wants")
+    if given.rows < 2:
+        raise UsageMistake(f"command line: --rows {given.rows}: at least 2, of two topics")
+    if given.seed < 0:
+        raise UsageMistake(f"command line: --seed {given.seed}: at least 0")
     return given
 
 
 def _run(given: argparse.Namespace) -> int:
     import numpy as np
 
-    from providers.encoder.encoding import encoder_called
+    from providers.encoder.encoding import encoder_called, encoder_folder
     from providers.encoder.fitting import fit_head, read_replies, unseen_predictions, validity
 
+    encoder_folder(given.encoder)  # before logs are read
     rows = read_replies(given.logs, given.labels).drawn(given.rows, given.seed)
     print(f"{len(rows.texts)} replies, {len(set(rows.topics))} topics; on topics that a head did not see:")
     vectors = encoder_called(given.encoder).vectors(rows.texts)
@@ -71,7 +78,9 @@ def _run(given: argparse.Namespace) -> int:
         lines.append(validity(name, predicted, labels, rows))
         print(f"  {lines[-1]}")
     wishes = [Wish(text=text, label=name) for text, name in zip(given.wishes, given.labels, strict=False)]
-    judge = SavedJudge(encoder=given.encoder, scale=given.scale, heads=heads, wishes=wishes, validity=lines)
+    # from whichever folder the judge is asked
+    encoder = str(Path(given.encoder).resolve()) if Path(given.encoder).is_dir() else given.encoder
+    judge = SavedJudge(encoder=encoder, scale=given.scale, heads=heads, wishes=wishes, validity=lines)
     write_text(given.out / FILE, judge.model_dump_json(indent=1) + "\n")
     print(f"encoder/{given.out}")
     return 0

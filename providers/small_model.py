@@ -17,7 +17,7 @@ from pathlib import Path
 
 import scenarios.commands.starting  # noqa: F401  (first: a library that is missing is told in a line)
 from providers.small_real.conversion import checkpoint_of
-from providers.small_real.source import SMOLLM2, ModelFileError, installed_file
+from providers.small_real.source import SMOLLM2, ModelFileError, check_file, installed_file
 from scenarios.commands.exits import exit_status
 from scenarios.commands.parsers import CommandParser
 
@@ -48,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     if given.caveats:
         print(CAVEATS, end="")
-    else:
-        print(checkpoint_of(given.file or installed_file()))
+        return 0
+    if given.file is not None:
+        check_file(given.file)  # also if the checkpoint is there: what is named must be what is used
+    print(checkpoint_of(given.file or installed_file()))
     return 0
 
 

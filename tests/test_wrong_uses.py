@@ -29,7 +29,7 @@ def test_a_wrong_use_is_told_in_one_line(use: WrongUse, at: Path):
 def test_every_command_is_used_wrongly():
     commands = {
         path.relative_to(ROOT).as_posix()
-        for folder in ("scenarios", "scorers", "tasks", "analysis", "training", "probes")
+        for folder in ("scenarios", "scorers", "tasks", "analysis", "training", "probes", "providers")
         for path in (ROOT / folder).glob("*.py")
         if '__name__ == "__main__"' in path.read_text()
     }

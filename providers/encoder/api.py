@@ -23,7 +23,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from providers.chat.errors import ModelOptionError
-from providers.encoder.encoding import EncoderError, encoder_called
+from providers.encoder.encoding import EncoderError, encoder_called, encoder_folder
 from providers.encoder.saved import SavedJudge, read_judge
 from providers.seeds import CallSeeds
 from scenarios.conversations.text import read_transcript
@@ -41,7 +41,7 @@ class EncoderAPI(ModelAPI):
     no conversation gets "?", which scorers read as no answer.
 
     Raises:
-        ModelOptionError: Any option; no judge in the folder.
+        ModelOptionError: Any option; no judge in the folder, or its encoder is not there.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class EncoderAPI(ModelAPI):
             raise ModelOptionError(f"encoder/ takes no options, got {', '.join(sorted(options))}")
         try:
             self.judge: SavedJudge = read_judge(Path(model_name).expanduser())
+            encoder_folder(self.judge.encoder)  # loaded when it is asked; whether it is there is told now
         except EncoderError as error:
             raise ModelOptionError(str(error)) from None
         self._seeds = CallSeeds()
@@ -105,13 +106,13 @@ class EncoderAPI(ModelAPI):
             return {DONT_KNOW: 1.0}
         try:
             encoder = encoder_called(self.judge.encoder)
+            label = self.judge.heads[0].label
+            if self.judge.wishes:
+                wishes = encoder.vectors([wish.text for wish in self.judge.wishes])
+                label = self.judge.wishes[nearest(wishes, encoder.vectors(sentences(system)))].label
+            return self.judge.answers(label, encoder.vectors(replies[-1:])[0])
         except EncoderError as error:
             raise ModelOptionError(str(error)) from None
-        label = self.judge.heads[0].label
-        if self.judge.wishes:
-            wishes = encoder.vectors([wish.text for wish in self.judge.wishes])
-            label = self.judge.wishes[nearest(wishes, encoder.vectors(sentences(system)))].label
-        return self.judge.answers(label, encoder.vectors(replies[-1:])[0])
 
 
 def sentences(text: str) -> list[str]:

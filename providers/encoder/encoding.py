@@ -47,24 +47,40 @@ def encoder_folder(named: str) -> Path:
 
 
 class Encoder:
-    """An encoder that was loaded; made by `encoder_called`, once for all who read with it."""
+    """An encoder that was loaded; made by `encoder_called`, once for all who read with it.
+
+    Raises:
+        EncoderError: The folder holds none, or one with too few layers.
+    """
 
     def __init__(self, folder: Path) -> None:
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
 
         from providers.causal_models import loading_bar
 
         self.folder = folder
-        with loading_bar(shown=False):
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            self._model: Any = AutoModel.from_pretrained(folder).eval()
+        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            with loading_bar(shown=False):
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local)
+                # nothing pickled is read
+                self._model: Any = AutoModel.from_pretrained(folder, use_safetensors=True, **local).eval()
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            told = str(error).strip().partition("\n")[0]
+            raise EncoderError(
+                f"{folder} holds no encoder that can be loaded ({type(error).__name__}: {told}); name one "
+                "with config.json, a tokenizer and model.safetensors"
+            ) from error
+        if (layers := self._model.config.num_hidden_layers) < LAYER:
+            raise EncoderError(f"{folder}: {layers} layers; the state behind layer {LAYER} is read")
         self._known: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Shape (text, width), float32."""
         with self._lock:
-            new = sorted({text for text in texts if text not in self._known}, key=len)
+            new = sorted({text for text in texts if text not in self._known}, key=lambda t: (len(t), t))
             found = {text: self._known[text] for text in texts if text in self._known}
             for start in range(0, len(new), TOGETHER):
                 part = new[start : start + TOGETHER]

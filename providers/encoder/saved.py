@@ -72,8 +72,16 @@ class SavedJudge(_Part):
         Args:
             label: Whose head.
             vector: Of the reply.
+
+        Raises:
+            EncoderError: The vector is of another encoder.
         """
         head = next(head for head in self.heads if head.label == label)
+        if len(vector) != len(head.weights):
+            raise EncoderError(
+                f"encoder {self.encoder} gives {len(vector)} numbers, the judge was fitted to "
+                f"{len(head.weights)}: put the encoder back, or fit the judge anew"
+            )
         expected = head.read(vector)
         low, high = ENDS[self.scale]
         if self.scale == "0-1":  # the label lies in its upper half

