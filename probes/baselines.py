@@ -55,7 +55,10 @@ def _run(given: Sequence[str]) -> int:
 def _fit(settings: Any) -> int:
     from probes.finetuned.baseline import fit_baseline, score_part
     from probes.finetuned.results import write_results
+    from probes.finetuned.training import slow_autocast
 
+    if (slow := slow_autocast(settings)) is not None:
+        print(slow, file=sys.stderr)
     baseline = fit_baseline(settings, progress=sys.stderr.isatty())
     training = baseline.card.training
     print(

@@ -167,6 +167,18 @@ def device_called(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def slow_autocast(settings: FitSettings) -> str | None:
+    """Why products in bfloat16 will be slow; None if they are not asked for, or the device has them."""
+    # private, and the same on every kind of CPU; should it be gone, nobody is warned
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    if not settings.autocast or device_called(settings.device).type != "cpu" or supported():
+        return None
+    return (
+        "--autocast: this CPU has no bfloat16 arithmetic and imitates it, which took fifty times as long as "
+        "float32 on one; leave the option out here"
+    )
+
+
 def seeded(seed: int) -> None:
     """New weights, order and dropout follow from the seed."""
     set_seed(seed)

@@ -129,6 +129,13 @@ def test_computing_in_bfloat16_leaves_the_weights_as_fine_as_they_were(base, dat
     assert fast == [float(torch.tensor(score).bfloat16()) for score in fast], "logits are computed so, too"
 
 
+def test_a_cpu_that_only_imitates_bfloat16_is_told_of_before(base, data, tmp_path, monkeypatch, capsys):
+    for has_it, told in ((False, True), (True, False)):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda has=has_it: has)
+        fit(base, data, tmp_path / str(has_it), "--autocast", "true", kind="last-block")
+        assert ("has no bfloat16 arithmetic" in capsys.readouterr().err) is told
+
+
 def test_the_same_seed_gives_the_same_baseline_and_another_seed_another(base, data, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         fit(base, data, tmp_path / name, "--seed", seed)
