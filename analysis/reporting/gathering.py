@@ -149,9 +149,23 @@ def _read(
         yield from map(reads, enumerate(logs))
         return
     # not forked: the parent may hold threads of a library
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    try:
         yield from pool.map(reads, enumerate(logs))
+    except BaseException:
+        _abandon(pool)
+        raise
+    pool.shutdown()
+
+
+def _abandon(pool: ProcessPoolExecutor) -> None:
+    """Leave what is being read: who stops a report does not wait for the logs that are under way.
+
+    From Python 3.14 on this is `kill_workers`; before, the processes have a private name.
+    """
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.kill()
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _tried(numbered: tuple[int, LogFile], folder: Path) -> tuple[int, LogContent | LogError]:
