@@ -1,6 +1,9 @@
 """Everything that a report is made of: logs found and read, and the numbers that come of them."""
 
 import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -24,9 +27,13 @@ from analysis.reporting.paired_tests import Test, tests_of
 from analysis.reporting.power import Needed, needed_states
 from analysis.reporting.reading import LogContent, Read, read_log
 from analysis.score_tables.columns import Column
+from scenarios.commands.parent_process import PARENT, end_with_parent, tied
 
 APART = 20_000_000
 """Bytes of logs from which on they are read in processes of their own."""
+
+CALLED_OFF = 0.2
+"""Seconds in which a pool of processes calls off what waits."""
 
 
 class Skipped(NamedTuple):
@@ -149,7 +156,8 @@ def _read(
         yield from map(reads, enumerate(logs))
         return
     # not forked: the parent may hold threads of a library
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, spawn, _heed_the_parent_alone, (tied({})[PARENT],))
     try:
         yield from pool.map(reads, enumerate(logs))
     except BaseException:
@@ -158,14 +166,26 @@ def _read(
     pool.shutdown()
 
 
+def _heed_the_parent_alone(parent: str) -> None:
+    """In a process that reads: a signal to the whole group, as Ctrl-C is, is for the first one to answer."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.environ[PARENT] = parent
+    end_with_parent()
+
+
 def _abandon(pool: ProcessPoolExecutor) -> None:
     """Leave what is being read: who stops a report does not wait for the logs that are under way.
 
-    From Python 3.14 on this is `kill_workers`; before, the processes have a private name.
+    From Python 3.14 on this is `kill_workers`; before, the processes have a private name. What waits is
+    called off first: a pool whose processes end cannot fail what is called off at that moment, its thread
+    breaks, and whoever waits for the pool waits for ever (Python 3.11).
     """
-    for process in list((getattr(pool, "_processes", None) or {}).values()):
-        process.kill()
+    processes = list((getattr(pool, "_processes", None) or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
+    time.sleep(CALLED_OFF)
+    for process in processes:
+        process.kill()
 
 
 def _tried(numbered: tuple[int, LogFile], folder: Path) -> tuple[int, LogContent | LogError]:
