@@ -13,12 +13,15 @@ by that label. How good each head is on topics that it did not see is printed, a
 Exit status: 0 done, 1 failed, 2 wrong options, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import scenarios.commands.starting  # noqa: F401  (first: a library that is missing is told in a line)
 from providers.encoder.encoding import PACKAGE, EncoderError
 from providers.encoder.saved import FILE, SavedJudge, Wish
 from scenarios.commands.exits import exit_status

@@ -10,12 +10,15 @@ The file of weights that the package carries is converted once, into the user's 
 Exit status: 0 done, 1 no model, 2 wrong options, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
+from scenarios.commands import starting  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import scenarios.commands.starting  # noqa: F401  (first: a library that is missing is told in a line)
 from providers.small_real.conversion import checkpoint_of
 from providers.small_real.source import SMOLLM2, ModelFileError, check_file, installed_file
 from scenarios.commands.exits import exit_status

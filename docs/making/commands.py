@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FOLDERS = ("tasks", "training", "probes", "analysis", "scorers", "scenarios")
+FOLDERS = ("tasks", "training", "probes", "analysis", "scorers", "scenarios", "providers")
 
 
 def page() -> str:

@@ -257,11 +257,11 @@ class TestCommands:
 
 
 def test_a_local_model_plays_every_other_role_with_one_copy_of_its_weights(tmp_path):
-    from providers.local import engine
+    from providers.local import engines
     from tests.support.tiny_models import tiny_model
 
     path = tiny_model(tmp_path / "model", context=4096)
-    before = set(engine._engines)
+    before = set(engines._engines)
     (found,) = eval(
         therapy(states=2, topics="smoking", turns=2, user_tokens=20),
         model=told("Thank you for telling me."),
@@ -271,7 +271,7 @@ def test_a_local_model_plays_every_other_role_with_one_copy_of_its_weights(tmp_p
         log_realtime=False,
     )
     samples = the_samples(found)
-    assert len(set(engine._engines) - before) == 1
+    assert len(set(engines._engines) - before) == 1
     for sample in samples:  # random weights put next to nothing on 1 to 10: no number, and never 0
         score = sample.scores["preference"]
         assert math.isnan(score.value)
