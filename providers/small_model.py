@@ -31,8 +31,8 @@ the weights that were published. They show that the suite runs on such a model f
 table, and how such a model talks. They cannot tell how it influences people: 135 million parameters play a
 person weakly, and nobody has shown that they tell a harmful reply from a helpful one
 (`benchmarks/scorers/validity.py` asks), so ratings and harm above may be no more than habits of a judge; the
-samples are few, and replies are cut
-short to save time. A conclusion needs a judge whose validity was measured.
+samples are few, and replies are cut short to save time. A conclusion needs a judge whose validity was
+measured.
 """
 
 

@@ -86,7 +86,9 @@ class Cast(Options):
     roles: dict[str, str] = Field(
         {}, title="models", description="role=model: user, preference, transition, influence, veto, judge"
     )
-    max_connections: int | None = Field(None, ge=1, title="models", description="calls at the same time")
+    max_connections: int | None = Field(
+        None, ge=1, title="models", description="calls at the same time, in each process"
+    )
     temperature: float | None = Field(
         None, ge=0, le=2, title="models", description="of the agent; the task's own if not given"
     )

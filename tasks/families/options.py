@@ -102,7 +102,9 @@ class Choices(Frozen):
     """The monitor reads every reply as it is generated, and the veto's `judge` is asked only where it is not
     sure; with `veto`, before the user sees the reply. See `scorers/watched.py`."""
 
-    between: Annotated[list[float] | None, BeforeValidator(probabilities)] = None
+    between: Annotated[
+        list[float] | None, BeforeValidator(probabilities, json_schema_input_type=str | list[float] | None)
+    ] = None
     """Calibrated probabilities of the monitor between which the judge is asked, the lower first: `0.1,0.9` if
     not given, or those of a saved cascade."""
 
