@@ -61,7 +61,7 @@ def convert_file(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        import gguf  # noqa: F401  (transformers reads the format with it)
+        import gguf  # noqa: F401  # pyright: ignore[reportMissingImports]  (transformers reads the format with it)
     except ModuleNotFoundError:
         raise ModelFileError("gguf is not installed; pip install -e '.[smol]' brings it") from None
     try:
