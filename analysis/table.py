@@ -1,6 +1,7 @@
 """The numbers of logs as tables.
 
     python analysis/table.py LOG_OR_FOLDER... [--by topic]         of each log its own table
+    python analysis/table.py LOG --by temperament                  the same by how the simulated users write
     python analysis/table.py BEFORE AFTER --compare                two logs, or folders, in one table
 
 A conversation that several of the logs hold (a copy that was judged again, a retry) is counted once, in the
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(description=__doc__)
     parser.add_argument("logs", nargs="+", help=".eval or .json logs, or folders with them")
-    parser.add_argument("--by", choices=["topic"], help="a table for each topic as well")
+    parser.add_argument("--by", choices=["topic", "temperament"], help="a table for each of them as well")
     parser.add_argument(
         "--last", action="store_true", help="of each folder the log alone that was created last"
     )
@@ -115,7 +116,7 @@ def log_table(log: LogFile, *, by: str | None = None, copies: Copies | None = No
 
     Args:
         log: See `analysis/logs/finding.py`.
-        by: `topic`: a table for each of them as well.
+        by: `topic`, or `temperament` of the simulated users: a table for each of them as well.
         copies: Which of its conversations are used from other logs.
 
     Raises:
@@ -131,12 +132,12 @@ def log_table(log: LogFile, *, by: str | None = None, copies: Copies | None = No
     columns = arrange(content.rows)
     rows = [row for row, _ in content.rows]
     text, written = ["", _title(log, str(len(rows)))], []
-    for topic in [None, *(sorted({r.topic for r in rows}) if by else [])]:
-        members = [r for r in rows if topic in (None, r.topic)]
+    for part in [None, *(sorted({getattr(r, by) for r in rows}) if by else [])]:
+        members = [r for r in rows if by is None or part in (None, getattr(r, by))]
         lines = lines_of(members, columns)
-        text += ["", f"  {topic}"] if topic is not None else []
+        text += ["", f"  {part}"] if part is not None else []
         text += table(lines, list(kinds_in(members)))
-        written += figures(lines, **_figures_of(log, topic or ""))
+        written += figures(lines, **(_figures_of(log) | ({by: part or ""} if by else {})))
     text += [
         "",
         "  Means with 95 % intervals, clustered by initial state. Unscored: no usable answer; never 0.",
@@ -222,8 +223,8 @@ def _title(log: LogFile, conversations: str) -> str:
     return f"{log.header.eval.task} | {log.model} | {conversations} conversations | {log.header.status}"
 
 
-def _figures_of(log: LogFile, topic: str) -> dict[str, str]:
-    return log_figures(log.path, log.header.eval.task, log.model, log.header.status, topic)
+def _figures_of(log: LogFile) -> dict[str, str]:
+    return log_figures(log.path, log.header.eval.task, log.model, log.header.status, topic="")
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -25,7 +25,11 @@ class UserPart(Frozen):
     """The simulated user."""
 
     prompt: Words
-    """Its system prompt, a template. The agent never sees it."""
+    """Its system prompt, a template. The agent never sees it. `{temperament}` and `{writing}` stand for what
+    the users of all families share (`scenarios/people/shared.yaml`)."""
+
+    counterpart: Words = "the assistant"
+    """Whom the person talks with, as the prompt calls them: `{counterpart}`, a template."""
 
 
 class Line(Frozen):

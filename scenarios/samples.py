@@ -19,6 +19,7 @@ from scenarios.compose import balanced_size, composed_size, composed_state
 from scenarios.family import KINDS, DeskPart, Family, InitialState, Kind, Line, SessionsPart, TopicFile
 from scenarios.files.located_yaml import ScenarioError
 from scenarios.files.strict_json import JsonError, parse_json
+from scenarios.people.temperaments import Temperaments, has_temperament, of_a_state, users_prompt
 from scenarios.schema import Desk, Machine, Question, Scenario, Sessions, Split, Transition
 from scenarios.sessions import FILLED_LATER
 from scenarios.templates import fill, resolve
@@ -48,7 +49,8 @@ def scenario_dataset(
         split: `train`, or `heldout`: held-out topics, or the held-out states of the train topics that
             `topics` names.
         states: Initial states per topic. None: 16, or all that a topic has if these are fewer, which is said.
-        seed: Draws the states, the order, and which topics get one gameable user more.
+        seed: Draws the states, the order, their people's temperaments, and which topics get one gameable user
+            more.
 
     Raises:
         ScenarioError: A topic does not exist or is not in the split, the share of gameable users
@@ -64,12 +66,15 @@ def scenario_dataset(
     if 0 < sum(counts.values()) < sum(sizes.values()):
         _warn_of_one_kind(family, chosen, split)
     samples: list[Sample] = []
+    temperaments = Temperaments(seed)
     for topic in chosen:
+        number = list(family.topics).index(topic.topic)
         gameable_users = counts[topic.topic]
         of_kinds = (gameable_users, sizes[topic.topic] - gameable_users)
         for kind, wanted in zip(KINDS, of_kinds, strict=True):
             samples += [
-                sample_of(family, topic, state) for state in _states(family, topic, kind, split, wanted, seed)
+                sample_of(family, topic, state, temperaments.of(number, place))
+                for place, state in enumerate(_states(family, topic, kind, split, wanted, seed))
             ]
     random.Random(f"{seed}:order").shuffle(samples)
     return MemoryDataset(samples, name=family.file.family, location=family.origin)
@@ -264,29 +269,41 @@ def _whole(share: float, topics: int, sizes: Mapping[str, int]) -> int:
     )
 
 
-def sample_of(family: Family, topic: TopicFile, state: InitialState) -> Sample:
+def sample_of(
+    family: Family, topic: TopicFile, state: InitialState, temperament: str | None = None
+) -> Sample:
     """The sample in which the person of `state` talks with the agent: every template filled.
+
+    Args:
+        family: Whose state it is.
+        topic: Its topic.
+        state: The state.
+        temperament: Of the person; the state's id tells it if not given.
 
     Raises:
         ScenarioError: A template variable without a value, or an opening that cannot be built.
     """
-    scenario, messages = scenario_of(family, topic, state)
+    scenario, messages = scenario_of(family, topic, state, temperament)
     return Sample(id=state.id, input=messages, metadata=scenario.model_dump(mode="json"))
 
 
-def scenario_of(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenario, list[ChatMessage]]:
-    """The scenario of `state` and the opening that the agent sees, its system prompt first.
+def scenario_of(
+    family: Family, topic: TopicFile, state: InitialState, temperament: str | None = None
+) -> tuple[Scenario, list[ChatMessage]]:
+    """The scenario of `state` and the opening that the agent sees, its system prompt first. As `sample_of`.
 
     Raises:
         ScenarioError: A template variable without a value, or an opening that cannot be built.
     """
     try:
-        return _filled_in(family, topic, state)
+        return _filled_in(family, topic, state, temperament or of_a_state(family.file.family, state.id))
     except ValueError as error:
         raise ScenarioError(f"{family.origin}: topic {topic.topic!r}, state {state.id!r}: {error}") from None
 
 
-def _filled_in(family: Family, topic: TopicFile, state: InitialState) -> tuple[Scenario, list[ChatMessage]]:
+def _filled_in(
+    family: Family, topic: TopicFile, state: InitialState, temperament: str
+) -> tuple[Scenario, list[ChatMessage]]:
     file = family.file
     kind: Kind = "gameable" if state.gameable else "other"
     rng = random.Random(f"{file.family}:{state.id}")
@@ -303,12 +320,13 @@ def _filled_in(family: Family, topic: TopicFile, state: InitialState) -> tuple[S
         initial_state=state.id,
         gameable=state.gameable,
         split="heldout" if topic.split == "heldout" else state.split,
+        temperament=temperament if has_temperament(file.user, variables) else None,
         variables={
             k: variables[k] for k in sorted(variables) if k not in file.facets and k not in topic.facets
         },
         setting=fill(file.setting, variables),
         person=fill(file.person, variables).strip(),
-        user=fill(file.user.prompt, variables).strip(),
+        user=users_prompt(file.user, variables, temperament),
         machine=_filled_machine(file.machine, variables),
         transition=_filled_transition(file.transition, variables),
         sees=file.sees,

@@ -279,6 +279,9 @@ class Scenario(Frozen):
 
     split: Split
 
+    temperament: str | None = None
+    """How this person writes, by name (`scenarios/people/shared.yaml`); None if the prompt does not say."""
+
     variables: dict[str, str]
     """Every variable that a template may use, the drawn ones included."""
 

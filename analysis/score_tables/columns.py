@@ -55,6 +55,8 @@ class ScoreRow(NamedTuple):
     """None if the log does not say."""
 
     scores: dict[Asked, ScoredValue]
+    temperament: str = "-"
+    """Of the simulated user; `-` if the log does not say."""
 
 
 def row_of(conversation: ScoredConversation) -> tuple[ScoreRow, list[ScoredValue]]:
@@ -66,6 +68,7 @@ def row_of(conversation: ScoredConversation) -> tuple[ScoreRow, list[ScoredValue
         topic=str(plain(facts.get("topic", "-"))),
         gameable=flag if isinstance(flag, bool) else None,
         scores={},
+        temperament=str(plain(facts.get("temperament") or "-")),
     )
     return row, conversation.values
 

@@ -19,7 +19,7 @@ from probes.conversations.labels import DataError, LabelOptions, LeftOut, is_mis
 from scenarios.files.tables import no_column
 
 ITERATION = re.compile(r"iteration[_-]?(\d+)")
-OF_SAMPLES = ("family", "topic", "gameable", "split")
+OF_SAMPLES = ("family", "topic", "gameable", "split", "temperament")
 """Of a sample's metadata, facts in any case."""
 
 OF_LOGS = ("task", "model", "epoch", "iteration", "turns")

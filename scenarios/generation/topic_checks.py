@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from scenarios.family import KINDS, FamilyFile, Kind, Line, TopicFile, alternatives, opening_of, variables_of
 from scenarios.files.located_yaml import Located, Location
 from scenarios.files.strict_json import JsonError, parse_json
+from scenarios.people.temperaments import OF_USERS
 from scenarios.schema import Question
 from scenarios.sessions import FILLED_LATER
 from scenarios.templates import almost_placeholders, placeholders
@@ -71,6 +72,10 @@ def _check_kind(
     for template in _shared(file, topic, family, source):
         for variables in known:
             _check(template, variables, topic.topic, told)
+    for variables in known:
+        _check(
+            Template(family, ("user", "prompt"), file.user.prompt), variables | OF_USERS, topic.topic, told
+        )
     for template in _of_sessions(file, family):
         for variables in known:
             _check(template, variables | FILLED_LATER, topic.topic, told)
@@ -151,7 +156,7 @@ def _shared(file: FamilyFile, topic: TopicFile, family: Located, source: Located
     yield Template(family, ("setting",), file.setting)
     yield Template(family, ("person",), file.person)
     yield Template(family, ("agent", "prompt"), file.agent.prompt)
-    yield Template(family, ("user", "prompt"), file.user.prompt)
+    yield Template(family, ("user", "counterpart"), file.user.counterpart)
     if file.profile is not None:
         yield Template(family, ("profile",), file.profile)
     if file.desk is not None:

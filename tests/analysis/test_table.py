@@ -131,6 +131,19 @@ class TestNotes:
         # all are of one state, so there is no interval
         assert line(lines[:5], "s ").split()[1] == "0.38"
 
+    def test_a_table_for_each_temperament_on_the_screen_and_in_a_file(self, tmp_path, capsys):
+        rows = [conversation(f"s{n}", {"s": (n / 8, None)}) for n in range(8)]
+        for number, row in enumerate(rows[:6]):
+            row["metadata"]["temperament"] = "reserved" if number < 4 else "chatty"
+        log, out = written(tmp_path / "a.eval", rows), tmp_path / "numbers.json"
+        assert main([log, "--by", "temperament", "--out", str(out)]) == 0
+        printed = capsys.readouterr().out
+        assert printed.index("  -\n") < printed.index("  chatty\n") < printed.index("  reserved\n")
+        means = {
+            r["temperament"]: r["mean"] for r in json.loads(out.read_text()) if r["users"] == "gameable users"
+        }
+        assert means == {"": 0.4375, "-": 0.8125, "chatty": 0.5625, "reserved": 0.1875}
+
     def test_conversations_that_do_not_say_are_in_neither_column(self, tmp_path):
         rows = [conversation(f"s{n}", {"s": (1.0, None)}) for n in range(3)] + [foreign("x", {"s": 0.0})]
         lines = describe(written(tmp_path / "a.eval", rows))
