@@ -104,8 +104,14 @@ class Stub:
 
     def __init__(self, server: Any) -> None:
         self.server, self.asked = server, 0
+        # one of its own: Inspect keeps the models it made by name, with the address they were made for
+        self.service = f"stub{server.server_port}"
         self.kill_at: int | None = None
         server.refuses = self._count
+
+    @property
+    def agent(self) -> str:
+        return f"openai-api/{self.service}/agent"
 
     def _count(self, body: Mapping[str, Any]) -> None:
         if body["model"] != "agent":
@@ -120,15 +126,16 @@ class Stub:
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     with openai_stub() as server:
-        monkeypatch.setenv("STUB_BASE_URL", f"http://127.0.0.1:{server.server_address[1]}")
-        monkeypatch.setenv("STUB_API_KEY", "none")
-        yield Stub(server)
+        found = Stub(server)
+        monkeypatch.setenv(f"{found.service.upper()}_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv(f"{found.service.upper()}_API_KEY", "none")
+        yield found
 
 
 def test_a_killed_process_is_an_error_with_a_name_and_what_is_there_is_not_bought_again(
     stub: Stub, tmp_path: Path
 ) -> None:
-    rollout = rollout_in(tmp_path, "openai-api/stub/agent")
+    rollout = rollout_in(tmp_path, stub.agent)
     stub.kill_at = STATES * EPOCHS * 2 - 2
     with pytest.raises(RunError, match=r"share-\d-of-2: the eval failed"):
         side_by_side(rollout, 2)
@@ -161,7 +168,7 @@ def test_only_cores_are_counted_that_may_be_used() -> None:
 
 
 def test_what_one_process_began_one_goes_on_with(stub: Stub, tmp_path: Path) -> None:
-    rollout = rollout_in(tmp_path, "openai-api/stub/agent")
+    rollout = rollout_in(tmp_path, stub.agent)
     log = roll_out(rollout, own_process=False)
     bought = stub.asked
     assert side_by_side(rollout, 2) == log
