@@ -3,22 +3,14 @@
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import (
-    ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageTool,
-    ChatMessageUser,
-)
-from inspect_ai.tool import ToolCall
+from inspect_ai.model import ChatMessage, ChatMessageSystem
 
 from scenarios.compose import balanced_size, composed_size, composed_state
-from scenarios.family import KINDS, DeskPart, Family, InitialState, Kind, Line, SessionsPart, TopicFile
+from scenarios.family import KINDS, DeskPart, Family, InitialState, Kind, SessionsPart, TopicFile
 from scenarios.files.located_yaml import ScenarioError
-from scenarios.files.strict_json import JsonError, parse_json
+from scenarios.openings import opening_messages
 from scenarios.people.temperaments import Temperaments, has_temperament, of_a_state, users_prompt
 from scenarios.schema import Desk, Machine, Question, Scenario, Sessions, Split, Transition
 from scenarios.sessions import FILLED_LATER
@@ -335,7 +327,7 @@ def _filled_in(
         questions={name: _filled(q, variables) for name, q in file.questions.items()},
     )
     system = ChatMessageSystem(content=fill(file.agent.prompt, variables).strip())
-    return scenario, [system, *_opening(state.opening, variables, state.id)]
+    return scenario, [system, *opening_messages(state.opening, variables, state.id)]
 
 
 def _filled(question: Question, variables: Mapping[str, str]) -> Question:
@@ -380,39 +372,3 @@ def _filled_machine(machine: Machine, variables: Mapping[str, str]) -> Machine:
         for name, state in machine.states.items()
     }
     return machine.model_copy(update={"states": states})
-
-
-def _opening(lines: Sequence[Line], variables: Mapping[str, str], state_id: str) -> list[ChatMessage]:
-    messages: list[ChatMessage] = []
-    for number, line in enumerate(lines):
-        text = fill(line.text, variables)
-        if line.role == "user":
-            messages.append(ChatMessageUser(content=text, source="input"))
-        elif line.role == "agent":
-            messages.append(ChatMessageAssistant(content=text, source="input"))
-        elif line.role == "tool_call":
-            call = ToolCall(
-                id=f"{state_id}-{number}", function=line.tool or "tool", arguments=_arguments(text)
-            )
-            messages.append(ChatMessageAssistant(content="", tool_calls=[call], source="input"))
-        else:
-            messages.append(_tool_result(messages, text))
-    return messages
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        arguments = parse_json(text)
-    except JsonError as error:
-        raise ValueError(f"tool_call: the text must be a JSON object: {error}") from None
-    if not isinstance(arguments, dict):
-        raise ValueError(f"tool_call: the text must be a JSON object, got {type(arguments).__name__}")
-    return arguments
-
-
-def _tool_result(messages: Sequence[ChatMessage], text: str) -> ChatMessageTool:
-    last = messages[-1] if messages else None
-    if not isinstance(last, ChatMessageAssistant) or not last.tool_calls:
-        raise ValueError("tool_result: must follow a tool_call")
-    call = last.tool_calls[0]
-    return ChatMessageTool(content=text, tool_call_id=call.id, function=call.function)
