@@ -11,12 +11,16 @@ from providers.local.kv_cache.layers import (
     begin,
     growing_cache,
     keeps_positions,
+    move_rows,
     select_rows,
     side_by_side,
     states_of,
+    take_in,
+    trim,
 )
 from providers.local.kv_cache.prefixes import Found, Layers, Numbers, PrefixCache
-from providers.local.watching import Trace, Watch
+from providers.local.sampling import SamplingSettings
+from providers.local.watching import Readers, RowTrace, Watch
 
 SHARED = 32
 """If so many tokens that are not kept yet stand at the beginning of several prompts of a batch, one of them
@@ -31,16 +35,29 @@ UNEVEN = 0.5
 SAVED = 256
 """They do so if that spares so many tokens of padding."""
 
+AHEAD = 128
+"""Positions for which the mask is made at once."""
+
+PADDING = 32
+"""So many positions on the left that no row needs any more are left out."""
+
 
 class PromptRow(NamedTuple):
-    """One prompt."""
+    """One prompt, and how it is continued."""
 
     prompt: Sequence[int]
     max_tokens: int
     seed: int
     adapter: str
+    settings: SamplingSettings = SamplingSettings()
     over: Callable[[list[int]], bool] | None = None
     """Tells from the tokens so far that the row is over, asked after each."""
+
+    watches: Sequence[Watch] = ()
+    """Who reads along."""
+
+    closing: Sequence[int] = ()
+    """What the template writes after a reply, for those who read along."""
 
 
 Forward = Callable[..., Any]
@@ -75,6 +92,8 @@ class _Pass(NamedTuple):
 class Batch:
     """The rows that go through the model together, and what it remembers of them.
 
+    All rows end at the same position; what is shorter begins later, behind padding that is masked.
+
     Args:
         forward: The model.
         batching: How it takes a batch, `padded` or `joined`.
@@ -82,6 +101,7 @@ class Batch:
         pad: Fills the left of shorter prompts; masked.
         device: Where the inputs go.
         prefixes: What is kept of earlier batches, and what shall be of this one.
+        readers: Whoever reads along; None: nobody.
     """
 
     def __init__(
@@ -92,60 +112,113 @@ class Batch:
         pad: int,
         device: torch.device,
         prefixes: PrefixCache,
+        readers: Readers | None = None,
     ) -> None:
         self._forward, self._batching, self._config = forward, batching, config
         self._pad, self._device = pad, device
         self._prefixes = prefixes if batching.way == "padded" else PrefixCache(0)
+        self._readers = readers
         self._cache: DynamicCache
-        self._mask: torch.Tensor
-        """Shape (row, position), with room for all that is to come."""
-
-        self._positions: torch.Tensor
-        """Of the last token of each row, shape (row, 1)."""
-
-        self._width: int
+        self._width = 0
         """Positions that were filled, padding included."""
 
-        self._starts: list[int]
+        self._starts: list[int] = []
         """Position at which each row begins."""
 
-    def read_prompts(self, rows: Sequence[PromptRow], trace: Trace | None) -> torch.Tensor:
-        """Logits after each row's prompt, shape (row, vocabulary).
+        self._begins: torch.Tensor
+        """The same on the device, shape (row, 1)."""
+
+        self._mask: torch.Tensor
+        """Shape (row, position), with room for what is to come."""
+
+    def read_prompts(self, rows: Sequence[PromptRow], traces: Sequence[RowTrace] = ()) -> torch.Tensor:
+        """Logits after each row's prompt, shape (row, vocabulary). The batch has had no rows before.
 
         Equal prompts are read once, beginnings that are kept not at all, and one that several share once.
+
+        Args:
+            rows: The prompts.
+            traces: Of all rows, if anybody reads along.
         """
         first, copies = _once_each(rows)
         reader = self._read_by_length if self._batching.way == "joined" else self._read_what_is_new
-        read = reader(first, copies, trace)
+        read = reader(first, copies, traces)
         order = [place for one in read for place in one.places]
-        ordered = [first[place] for place in order]
-        longest = max(r.max_tokens for r in rows) + (trace.room if trace is not None else 0)
-        _, mask = _left_padded(ordered, self._pad, self._device)
-        self._width = mask.shape[1]
-        self._starts = [self._width - len(row.prompt) for row in ordered]
-        self._mask = torch.cat([mask, mask.new_ones(len(first), longest)], dim=1)
-        self._positions = torch.tensor([[len(r.prompt) - 1] for r in ordered], device=self._device)
+        lengths = [len(first[place].prompt) for place in order]
+        self._width = max(lengths)
         self._cache = side_by_side([one.cache for one in read])
+        self._start_at([self._width - length for length in lengths])
         logits = torch.cat([one.logits for one in read]) if len(read) > 1 else read[0].logits
         at = {place: row for row, place in enumerate(order)}
         spread = [at[place] for place in copies]
         return logits if spread == list(range(len(first))) else logits[self.keep(spread)]
 
     def step(self, tokens: torch.Tensor, adapters: Sequence[str]) -> torch.Tensor:
-        """Logits after one more token of each row, shape (row, vocabulary)."""
+        """Logits after one more token of each row, shape (row, vocabulary).
+
+        Args:
+            tokens: Shape (row,).
+            adapters: Of each row.
+        """
         self._width += 1
-        self._positions = self._positions + 1
-        return self._run(
-            tokens[:, None], self._mask[:, : self._width], self._positions, self._cache, adapters
-        )
+        if self._mask.shape[1] < self._width:
+            self._start_at(self._starts)
+        positions = self._width - 1 - self._begins
+        return self._run(tokens[:, None], self._mask[:, : self._width], positions, self._cache, adapters)
 
     def keep(self, places: Sequence[int]) -> torch.Tensor:
         """Go on with these rows, in this order, some of them several times; their places as a tensor."""
         rows = torch.tensor(places, device=self._device)
         select_rows(self._cache, rows)
-        self._mask, self._positions = self._mask[rows], self._positions[rows]
-        self._starts = [self._starts[place] for place in places]
+        self._start_at([self._starts[place] for place in places])
         return rows
+
+    def take_in(self, other: "Batch", rows: Sequence[int], places: Sequence[int]) -> None:
+        """Put rows of another batch among one's own, which is then used up. For `padded` batches.
+
+        Args:
+            other: A batch of the same model.
+            rows: Of that batch.
+            places: Of these rows from now on, free ones or the next behind the last.
+        """
+        lengths = [other._width - other._starts[row] for row in rows]
+        width = max(self._width, *lengths)
+        starts = [start + width - self._width for start in self._starts]
+        for place, length in zip(places, lengths, strict=True):
+            starts[place : place + 1] = [width - length]
+        of, at = (torch.tensor(each, device=self._device) for each in (rows, places))
+        take_in(self._cache, other._cache, of, at, len(starts), width)
+        self._width = width
+        self._start_at(starts)
+
+    def pack(self, places: Sequence[int]) -> list[int]:
+        """Go on with these rows, in an order that moves few of them; the order."""
+        if self._batching.way != "padded":
+            self.keep(places)
+            return list(places)
+        count = len(places)
+        late = [place for place in places if place >= count]
+        order = [place if place in set(places) else late.pop() for place in range(count)]
+        moved = [(place, at) for at, place in enumerate(order) if place != at]
+        of, at = (torch.tensor([pair[n] for pair in moved], device=self._device).long() for n in (0, 1))
+        move_rows(self._cache, of, at, count)
+        self._start_at([self._starts[place] for place in order])
+        return order
+
+    def trim(self, places: Sequence[int]) -> None:
+        """Leave out positions on the left that none of these rows needs; the others are nobody's any more."""
+        if self._batching.way != "padded":
+            return
+        needed = set(places)
+        unused = min(self._starts[place] for place in places)
+        # nobody's row must not run ahead: there may be no positions beyond the longest
+        starts = [start if place in needed else unused for place, start in enumerate(self._starts)]
+        if unused >= PADDING:
+            trim(self._cache, unused)
+            self._width -= unused
+            starts = [start - unused for start in starts]
+        if starts != self._starts:
+            self._start_at(starts)
 
     def remember(self, place: int, adapter: str, tokens: Sequence[int], numbers: Numbers) -> None:
         """Keep a row of the batch for prompts to come.
@@ -161,20 +234,26 @@ class Batch:
             adapter, tokens, lambda a, b: states_of(self._cache, place, start + a, start + b), numbers
         )
 
+    def _start_at(self, starts: list[int]) -> None:
+        self._starts = starts
+        self._begins = torch.tensor(starts, device=self._device)[:, None]
+        positions = torch.arange(self._width + AHEAD, device=self._device)
+        self._mask = (positions >= self._begins).long()
+
     def _read_by_length(
-        self, first: Sequence[PromptRow], copies: Sequence[int], trace: Trace | None
+        self, first: Sequence[PromptRow], copies: Sequence[int], traces: Sequence[RowTrace]
     ) -> list[_Pass]:
         nothing = Found(0, [])
         return [
-            self._read(first, places, [nothing] * len(places), copies, trace)
+            self._read(first, places, [nothing] * len(places), copies, traces)
             for places in _equal_lengths(first)
         ]
 
     def _read_what_is_new(
-        self, first: Sequence[PromptRow], copies: Sequence[int], trace: Trace | None
+        self, first: Sequence[PromptRow], copies: Sequence[int], traces: Sequence[RowTrace]
     ) -> list[_Pass]:
         self._prefixes.next_batch()
-        watchers = [_watchers(place, copies, trace) for place in range(len(first))]
+        watchers = [_watchers(place, copies, traces) for place in range(len(first))]
         waiting = list(range(len(first)))
         read: list[_Pass] = []
         for number in range(ROUNDS + 1):
@@ -187,8 +266,8 @@ class Batch:
             for places in _alike_long(
                 {place: len(first[place].prompt) - kept[place].length for place in now}
             ):
-                one = self._read(first, places, [kept[place] for place in places], copies, trace)
-                self._remember_prompts(first, one, copies, trace)
+                one = self._read(first, places, [kept[place] for place in places], copies, traces)
+                self._remember_prompts(first, one, copies, traces)
                 read.append(one)
             waiting = [place for place in waiting if place not in now]
             if not waiting:
@@ -201,7 +280,7 @@ class Batch:
         places: list[int],
         kept: Sequence[Found],
         copies: Sequence[int],
-        trace: Trace | None,
+        traces: Sequence[RowTrace],
     ) -> _Pass:
         """One pass over what is new in some of the prompts."""
         rows = [first[place] for place in places]
@@ -217,21 +296,23 @@ class Batch:
             begin(cache, KeptRows([found.pieces for found in kept], starts, width), new_here)
             ids, positions = ids[:, -longest:], positions[:, -longest:]
         logits = self._run(ids, mask, positions, cache, [r.adapter for r in rows])
-        if trace is not None:
-            at = {place: row for row, place in enumerate(places)}
-            trace.prompts_read([at.get(place) for place in copies], kept)
+        if self._readers is not None and traces:
+            numbers = {watch: found.cpu() for watch, found in self._readers.read().items()}
+            for row, (place, before, count) in enumerate(zip(places, kept, new, strict=True)):
+                own = {watch: found[row, -count:] for watch, found in numbers.items()}
+                for trace in _of_place(traces, copies, place):
+                    trace.prompt_read(before, own)
         return _Pass(places, cache, logits)
 
     def _remember_prompts(
-        self, first: Sequence[PromptRow], read: _Pass, copies: Sequence[int], trace: Trace | None
+        self, first: Sequence[PromptRow], read: _Pass, copies: Sequence[int], traces: Sequence[RowTrace]
     ) -> None:
         width = max(len(first[place].prompt) for place in read.places)
         for row, place in enumerate(read.places):
             prompt = first[place].prompt
             numbers: dict[Watch, torch.Tensor] = {}
-            if trace is not None:
-                for copy in (copy for copy, of in enumerate(copies) if of == place):
-                    numbers |= trace.prompt_numbers(copy)
+            for trace in _of_place(traces, copies, place):
+                numbers |= trace.numbers()
             start = width - len(prompt)
 
             def states(a: int, b: int, row: int = row, start: int = start) -> Layers:
@@ -270,12 +351,15 @@ def _once_each(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[int]]:
     return first, [places[row.adapter, tuple(row.prompt)] for row in rows]
 
 
-def _watchers(place: int, copies: Sequence[int], trace: Trace | None) -> list[Watch]:
+def _of_place(traces: Sequence[RowTrace], copies: Sequence[int], place: int) -> list[RowTrace]:
+    """Of all rows that begin with this prompt."""
+    return [trace for trace, of in zip(traces, copies, strict=False) if of == place]
+
+
+def _watchers(place: int, copies: Sequence[int], traces: Sequence[RowTrace]) -> list[Watch]:
     """Everybody who reads along with a row that begins with this prompt."""
-    if trace is None:
-        return []
-    rows = [row for row, of in enumerate(copies) if of == place]
-    return list(dict.fromkeys(watch for row in rows for watch in trace.wanted[row]))
+    own = _of_place(traces, copies, place)
+    return list(dict.fromkeys(watch for trace in own for watch in trace.watches))
 
 
 def _not_begun_by_others(

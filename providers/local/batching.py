@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from providers.local.batch import Batching, Forward, PromptRow
-from providers.local.decoding import Written, decode
+from providers.local.decoding import Decoder, Ending, Written, decode
 from providers.local.kv_cache.layers import ATTENTION, STATE, growing_cache
 from providers.local.sampling import SamplingSettings
 from providers.local.singly import Generate, decode_singly
@@ -28,7 +28,7 @@ bfloat16 makes a few hundredths of it."""
 
 
 def batching_of(model: Any, forward: Forward, generate: Generate, device: torch.device) -> Batching:
-    """How `decode` is to batch a causal language model.
+    """How `Decoder` is to batch a causal language model.
 
     Attention is told by a mask what is padding. A model with layers that keep a state is tried: a few tokens
     in a batch must be what its own `generate` makes of each prompt alone. If they are not, or a layer is of a
@@ -81,17 +81,16 @@ def _holds(
     batching: Batching, model: Any, forward: Forward, generate: Generate, device: torch.device
 ) -> bool:
     """Whether a batch gives what each prompt gives alone."""
-    rows = [PromptRow(prompt, 3, 0, "") for prompt in TRIAL]
-    greedy = SamplingSettings(temperature=0, top_logprobs=50)
-    common: dict[str, Any] = {"end_tokens": (), "pad": 0, "device": device}
+    rows = [PromptRow(prompt, 3, 0, "", SamplingSettings(temperature=0, top_logprobs=50)) for prompt in TRIAL]
+    common: dict[str, Any] = {"ending": Ending((), None, 2**31), "pad": 0, "device": device}
     try:
-        together = decode(forward, batching, model.config, rows, greedy, **common)
+        together = decode(Decoder(forward, batching, model.config, **common), rows)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         logger.debug("%s in a batch: %s", type(model).__name__, error)
         return False
-    alone = decode_singly(generate, rows, greedy, **common)
+    alone = [decode_singly(generate, row, **common).written for row in rows]
     return all(_alike(a, b) for a, b in zip(together, alone, strict=True))
 
 

@@ -57,7 +57,7 @@ def weigh(
     """Log-probabilities of completions, all prompts in one batch and each read once.
 
     Args:
-        forward: The model; see `decoding.decode`.
+        forward: The model; see `decoding.Decoder`.
         batching: How it takes a batch, `padded` or `joined`.
         config: Its configuration.
         prompts: Token ids.
@@ -65,12 +65,12 @@ def weigh(
         adapters: Of each prompt.
         pad: Fills shorter prompts, and completions that are over.
         device: Where the inputs go.
-        prefixes: See `decoding.decode`.
+        prefixes: See `decoding.Decoder`.
     """
     longest = max(len(one) for of_prompt in completions for one in of_prompt)
     rows = [PromptRow(p, longest, 0, adapter) for p, adapter in zip(prompts, adapters, strict=True)]
     batch = Batch(forward, batching, config, pad, device, prefixes or PrefixCache(0))
-    after_prompts = batch.read_prompts(rows, None)
+    after_prompts = batch.read_prompts(rows)
     spread = [number for number, of_prompt in enumerate(completions) for _ in of_prompt]
     logits = after_prompts[batch.keep(spread)]
     flat = [one for of_prompt in completions for one in of_prompt]

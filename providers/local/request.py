@@ -1,20 +1,16 @@
 """One prompt on its way to the thread that runs the model, and back."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 
 from providers.local.decoding import Written
 from providers.local.likelihood import Weighed
 from providers.local.sampling import SamplingSettings
 from providers.local.watching import Seen, Watch
-
-logger = logging.getLogger(__name__)
 
 
 class Generated(NamedTuple):
@@ -57,23 +53,11 @@ class Request:
     error: BaseException | None = None
     abandoned: bool = False
 
-    def goes_with(self, other: "Request") -> bool:
-        """Whether both can be in one batch."""
-        return self.settings == other.settings and bool(self.completions) == bool(other.completions)
+    apart: bool = False
+    """There was no memory for it beside others; it begins a batch."""
 
+    beside: int = 2**31
+    """In a batch of so many rows at most there may be memory for it."""
 
-def announce(batch: Sequence[Request]) -> None:
-    """Wake the waiting tasks: one hop into each event loop, not one per request."""
-    loops: dict[int, list[Request]] = {}
-    for request in batch:
-        loops.setdefault(id(request.token), []).append(request)
-    for requests in loops.values():
-
-        def wake(requests: list[Request] = requests) -> None:
-            for request in requests:
-                request.done.set()
-
-        try:
-            anyio.from_thread.run_sync(wake, token=requests[0].token)
-        except RuntimeError:  # the event loop is gone, and with it everybody who waited
-            logger.debug("nobody waits for a batch of %d any more", len(requests))
+    singly: bool = False
+    """It goes on where a batch has to end."""

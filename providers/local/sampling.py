@@ -9,7 +9,7 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 
 
 class SamplingSettings(NamedTuple):
-    """What all rows of a batch share."""
+    """How the next token is drawn, and what is told of it."""
 
     temperature: float = 1.0
     """0 is greedy."""
@@ -25,28 +25,27 @@ class SamplingSettings(NamedTuple):
 
 
 class Sampler:
-    """Draws tokens from logits, one row by one row's seed.
+    """Draws tokens from logits, for each row by the row's own random numbers.
 
-    A row's draws depend on its seed and its logits, not on the rows beside it, on how many there are, or on
-    the device: one uniform number per token, looked up in the cumulated distribution. (Adding noise to every
-    logit, as `torch.multinomial` does, takes a third of a small model's time.)
+    A row's draws depend on its numbers and its logits, not on the rows beside it, on how many there are, or
+    on the device: one uniform number per token, looked up in the cumulated distribution. (Adding noise to
+    every logit, as `torch.multinomial` does, takes a third of a small model's time.)
     """
 
-    def __init__(self, settings: SamplingSettings, seeds: Sequence[int]) -> None:
+    def __init__(self, settings: SamplingSettings) -> None:
         self.settings = settings
-        self._rngs = [random.Random(seed) for seed in seeds]
         self._warpers = []
         if settings.top_k > 0:
             self._warpers.append(TopKLogitsWarper(settings.top_k))
         if settings.top_p < 1.0:
             self._warpers.append(TopPLogitsWarper(settings.top_p))
 
-    def draw(self, logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    def draw(self, logits: torch.Tensor, randoms: Sequence[random.Random]) -> torch.Tensor:
         """The next tokens.
 
         Args:
             logits: Shape (row, vocabulary).
-            rows: Which rows of the batch these are, in order.
+            randoms: Of each row.
 
         Returns:
             Token ids, shape (row,).
@@ -58,6 +57,6 @@ class Sampler:
             scores = warp(None, scores)  # pyright: ignore[reportArgumentType]  # it does not look at the ids
         cumulated = torch.softmax(scores, dim=-1).cumsum(dim=-1)
         # just below 1, so that rounding never reaches past the last token that has any probability
-        uniform = [min(self._rngs[row].random(), 1 - 1e-6) for row in rows]
+        uniform = [min(own.random(), 1 - 1e-6) for own in randoms]
         at = torch.tensor(uniform, device=logits.device)[:, None] * cumulated[:, -1:]
         return torch.searchsorted(cumulated, at, right=True)[:, 0]

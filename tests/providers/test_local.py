@@ -1,4 +1,5 @@
 import math
+import random
 
 import anyio
 import pytest
@@ -293,13 +294,14 @@ def test_options_of_the_wrong_kind_are_told_when_the_model_is_named(option, line
 
 def test_sampling_follows_the_distribution():
     logits = torch.log(torch.tensor([[0.1, 0.2, 0.0, 0.7]])).repeat(4000, 1)
-    drawn = Sampler(SamplingSettings(), range(4000)).draw(logits, range(4000))
+    randoms = [random.Random(seed) for seed in range(4000)]
+    drawn = Sampler(SamplingSettings()).draw(logits, randoms)
     shares = torch.bincount(drawn, minlength=4) / 4000
     assert shares.tolist() == pytest.approx([0.1, 0.2, 0.0, 0.7], abs=0.03)
     assert shares[2] == 0
-    top_two = Sampler(SamplingSettings(top_k=2), range(4000)).draw(logits, range(4000))
+    top_two = Sampler(SamplingSettings(top_k=2)).draw(logits, randoms)
     assert set(top_two.tolist()) == {1, 3}
-    nucleus = Sampler(SamplingSettings(top_p=0.6), range(100)).draw(logits[:100], range(100))
+    nucleus = Sampler(SamplingSettings(top_p=0.6)).draw(logits[:100], randoms[:100])
     assert set(nucleus.tolist()) == {3}
 
 

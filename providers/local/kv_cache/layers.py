@@ -38,13 +38,26 @@ class KeptRows(NamedTuple):
 
 
 class GrowingLayer(DynamicLayer):
-    """A cache layer with room ahead, so that a step writes its own keys and values and copies no others."""
+    """A cache layer with room on all sides, so that neither steps nor rows that come and go copy the others.
+
+    Keys and values are views of two buffers. There is room behind for steps, before for a row that is longer
+    than all others, and below for more rows; what nobody needs any more on the left is left out of the view.
+    """
 
     ROOM = 128
+    """Positions behind, when buffers are made."""
+
+    BEFORE = 64
+    """Positions before, once rows have come in between."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffers: list[torch.Tensor] = []
+        """Of keys and values, shape (row, head, position, width)."""
+
+        self._first = 0
+        """Position in the buffers of the view's first."""
+
         self._own: torch.Tensor | None = None
         """Shape (row, 1, position, 1): which of the positions of the next pass are its rows' own."""
 
@@ -65,15 +78,14 @@ class GrowingLayer(DynamicLayer):
             return
         self.lazy_initialization(*like)
         shape = len(kept.pieces), like[0].shape[0], kept.width + self.ROOM
-        self._buffers = [held.new_zeros(*shape, held.shape[-1]) for held in like]
+        self._buffers, self._first = [held.new_zeros(*shape, held.shape[-1]) for held in like], 0
         for row, (pieces, start) in enumerate(zip(kept.pieces, kept.starts, strict=True)):
             at = start
             for piece in pieces:
                 for buffer, held in zip(self._buffers, piece.layers[number] or (), strict=True):
                     buffer[row, :, at : at + piece.length] = held[:, : piece.length]
                 at += piece.length
-        read = kept.width - new_here.shape[1]
-        self.keys, self.values = (buffer[:, :, :read] for buffer in self._buffers)
+        self._look_at(len(kept.pieces), kept.width - new_here.shape[1])
         self._own = new_here[:, None, :, None].to(self._buffers[0].device)
 
     def update(
@@ -83,21 +95,95 @@ class GrowingLayer(DynamicLayer):
         del args, kwargs
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        old = self.get_seq_length()
+        rows, old = key_states.shape[0], self.get_seq_length()
         new = old + key_states.shape[-2]
-        if not self._buffers or self._buffers[0].shape[-2] < new:
+        if not self._buffers:
             held = (self.keys, self.values) if old else (None, None)
             self._buffers = [
-                self._moved(h, s, new) for h, s in zip(held, (key_states, value_states), strict=True)
+                self._grown(h, s, new) for h, s in zip(held, (key_states, value_states), strict=True)
             ]
+        elif self._buffers[0].shape[-2] < self._first + new:
+            self._move(rows, self._first and self.BEFORE, new + self.ROOM)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            there = buffer[:, :, old:new]
+            there = buffer[:rows, :, self._first + old : self._first + new]
             there.copy_(states if self._own is None else torch.where(self._own, states, there))
         self._own = None
-        self.keys, self.values = (buffer[:, :, :new] for buffer in self._buffers)
-        return self.keys, self.values
+        self._look_at(rows, new)
+        return self.keys, self.values  # pyright: ignore[reportReturnType]  # `lazy_initialization` made them
 
-    def _moved(self, held: torch.Tensor | None, states: torch.Tensor, length: int) -> torch.Tensor:
+    def take_in(self, other: Any, rows: torch.Tensor, places: torch.Tensor, count: int, width: int) -> None:
+        """Put rows of another layer among one's own. All rows end at the right end.
+
+        Args:
+            other: The same layer of another batch.
+            rows: Of that batch.
+            places: Of these rows from now on; whoever was there is overwritten.
+            count: Rows from now on; those of `places` are among them.
+            width: Positions from now on.
+        """
+        if not self.is_initialized or not other.is_initialized:  # reads another layer's keys
+            return
+        old = self.get_seq_length()
+        self._hold()
+        room = len(self._buffers[0])
+        if room < count or self._first < width - old:
+            # half as many again: whoever comes next is likely not alone
+            self._move(
+                room if room >= count else count + count // 2, self.BEFORE + width - old, width + self.ROOM
+            )
+        first = self._first - (width - old)
+        for buffer, held in zip(self._buffers, (other.keys, other.values), strict=True):
+            buffer[:, :, first : self._first] = 0  # masked, but what is no number would come through
+            length = min(width, held.shape[-2])
+            at, of = places.to(buffer.device), rows.to(held.device)
+            buffer[:, :, first : first + width - length].index_fill_(0, at, 0)
+            own = held[:, :, -length:]
+            there = buffer[:, :, first + width - length : first + width]
+            there.index_copy_(0, at, own if len(of) == len(own) else own.index_select(0, of))
+        self._first = first
+        self._look_at(count, width)
+
+    def move_rows(self, rows: torch.Tensor, places: torch.Tensor, count: int) -> None:
+        """Let some rows be others from now on, and go on with the first `count`."""
+        if not self.is_initialized:
+            return
+        self._hold()
+        length = self.get_seq_length()
+        if len(rows):
+            for buffer in self._buffers:
+                there = buffer[:, :, self._first : self._first + length]
+                there[places.to(buffer.device)] = there[rows.to(buffer.device)]
+        self._look_at(count, length)
+
+    def trim(self, positions: int) -> None:
+        """Leave out the first positions, which no row needs."""
+        if self.is_initialized:
+            self._hold()
+            length = self.get_seq_length() - positions
+            self._first += positions
+            self._look_at(len(self.keys), length)  # pyright: ignore[reportArgumentType]
+
+    def _hold(self) -> None:
+        """Without buffers, keys and values are their own."""
+        if not self._buffers and self.keys is not None and self.values is not None:
+            self._buffers, self._first = [self.keys, self.values], 0
+
+    def _look_at(self, rows: int, length: int) -> None:
+        """Keys and values are so much of the buffers."""
+        stop = self._first + length
+        self.keys, self.values = (buffer[:rows, :, self._first : stop] for buffer in self._buffers)
+
+    def _move(self, rows: int, before: int, behind: int) -> None:
+        """Into larger buffers: so many rows, positions before the view, and positions from its first on."""
+        moved = []
+        for buffer, held in zip(self._buffers, (self.keys, self.values), strict=True):
+            assert held is not None
+            larger = buffer.new_empty(rows, buffer.shape[1], before + behind, buffer.shape[-1])
+            larger[: len(held), :, before : before + held.shape[-2]] = held
+            moved.append(larger)
+        self._buffers, self._first = moved, before
+
+    def _grown(self, held: torch.Tensor | None, states: torch.Tensor, length: int) -> torch.Tensor:
         buffer = states.new_empty(*states.shape[:2], length + self.ROOM, states.shape[-1])
         if held is not None:
             buffer[:, :, : held.shape[-2]] = held
@@ -110,7 +196,7 @@ class GrowingLayer(DynamicLayer):
 
     def forget_room(self) -> None:
         """After keys and values were put in from outside."""
-        self._buffers = []
+        self._buffers, self._first = [], 0
 
 
 class GrowingSlidingLayer(GrowingLayer):
@@ -201,6 +287,29 @@ def select_rows(cache: Cache, rows: torch.Tensor) -> None:
     a state and keys have it for their keys alone.
     """
     cache.reorder_cache(rows)  # pyright: ignore[reportArgumentType]
+
+
+def take_in(
+    cache: DynamicCache, other: DynamicCache, rows: torch.Tensor, places: torch.Tensor, count: int, width: int
+) -> None:
+    """Put rows of another cache of attention layers among a cache's own; see `GrowingLayer.take_in`."""
+    for layer, its in zip(cache.layers, other.layers, strict=True):
+        if isinstance(layer, GrowingLayer):
+            layer.take_in(its, rows, places, count, width)
+
+
+def move_rows(cache: DynamicCache, rows: torch.Tensor, places: torch.Tensor, count: int) -> None:
+    """Let some rows be others, and go on with the first `count`; see `GrowingLayer.move_rows`."""
+    for layer in cache.layers:
+        if isinstance(layer, GrowingLayer):
+            layer.move_rows(rows, places, count)
+
+
+def trim(cache: DynamicCache, positions: int) -> None:
+    """Leave out the first positions, which are padding in all rows."""
+    for layer in cache.layers:
+        if isinstance(layer, GrowingLayer):
+            layer.trim(positions)
 
 
 def side_by_side(caches: Sequence[DynamicCache]) -> DynamicCache:

@@ -1,0 +1,1 @@
+"""Who goes through a model, and when: one thread for each copy of the weights."""
