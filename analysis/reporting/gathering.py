@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,9 @@ from scenarios.commands.parent_process import PARENT, end_with_parent, tied
 
 APART = 20_000_000
 """Bytes of logs from which on they are read in processes of their own."""
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that ask to stop."""
 
 CALLED_OFF = 0.2
 """Seconds in which a pool of processes calls off what waits."""
@@ -159,16 +163,31 @@ def _read(
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, spawn, _heed_the_parent_alone, (tied({})[PARENT],))
     try:
-        yield from pool.map(reads, enumerate(logs))
+        with _without_signals():
+            answers = pool.map(reads, enumerate(logs))  # starts the processes
+        yield from answers
     except BaseException:
         _abandon(pool)
         raise
     pool.shutdown()
 
 
+@contextmanager
+def _without_signals() -> Iterator[None]:
+    """Signals wait until the end of it; and for good in the processes that are started meanwhile.
+
+    A process that is stopped while Python starts in it tells of a fatal error.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _heed_the_parent_alone(parent: str) -> None:
     """In a process that reads: a signal to the whole group, as Ctrl-C is, is for the first one to answer."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
     os.environ[PARENT] = parent
     end_with_parent()
