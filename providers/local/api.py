@@ -36,7 +36,7 @@ from providers.chat.token_record import KEY, TokenLog
 from providers.local.adapters import check_adapter
 from providers.local.engine import Engine, EngineOptions, Generated, T
 from providers.local.engines import engine_for
-from providers.local.likelihood import OPTION, asked_completions, token_prefix, tokens_of
+from providers.local.likelihood import OPTION, Completions, asked_completions, token_prefix, tokens_of
 from providers.local.sampling import SamplingSettings
 from providers.local.speech import THOUGHT_TOKENS, Prompt, Speech
 from providers.local.watching import Watch
@@ -76,7 +76,8 @@ class LocalAPI(ModelAPI):
     each generation are in its log (`providers/chat/token_record.py`).
 
     A call with `extra_body={"completions": [text, text]}` gives the likelihoods of these completions in the
-    metadata of its output (`completions`: text, logprob, tokens), from one pass over the prompt.
+    metadata of its output (`completions`: text, logprob, tokens), from one pass over the prompt; with
+    `"ended": True` beside it, those of the whole replies, the end of the turn included.
 
     Raises:
         ModelOptionError: An option that is unknown or cannot have that value.
@@ -223,7 +224,7 @@ class LocalAPI(ModelAPI):
         prompt = self.speech.prompt(input, offered)
         if len(prompt.tokens) >= self.engine.context:
             return self._overflow(len(prompt.tokens))
-        if completions := asked_completions(config.extra_body):
+        if (completions := asked_completions(config.extra_body)) is not None:
             return await self._weighed(prompt, completions, started)
         settings = SamplingSettings(
             temperature=1.0 if config.temperature is None else config.temperature,
@@ -251,7 +252,7 @@ class LocalAPI(ModelAPI):
             metadata=self._record(input, prompt, choices, answers),
         )
 
-    async def _weighed(self, prompt: Prompt, completions: Sequence[str], started: float) -> ModelOutput:
+    async def _weighed(self, prompt: Prompt, completions: Completions, started: float) -> ModelOutput:
         """The likeliest of some completions; the metadata have the log-probabilities of all.
 
         `differ_from` is the number of tokens that all begin with alike, `prompt_passes` how often the prompt
@@ -261,7 +262,8 @@ class LocalAPI(ModelAPI):
         def encode(text: str) -> list[int]:
             return self.engine.tokenizer.encode(text, add_special_tokens=False)
 
-        tokens = tokens_of(completions, encode, opened=prompt.opened)
+        end = self.speech.closing if completions.ended else []
+        tokens = tokens_of(completions.texts, encode, opened=prompt.opened, end=end)
         alike = token_prefix(tokens)
         whole = [*prompt.tokens, *tokens[0][:alike]]
         if len(whole) + max(map(len, tokens)) - alike > self.engine.context:
@@ -275,7 +277,9 @@ class LocalAPI(ModelAPI):
             choices=[
                 ChatCompletionChoice(
                     message=ChatMessageAssistant(
-                        content=completions[sums.index(max(sums))], model=self.model_name, source="generate"
+                        content=completions.texts[sums.index(max(sums))],
+                        model=self.model_name,
+                        source="generate",
                     )
                 )
             ],
@@ -287,7 +291,7 @@ class LocalAPI(ModelAPI):
                 OPTION: [
                     {"text": text, "logprob": logprob, "logprobs": own, "tokens": len(ids)}
                     for text, logprob, own, ids in zip(
-                        completions, sums, weighed.logprobs, different, strict=True
+                        completions.texts, sums, weighed.logprobs, different, strict=True
                     )
                 ],
                 "differ_from": alike,

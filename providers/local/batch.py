@@ -173,13 +173,14 @@ class Batch:
         self._start_at([self._starts[place] for place in places])
         return rows
 
-    def take_in(self, other: "Batch", rows: Sequence[int], places: Sequence[int]) -> None:
+    def take_in(self, other: "Batch", rows: Sequence[int], places: Sequence[int], most: int) -> None:
         """Put rows of another batch among one's own, which is then used up. For `padded` batches.
 
         Args:
             other: A batch of the same model.
             rows: Of that batch.
             places: Of these rows from now on, free ones or the next behind the last.
+            most: Rows that there will ever be.
         """
         lengths = [other._width - other._starts[row] for row in rows]
         width = max(self._width, *lengths)
@@ -187,7 +188,7 @@ class Batch:
         for place, length in zip(places, lengths, strict=True):
             starts[place : place + 1] = [width - length]
         of, at = (torch.tensor(each, device=self._device) for each in (rows, places))
-        take_in(self._cache, other._cache, of, at, len(starts), width)
+        take_in(self._cache, other._cache, of, at, count=len(starts), width=width, most=most)
         self._width = width
         self._start_at(starts)
 

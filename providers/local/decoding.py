@@ -113,6 +113,7 @@ class Decoder:
         device: Where the inputs go.
         prefixes: What is kept of earlier prompts and replies, for attention alone; None: nothing.
         readers: Those who read along; None if no row has any.
+        most: Rows that there will be at once.
     """
 
     def __init__(
@@ -126,7 +127,9 @@ class Decoder:
         device: torch.device,
         prefixes: PrefixCache | None = None,
         readers: Readers | None = None,
+        most: int = 2**31,
     ) -> None:
+        self._most = most
         self._given = (forward, batching, config, pad, device, prefixes or PrefixCache(0), readers)
         self._pad, self._device, self._readers, self._ending = pad, device, readers, ending
         self._batch = Batch(*self._given)
@@ -237,7 +240,7 @@ class Decoder:
         free = [place for place, own in enumerate(self._places) if own is None]
         more = len(new) - len(free)
         places = [*free, *range(len(self._places), len(self._places) + more)][: len(new)]
-        self._batch.take_in(batch, [row for row, _, _ in new], places)
+        self._batch.take_in(batch, [row for row, _, _ in new], places, self._most)
         self._places += [None] * more
         self._fed += [self._pad] * more
         for place, (_, own, token) in zip(places, new, strict=True):

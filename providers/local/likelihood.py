@@ -12,6 +12,9 @@ from providers.local.kv_cache.prefixes import PrefixCache
 OPTION = "completions"
 """In `extra_body` of a call's config: texts whose likelihoods are asked for instead of an answer."""
 
+ENDED = "ended"
+"""Beside it: true if each of them is to be a whole reply, so that the end of the turn comes after it."""
+
 
 class Weighed(NamedTuple):
     """What the model makes of the completions of one prompt."""
@@ -114,24 +117,40 @@ def weigh_singly(
     return _by_prompt(found, completions, shared=False)
 
 
-def asked_completions(extra: dict[str, Any] | None) -> list[str]:
-    """The completions that a call's `extra_body` asks for, none if it is a plain call.
+class Completions(NamedTuple):
+    """What is to be weighed."""
+
+    texts: list[str]
+    ended: bool
+    """Each as a whole reply."""
+
+
+def asked_completions(extra: dict[str, Any] | None) -> Completions | None:
+    """The completions that a call's `extra_body` asks for, None if it is a plain call.
 
     Raises:
         ValueError: Anything else in it.
     """
     if not extra:
-        return []
-    given = extra.get(OPTION)
-    if set(extra) != {OPTION} or not isinstance(given, list) or not all(isinstance(t, str) for t in given):
-        raise ValueError(f"local/ takes {{{OPTION}: [text, text]}} as extra_body, got {extra!r}")
-    return given
+        return None
+    given, ended = extra.get(OPTION), extra.get(ENDED, False)
+    texts = isinstance(given, list) and all(isinstance(t, str) for t in given)
+    if not texts or not isinstance(ended, bool) or not set(extra) <= {OPTION, ENDED}:
+        raise ValueError(
+            f"local/ takes {{{OPTION}: [text, text]}}, with {ENDED}: true if they are whole replies, as "
+            f"extra_body, got {extra!r}"
+        )
+    return Completions(given, ended)
 
 
 def tokens_of(
-    completions: Sequence[str], encode: Callable[[str], list[int]], *, opened: bool
+    completions: Sequence[str],
+    encode: Callable[[str], list[int]],
+    *,
+    opened: bool,
+    end: Sequence[int] = (),
 ) -> list[list[int]]:
-    """Token ids of completions, as they come behind a prompt for a reply.
+    """Token ids of completions, as they come behind a prompt for a reply, and of what comes behind each.
 
     Raises:
         ChatTemplateError: The prompt ends within a thought: what comes next there is no answer.
@@ -141,7 +160,7 @@ def tokens_of(
             "the model's template opens a thought before its answer, so an answer has no likelihood there; "
             "turn thoughts off with -M thinking=false, or ask for a generated answer"
         )
-    return [encode(one) for one in completions]
+    return [[*encode(one), *end] for one in completions]
 
 
 def _by_prompt(

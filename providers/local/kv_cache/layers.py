@@ -111,7 +111,9 @@ class GrowingLayer(DynamicLayer):
         self._look_at(rows, new)
         return self.keys, self.values  # pyright: ignore[reportReturnType]  # `lazy_initialization` made them
 
-    def take_in(self, other: Any, rows: torch.Tensor, places: torch.Tensor, count: int, width: int) -> None:
+    def take_in(
+        self, other: Any, rows: torch.Tensor, places: torch.Tensor, *, count: int, width: int, most: int
+    ) -> None:
         """Put rows of another layer among one's own. All rows end at the right end.
 
         Args:
@@ -120,6 +122,7 @@ class GrowingLayer(DynamicLayer):
             places: Of these rows from now on; whoever was there is overwritten.
             count: Rows from now on; those of `places` are among them.
             width: Positions from now on.
+            most: Rows that there will ever be.
         """
         if not self.is_initialized or not other.is_initialized:  # reads another layer's keys
             return
@@ -128,9 +131,8 @@ class GrowingLayer(DynamicLayer):
         room = len(self._buffers[0])
         if room < count or self._first < width - old:
             # half as many again: whoever comes next is likely not alone
-            self._move(
-                room if room >= count else count + count // 2, self.BEFORE + width - old, width + self.ROOM
-            )
+            rows_then = room if room >= count else max(count, min(count + count // 2, most))
+            self._move(rows_then, self.BEFORE + width - old, width + self.ROOM)
         first = self._first - (width - old)
         for buffer, held in zip(self._buffers, (other.keys, other.values), strict=True):
             buffer[:, :, first : self._first] = 0  # masked, but what is no number would come through
@@ -290,12 +292,12 @@ def select_rows(cache: Cache, rows: torch.Tensor) -> None:
 
 
 def take_in(
-    cache: DynamicCache, other: DynamicCache, rows: torch.Tensor, places: torch.Tensor, count: int, width: int
+    cache: DynamicCache, other: DynamicCache, rows: torch.Tensor, places: torch.Tensor, **sizes: int
 ) -> None:
     """Put rows of another cache of attention layers among a cache's own; see `GrowingLayer.take_in`."""
     for layer, its in zip(cache.layers, other.layers, strict=True):
         if isinstance(layer, GrowingLayer):
-            layer.take_in(its, rows, places, count, width)
+            layer.take_in(its, rows, places, **sizes)
 
 
 def move_rows(cache: DynamicCache, rows: torch.Tensor, places: torch.Tensor, count: int) -> None:

@@ -34,8 +34,14 @@ class RunningBatch:
 
     def fits(self, waiting: Sequence[Request]) -> list[Request]:
         """The first of these, as many as there is room for."""
-        room = min([self._most, *(own.beside for own in self._rows.values())]) - len(self._rows)
-        return list(waiting[: max(0, room)])
+        most = min([self._most, *(own.beside for own in self._rows.values())])
+        fitting: list[Request] = []
+        for request in waiting:
+            most = min(most, request.beside)
+            if len(self._rows) + len(fitting) >= most:
+                break
+            fitting.append(request)
+        return fitting
 
     def admit(self, requests: Sequence[Request]) -> list[Request]:
         """Read their prompts; those that are answered by that."""

@@ -147,6 +147,7 @@ class Worker:
             device=self._device,
             prefixes=self._prefixes,
             readers=readers,
+            most=self._batch_size,
         )
         running = RunningBatch(decoder, readers, self._batched, self._batch_size)
         try:
