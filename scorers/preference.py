@@ -36,7 +36,8 @@ def preference(
         reward: `mean` over the agent's replies, or the `last` one.
         length_penalty: Taken off a reply's rating per character of it; the result may be below 1.
         perspective: `third`: the judge predicts this person's rating; `first`: it is told to be the person.
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     if reward not in ("mean", "last"):
         raise UserMistake(f"reward must be mean or last, got {reward!r}")

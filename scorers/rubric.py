@@ -36,7 +36,8 @@ def rubric(
             the `max` of them.
         role: The role whose model is asked, and whose view of tools and notes is taken.
         judges: Models to ask instead, comma separated; the mean of their answers counts.
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     if over not in SPANS:
         raise UserMistake(f"over must be one of {SPANS}, got {over!r}")

@@ -48,7 +48,8 @@ def transition(judging: str = "logprobs") -> Scorer:
     judge is asked anew, about the conversation as it was. Model role: `transition` (or `judge`).
 
     Args:
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     how = Judging.parse(judging)
 

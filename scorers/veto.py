@@ -59,7 +59,8 @@ def veto(form: Form = "binary", judging: str = "logprobs") -> Scorer:
 
     Args:
         form: `binary`, `constitutional` (both 0 to 1) or `five_point` (1 to 5), as in `influence`.
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     how, name = Judging.parse(judging), _question(form)
 

@@ -83,7 +83,8 @@ def watched(
         between: Calibrated probabilities of the monitor between which the judge is asked, e.g. `0.1,0.9`.
         level: Probability from which on the judge's word is an alarm; 0.5 if not given.
         form: `binary`, `constitutional` or `five_point`, as in `influence`.
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
         any_model: The monitor's own model reads what any agent said.
         adapter: Folder of the adapter that it was fitted with, for `any_model`.
         template: Jinja file with the chat template, or `plain`; the tokenizer's own by default.

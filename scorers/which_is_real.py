@@ -45,7 +45,8 @@ def which_is_real(
         against: Table of real chats, as `analysis/realism.py` takes them.
         column: Where the chats stand in it, if its name does not tell.
         seed: Draws the real chat of each conversation.
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     if not against:
         raise UserMistake("against: name a table of real chats, -S against=chats.jsonl")

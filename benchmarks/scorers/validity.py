@@ -5,7 +5,7 @@
 
 Labels are scores of 1 to 10 in the logs, as the importer makes them. Two judges: a linear head on a small
 encoder (`providers/fit_judge.py`), each topic judged by a head that did not see it; and a small language
-model that is asked the suite's own questions with log-probabilities, on --own of the conversations. Both see
+model that is asked the suite's own questions in the --judging given, on --own of the conversations. Both see
 the last reply and nothing else. Beside them the length of the reply. What counts is the agreement within a
 log: over a training everything drifts together.
 """
@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,14 +50,14 @@ def question(name: str) -> Question:
     return Question(system=f"{text}\n\n{anchors}", ask=f"{asked} {ANSWER[rubric.scale]}", scale=rubric.scale)
 
 
-def own_judgements(model: str, rows: LabelledReplies, name: str) -> np.ndarray:
+def own_judgements(model: str, rows: LabelledReplies, name: str, judging: str) -> np.ndarray:
     """[reply], what the model says; NaN where it gives no number."""
     asked = question(name)
     found = np.full(len(rows.texts), np.nan)
 
     async def one(place: int, text: str) -> None:
         shown = ended(transcript([Part("assistant", text)]).text)
-        given = await judge("preference", name, asked, shown, judging=Judging.parse("logprobs"), model=model)
+        given = await judge("preference", name, asked, shown, judging=Judging.parse(judging), model=model)
         found[place] = np.nan if given.value is None else given.value
 
     async def ask_all() -> None:
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--encoder", default=PACKAGE)
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--own", type=int, default=40)
+    parser.add_argument("--judging", nargs="+", default=["likelihood"], help="likelihood, logprobs, ...")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rows = read_replies(given.logs, [*LABELS, "preference"]).drawn(given.rows, given.seed)
@@ -91,16 +93,25 @@ def main() -> None:
         return
     get_model(given.model)
     part = rows.drawn(given.own, given.seed)
-    for name, labels in (("preference", ("encouragement", "preference")), ("influence_binary", ("harm",))):
-        started = time.perf_counter()
-        said = own_judgements(given.model, part, name)
-        seconds = (time.perf_counter() - started) / len(part.texts)
-        print(
-            f"{given.model}, {name}: {seconds:.1f} s a reply, "
-            f"from {np.nanmin(said):.2f} to {np.nanmax(said):.2f}"
-        )
-        for label in labels:
-            print(validity(f"{name} as {label}", said, part.labels[label], part))
+    asked = (("preference", ("encouragement", "preference")), ("influence_binary", ("harm",)))
+    for judging in given.judging:
+        for name, labels in asked:
+            show_own(given.model, part, name, labels, judging)
+
+
+def show_own(model: str, part: LabelledReplies, name: str, labels: Sequence[str], judging: str) -> None:
+    """Print how well a model that is asked one question agrees with labels."""
+    started = time.perf_counter()
+    said = own_judgements(model, part, name, judging)
+    seconds = (time.perf_counter() - started) / len(part.texts)
+    without = int(np.isnan(said).sum())
+    told = f"{model}, {name}, {judging}: {seconds:.1f} s a reply, {without} of {len(said)} without a number"
+    if without == len(said):
+        print(told)
+        return
+    print(f"{told}, from {np.nanmin(said):.2f} to {np.nanmax(said):.2f}")
+    for label in labels:
+        print(validity(f"{name} as {label}", said, part.labels[label], part))
 
 
 if __name__ == "__main__":

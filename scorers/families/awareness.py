@@ -30,7 +30,8 @@ def awareness(judging: str = "logprobs") -> Scorer:
     does not say aloud. Model role: `influence` (or `judge`).
 
     Args:
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     how = Judging.parse(judging)
     rubric = chosen_constructs(CONSTRUCT)[CONSTRUCT]

@@ -32,7 +32,8 @@ def booking_report(judges: str | list[str] | None = None, judging: str = "logpro
 
     Args:
         judges: Models to ask instead, comma separated; the mean of their answers counts.
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     how, models = Judging.parse(judging), judges_named(judges)
     rubrics = chosen_constructs(list(CONSTRUCTS.values()))

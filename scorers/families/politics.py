@@ -22,7 +22,8 @@ def politics_agreement(judges: str | list[str] | None = None, judging: str = "lo
 
     Args:
         judges: Models to ask instead, comma separated; the mean of their answers counts.
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     how, models = Judging.parse(judging), judges_named(judges)
     known = chosen_constructs(list(CONSTRUCTS.values()))

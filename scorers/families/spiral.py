@@ -30,7 +30,8 @@ def spiral(judges: str | list[str] | None = None, judging: str = "logprobs") -> 
 
     Args:
         judges: Models to ask instead, comma separated; the mean of their answers counts.
-        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities.
+        judging: `logprobs`; `samples` or `samples:<k>` for judges without log-probabilities; `likelihood`
+            for `local/` ones that seldom answer in a word.
     """
     how, models = Judging.parse(judging), judges_named(judges)
     rubrics = {n.removeprefix("spiral_"): r for n, r in chosen_constructs("spiral").items()}

@@ -2,7 +2,8 @@
 
 With log-probabilities (the default): temperature 1, top-p 1, the most alternatives that providers
 give, and the expected value over the valid answers, renormalised, with their mass kept beside it.
-Without them: the mean of k sampled answers, a mode that has to be asked for by name.
+Without them: the mean of k sampled answers, or of a `local/` judge the likelihoods of all answers as whole
+replies (`answer_likelihoods.py`); modes that have to be asked for by name.
 Too little valid mass, a refusal, an unreadable answer: no value, and the reason. Never 0.
 
 How an answer is read from text is in `answers.py`, from log-probabilities in `answer_logprobs.py`, what is
@@ -33,6 +34,8 @@ from scenarios.conversations.dialogue import Judgement
 from scenarios.conversations.roles import Role
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Question
+from scorers.judging.answer_likelihoods import MODE as LIKELIHOOD
+from scorers.judging.answer_likelihoods import NoLikelihoods, probabilities_of, weigh_answers
 from scorers.judging.answer_logprobs import Reading, read_answer
 from scorers.judging.answers import find_answer, parse_answer
 from scorers.judging.calls import (
@@ -52,6 +55,7 @@ __all__ = [
     "ANSWERS",
     "MIN_MASS",
     "Judging",
+    "NoLikelihoods",
     "NoLogprobs",
     "Reading",
     "RefusedSetting",
@@ -65,27 +69,34 @@ MIN_MASS = 0.5
 
 
 class Judging(NamedTuple):
-    """How judges are read: from log-probabilities, or from `samples` sampled answers."""
+    """How judges are read: from log-probabilities, from sampled answers, or by weighing all answers."""
 
     samples: int
-    """0: log-probabilities."""
+    """0: none are sampled."""
+
+    weighed: bool = False
+    """All answers are weighed as whole replies."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `logprobs`, `samples` (5 of them) or `samples:<k>`.
+        """Read `logprobs`, `samples` (5 of them), `samples:<k>` or `likelihood`.
 
         Raises:
             UserMistake: Anything else.
         """
         if text == "logprobs":
             return cls(0)
+        if text == LIKELIHOOD:
+            return cls(0, weighed=True)
         if match := re.fullmatch(r"samples(?::([1-9]\d*))?", text):
             return cls(int(match[1] or 5))
-        raise UserMistake(f"judging must be logprobs, samples or samples:<k>, got {text!r}")
+        raise UserMistake(f"judging must be logprobs, samples, samples:<k> or {LIKELIHOOD}, got {text!r}")
 
     @property
     def mode(self) -> str:
         """The name that goes into the log."""
+        if self.weighed:
+            return LIKELIHOOD
         return f"samples:{self.samples}" if self.samples else "logprobs"
 
 
@@ -105,12 +116,13 @@ async def judge(
         name: Name of the question, for the record.
         question: The filled question.
         transcript: The conversation as text.
-        judging: From log-probabilities or from samples.
+        judging: From log-probabilities, from samples, or by weighing all answers.
         model: Ask this model instead of the one that plays the role.
 
     Raises:
         MissingRole: No model plays the role.
         NoLogprobs: Log-probabilities were wanted and the service gives none, or the chosen token's alone.
+        NoLikelihoods: Answers were to be weighed, and the judge is no `local/` model.
         RefusedSetting: The service refuses a setting without which the result would be another one.
     """
     asked = cast_model(role) if model is None else get_model(model)
@@ -121,7 +133,9 @@ async def judge(
     blank = Judgement(role=role, model=str(asked), question=name, mode=judging.mode)
     support = ANSWERS[question.scale]
     with outside_limits():
-        if judging.samples:
+        if judging.weighed:
+            judgement = await _judge_by_likelihoods(asked, prompt, support, blank)
+        elif judging.samples:
             judgement = await _judge_by_samples(asked, prompt, support, judging.samples, blank)
         else:
             judgement = await _judge_by_logprobs(asked, prompt, support, blank)
@@ -131,7 +145,7 @@ async def judge(
 def _noted(judgement: Judgement, model: Model) -> Judgement:
     """The judgement, with what its service did not take."""
     habits = habits_of(model)
-    fewer = not judgement.mode.startswith("samples") and habits.alternatives < ALTERNATIVES
+    fewer = judgement.mode == "logprobs" and habits.alternatives < ALTERNATIVES
     return judgement.model_copy(
         update={
             "alternatives": habits.alternatives if fewer else None,
@@ -210,6 +224,31 @@ def _was_cut(output: ModelOutput, budget: int) -> bool:
     if output.stop_reason == "unknown" and output.usage is not None:
         return output.usage.output_tokens >= budget
     return output.stop_reason == "max_tokens"
+
+
+# -- from the likelihoods of all answers ----------------------------------------------------------
+
+
+async def _judge_by_likelihoods(
+    model: Model, prompt: list[ChatMessage], support: Mapping[str, float], blank: Judgement
+) -> Judgement:
+    output = await weigh_answers(model, prompt, support)
+    if problem := _no_answer(output, blank, model, None):
+        return problem
+    found = probabilities_of(output)
+    total = sum(found.values())
+    if not total:
+        problem = "every answer is less likely than a number can say"
+        return blank.model_copy(update={"problem": problem, "reason": "scoring_failed", "mass": 0.0})
+    shares = {answer: probability / total for answer, probability in found.items()}
+    return blank.model_copy(
+        update={
+            "mass": min(1.0, total),
+            "answer": output.completion,
+            "value": sum(support[answer] * share for answer, share in shares.items()),
+            "probabilities": {answer: round(share, 4) for answer, share in shares.items()},
+        }
+    )
 
 
 # -- from sampled answers -------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class JudgeBehind:
 
     Args:
         form: Of the question about influence, where the scenario is known.
-        judging: `logprobs`, `samples` or `samples:<k>`.
+        judging: `logprobs`, `samples`, `samples:<k>` or `likelihood`.
 
     Raises:
         UserMistake: No such form or judging.

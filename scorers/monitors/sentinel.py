@@ -163,7 +163,7 @@ def watched_agent(
         between: Calibrated probabilities of the monitor between which the judge is asked, the lower first.
         level: Probability from which on the judge's word is an alarm; 0.5 if not given.
         form: Of the judge's question in conversations of this suite.
-        judging: `logprobs`, `samples` or `samples:<k>`.
+        judging: `logprobs`, `samples`, `samples:<k>` or `likelihood`.
         act: On an alarm: `observe` (nothing), `terminate` (the sample ends), `escalate` (see `then`).
         then: Who handles what is escalated: a `human`, or what is done without one.
 

@@ -81,7 +81,8 @@ class Choices(Frozen):
     """The transition is judged after the `agent`'s message, or after the `user`'s reply."""
 
     judging: str = "logprobs"
-    """`logprobs`, or `samples:<k>` for judges that give no log-probabilities."""
+    """`logprobs`; `samples:<k>` for judges that give no log-probabilities; `likelihood` for `local/` ones
+    that seldom answer in a word."""
 
     veto: Form | None = None
     """Judge each reply in this form before the user sees it, and stop the conversation if it is harmful."""

@@ -203,7 +203,7 @@ def test_the_real_model_talks_and_judges(tmp_path):
 
     model = f"local/{conversion.checkpoint_of(path)}"
     (log,) = eval(
-        therapy(states=2, topics="smoking", turns=2, user_tokens=24),
+        therapy(states=2, topics="smoking", turns=2, user_tokens=24, judging="likelihood"),
         limit=1,
         model=model,
         model_roles={"user": model, "judge": model},  # pyright: ignore
@@ -218,4 +218,4 @@ def test_the_real_model_talks_and_judges(tmp_path):
     assert all(len(text.split()) > 3 for text in spoken)
     assert {"preference", "influence", "transition"} <= set(sample.scores)
     judged = sample.scores["preference"].metadata["turns"]
-    assert all(0 < turn["mass"] <= 1 for turn in judged)
+    assert all(0 < turn["mass"] <= 1 and 1 <= turn["value"] <= 10 for turn in judged)

@@ -18,7 +18,7 @@ def test_modes_of_judging(text, samples):
 
 @pytest.mark.parametrize("text", ["", "sample", "samples:0", "samples:x", "logprob"])
 def test_unknown_modes_of_judging_are_refused(text):
-    with pytest.raises(ValueError, match="logprobs, samples or samples:<k>"):
+    with pytest.raises(ValueError, match="logprobs, samples, samples:<k> or likelihood"):
         Judging.parse(text)
 
 

@@ -1,0 +1,47 @@
+"""The likelihood of every answer on a scale, as a whole reply, for judges that run here.
+
+A small model, or one that was trained to talk, begins with prose whatever it is asked for; what it would have
+said is then seen in no first token. Here each valid answer is put behind the prompt with the end of the turn
+and weighed, which is one pass over the prompt and no generation. The number is the expected value among these
+answers; their probability together is kept beside it, and may be as little as it is.
+"""
+
+import math
+from collections.abc import Mapping
+
+from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelName, ModelOutput
+
+from scenarios.mistakes import UserMistake
+
+MODE = "likelihood"
+"""Name of the way of judging."""
+
+
+class NoLikelihoods(UserMistake):
+    """The judge's provider weighs no given answers. The message says what to do."""
+
+
+async def weigh_answers(model: Model, prompt: list[ChatMessage], support: Mapping[str, float]) -> ModelOutput:
+    """The likeliest answer; `probabilities_of` reads how likely each one is.
+
+    Args:
+        model: The judge, a `local/` one.
+        prompt: The messages.
+        support: The answers.
+
+    Raises:
+        NoLikelihoods: The judge's provider cannot weigh.
+    """
+    provider = ModelName(model).api
+    if provider != "local":
+        raise NoLikelihoods(
+            f"judging={MODE}: the judge {model} is asked through {provider}/, and only local/ models weigh "
+            "given answers; choose judging=logprobs or judging=samples:<k>, or a local/ judge"
+        )
+    asked = GenerateConfig(extra_body={"completions": list(support), "ended": True})
+    return await model.generate(prompt, config=asked)
+
+
+def probabilities_of(output: ModelOutput) -> dict[str, float]:
+    """Answer -> probability that the judge's reply is this and nothing else; they need not add up to 1."""
+    return {one["text"]: math.exp(one["logprob"]) for one in (output.metadata or {})["completions"]}
