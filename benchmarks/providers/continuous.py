@@ -1,12 +1,12 @@
 """Rollouts with today's `local/` beside that of an earlier commit: the same conversations, in other seconds.
 
     python benchmarks/providers/continuous.py [--commit abfe2f7] [--runs 16x3 64x3] [--tokens 64 256]
-        [--model FOLDER] [--batch-size 64] [--repeats 3]
+        [--model FOLDER] [--cast] [--batch-size 64] [--repeats 3]
 
-The agent talks with a user who says fixed lines, through a whole Inspect eval. Repeats take turns, each from
-an empty prefix cache; medians are shown, and the range. It is checked that both have said the same. `wait` is
-the share of a batch's steps that a conversation would wait for the longest reply beside it, if all replies of
-a turn were one batch: 1 - mean / longest.
+The agent talks with a user who says fixed lines, or with `--cast` with one that the same model plays, and is
+judged by it, through a whole Inspect eval. Repeats take turns, each from an empty prefix cache; medians are
+shown, and the range. It is checked that both have said the same. `wait` is the share of a batch's steps that
+an answer would wait for the longest beside it, if all were one batch: 1 - mean / longest.
 """
 
 import argparse
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--megabytes", type=int, default=512, help="of the prefix cache")
+    parser.add_argument("--cast", action="store_true", help="the model plays user and judges too")
     parser.add_argument("--model", help="folder of a checkpoint; the miniature by default")
     arguments = parser.parse_args()
     path = str(Path(arguments.model).resolve()) if arguments.model else str(base_checkpoint())
@@ -79,7 +80,7 @@ def main() -> None:
         raise SystemExit(f"the history does not have {arguments.commit}")
     print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {arguments.commit} and today's")
     print(
-        f"{'':>13} {'wall seconds':>43} {'':>7} {'CPU seconds':>14} {'tokens of a reply':>15} {'said':>5}\n"
+        f"{'':>13} {'wall seconds':>43} {'':>7} {'CPU seconds':>14} {'tokens, an answer':>15} {'said':>5}\n"
         f"{'talks, most':>13} {arguments.commit:>21} {'today':>21} {'ratio':>7} {'before':>7} {'today':>6} "
         f"{'mean':>8} {'wait':>6} {'alike':>5}"
     )
@@ -94,6 +95,7 @@ def main() -> None:
                     "max_tokens": most,
                     "batch_size": arguments.batch_size,
                     "megabytes": arguments.megabytes,
+                    "cast": arguments.cast,
                 }
                 print(measure(earlier, request, arguments.repeats), flush=True)
     print(f"load {os.getloadavg()[0]:.1f}")

@@ -8,37 +8,33 @@ from typing import Any
 
 
 def answer(load: Callable[..., Any], request: dict[str, Any]) -> dict[str, Any]:
-    """One eval from an empty cache, after one that warms up.
+    """One eval from an empty prefix cache.
 
     Args:
         load: Gives modules of the commit.
         request: `model` (folder of a checkpoint), `conversations`, `turns`, `max_tokens`, `batch_size`,
-            `megabytes` of the prefix cache.
+            `megabytes` of the prefix cache, and `cast`: whether the model plays user and judges too.
 
     Returns:
         `seconds`, `cpu` seconds of all threads, `said` (the words of each conversation), and `written`
-        (tokens of each reply).
+        (tokens of each reply, judges' included).
     """
-    from inspect_ai import Task, eval  # noqa: A004
+    from inspect_ai import eval  # noqa: A004
 
-    rollouts = load("benchmarks.providers.rollouts")
-    model = _model(request["model"], request["batch_size"], request["megabytes"])
-    engine = model.api.engine
+    model = _model(*(request[name] for name in ("model", "batch_size", "megabytes", "max_tokens")))
+    engine, count = model.api.engine, request["conversations"]
     engine.lend(lambda _: engine.prefixes.clear())
-    count = request["conversations"]
-    task = Task(dataset=rollouts.samples(count), solver=rollouts.canned_user(request["turns"]))
     with tempfile.TemporaryDirectory() as logs:
         started, cpu = time.perf_counter(), time.process_time()
         (log,) = eval(
-            task,
+            _task(load, request),
             model=model,
+            model_roles={"user": model, "judge": model} if request["cast"] else {},
+            limit=count,
             log_dir=logs,
             display="none",
             max_samples=count,
             max_connections=count,
-            max_tokens=request["max_tokens"],
-            temperature=1.0,
-            seed=1,
             log_realtime=False,
         )
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
@@ -53,8 +49,20 @@ def answer(load: Callable[..., Any], request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@cache
-def _model(path: str, batch_size: int, megabytes: float) -> Any:
-    from inspect_ai.model import get_model
+def _task(load: Callable[..., Any], request: dict[str, Any]) -> Any:
+    from inspect_ai import Task
 
-    return get_model(f"local/{path}", batch_size=batch_size, prefix_cache=megabytes, memoize=False)
+    count, turns = request["conversations"], request["turns"]
+    if request["cast"]:
+        return load("tasks.therapy").therapy(states=-(-count // 12) + 1, turns=turns)
+    rollouts = load("benchmarks.providers.rollouts")
+    return Task(dataset=rollouts.samples(count), solver=rollouts.canned_user(turns))
+
+
+@cache
+def _model(path: str, batch_size: int, megabytes: float, max_tokens: int) -> Any:
+    from inspect_ai.model import GenerateConfig, get_model
+
+    config = GenerateConfig(seed=1, temperature=1.0, max_tokens=max_tokens)  # roles' own settings go before
+    options = {"batch_size": batch_size, "prefix_cache": megabytes}
+    return get_model(f"local/{path}", config=config, memoize=False, **options)
