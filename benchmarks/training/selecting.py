@@ -55,8 +55,6 @@ def repeated(log: Path, conversations: int, folder: Path) -> Path:
 
 def select(log: Path) -> dict[str, float]:
     """Select from a log, as the loop does; seconds of each part and the peak of memory in MB."""
-    import resource
-
     from analysis.trajectories import read_trajectories
     from training.examples.from_logs import Mark, rows_of_log
     from training.selection.selecting import choose
@@ -82,8 +80,14 @@ def select(log: Path) -> dict[str, float]:
         "selection_s": selected - read,
         "rows_s": done - selected,
         "total_s": done - started,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_of_this_program(),
     }
+
+
+def peak_of_this_program() -> float:
+    """MB of Linux's VmHWM. `getrusage` would count what the process that started this one held by then."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def main() -> None:
