@@ -1,9 +1,16 @@
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.solvers.user_checks import measure, openings, read_messages, rules_now
+from scenarios.loader import load_family
+from scenarios.people.temperaments import shared_people
+from scenarios.samples import scenario_dataset
+from scenarios.schema import Scenario
 from solvers.conversation_language import other_language
+from solvers.prompt_leaks import LEAK_WORDS
 from solvers.thoughts import spoken
 from solvers.turn_marks import who_is_who
 from solvers.user_checks import user_flaws
@@ -319,3 +326,16 @@ class TestLabelledMessages:
     def test_the_families_own_people_are_sound(self):
         flagged = [m.text for m in openings(states=2) if rules_now(m)]
         assert not flagged
+
+
+def test_what_the_prompts_of_all_families_share_is_known_when_it_is_said_back():
+    for sample in scenario_dataset(load_family("therapy"), states=10, topics="smoking"):
+        person = Scenario.model_validate(sample.metadata)
+        shared = f"{shared_people().temperaments[person.temperament]} {shared_people().writing}"
+        said = [s.replace("{counterpart}", "the app") for s in re.split(r"(?<=[.!?])\s+", shared)]
+        for sentence in said:
+            if len(sentence.split()) >= LEAK_WORDS:
+                assert set(flaws(sentence, person.user, person.setting)) & {
+                    "leaked_instructions",
+                    "thinks_aloud",
+                }
