@@ -39,8 +39,7 @@ def other_language(text: str, conversation: Sequence[str]) -> bool:
         text: The message.
         conversation: What was said before it, by either side. Without words nothing can be told.
     """
-    before = " ".join(conversation)
-    scripts, known = _scripts(text), _scripts(before)
+    scripts, known = _scripts(text), sum(map(_scripts, conversation), Counter[str]())
     if known.total() < LEAST_LETTERS:
         return False
     foreign = sum(n for script, n in scripts.items() if known[script] < RARE * known.total())
@@ -64,8 +63,9 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower().replace("’", "'"))
 
 
+@lru_cache(maxsize=256)
 def _scripts(text: str) -> Counter[str]:
-    """Script -> letters of it. Chinese and Japanese signs are one script here."""
+    """Script -> letters of it, not to be changed. Chinese and Japanese signs are one script here."""
     found: Counter[str] = Counter()
     for letter in text:
         if letter.isalpha():

@@ -46,13 +46,12 @@ def leaks(text: str, persona: str, said: Sequence[str]) -> bool:
     own = without_quotes(text)
     if kind("given").search(own):
         return True
-    directions = _CONTENT.sub(" | ", persona)
+    directions = _directions(persona)
     known = frozenset[tuple[str, ...]]().union(*(runs(s, DIRECTION_WORDS) for s in said))
     if _shared(own, directions, LEAK_WORDS, known):
         return True
-    if runs(_same_person(own), LEAK_WORDS) & runs(_same_person(directions), LEAK_WORDS) - runs(
-        _same_person(" | ".join(said)), LEAK_WORDS
-    ):
+    given = runs(_same_person(own), LEAK_WORDS) & runs(_same_person(directions), LEAK_WORDS)
+    if given.difference(*(runs(_same_person(s), LEAK_WORDS) for s in said)):
         return True
     if any(_DIRECTING & set(run) for run in _shared(own, directions, DIRECTION_WORDS, known)):
         return True
@@ -61,6 +60,14 @@ def leaks(text: str, persona: str, said: Sequence[str]) -> bool:
     )
 
 
+# the same prompt and the same messages are looked at in every turn
+@lru_cache(maxsize=2048)
+def _directions(persona: str) -> str:
+    """A prompt without what it gives the person to say."""
+    return _CONTENT.sub(" | ", persona)
+
+
+@lru_cache(maxsize=2048)
 def _same_person(text: str) -> str:
     """A text in which "I" and "you" and "they" are the same word: a prompt told in the first person."""
     text = re.sub(r"\b(?:I|me|you|they|them|this person)\b", "one", text, flags=re.IGNORECASE)
