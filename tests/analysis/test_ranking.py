@@ -86,3 +86,17 @@ def test_where_nothing_can_be_flagged_nothing_is():
     found = ranking.largest_recall(np.array([1, 1, 0]), np.array([0.0, 1.0, 1.0]), "abc", 0.01)
     assert (found.recall.value, found.fpr.value) == (0.0, 0.0)
     assert found.logit > 1.0
+
+
+def test_a_share_and_its_interval_by_hand():
+    # Wilson, 2 of 8 independent rows
+    z = 1.959964
+    found = ranking.share(np.array([True, True] + [False] * 6), range(8))
+    n = 0.25 * 0.75 / (8 / 7 * (2 * 0.75**2 + 6 * 0.25**2) / 64)
+    centre = (0.25 + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(0.25 * 0.75 / n + z * z / (4 * n * n))
+    assert found == pytest.approx((0.25, centre - half, centre + half), abs=1e-5)
+    nothing = ranking.share(np.zeros(30, dtype=bool), [i // 3 for i in range(30)])
+    assert nothing == pytest.approx((0.0, 0.0, z * z / (10 + z * z)), abs=1e-5)
+    with pytest.raises(ValueError, match="no rows"):
+        ranking.share(np.zeros(0, dtype=bool), [])

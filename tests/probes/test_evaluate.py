@@ -1,46 +1,17 @@
-import json
 import math
 import re
-import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from analysis import ranking
-from analysis.reporting.markdown import interval, table
-from probes.evaluate import main
-from probes.evaluation.evaluation_data import length_bins, read_set
-from tests.support.evaluated_rows import saved, stored
-from tests.support.stored_rows import spec
+from probes.evaluation.evaluation_data import read_set
+from tests.support.evaluated_rows import LABELS, LOGITS, evaluated, only, saved, stored
 
 CONTRACT = {
     "monitor", "dataset", "layer", "seed", "n", "auroc", "auroc_low", "auroc_high", "recall_at_1pct_fpr",
 }  # fmt: skip
-LABELS = [1, 1, 0, 0]
-LOGITS = [3.0, 1.0, 2.0, 0.0]
-
-
-def evaluated(tmp_path, *options, figures=False):
-    """Exit status, rows of `results.json`, and `evaluation.json`."""
-    out = tmp_path / "results"
-    code = main(
-        [*map(str, options), "--out", str(out), "--figures", str(figures).lower()],
-    )
-    if code:
-        return code, [], {}
-    return code, *(json.loads((out / name).read_text()) for name in ("results.json", "evaluation.json"))
-
-
-def only(rows, **wanted):
-    found = [
-        r for r in rows if all(r.get(k) == v for k, v in ({"by": None, "control": None} | wanted).items())
-    ]
-    assert len(found) == 1, found
-    return found[0]
 
 
 def words(folder):
@@ -423,106 +394,3 @@ def test_figures_are_drawn_even_where_nothing_can_be_ranked(tmp_path):
     assert page.count("<svg ") == 5
     linked = set(re.findall(r'href="([^"#]+)"', page.replace("xlink:href", "")))
     assert linked == {path.name for path in out.iterdir()} - {"results.html"}
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (["--monitors", "{tmp}/store"], "is no monitor: it has no monitor.json"),
-        (["--monitors", "{tmp}/nowhere"], "is no monitor"),
-        (["--data", "{tmp}/store/mst"], "has no data set 'mst'; it has: "),
-        (["--data", "{tmp}/store/mt", "{tmp}/store/mt"], "data set mt is given twice"),
-        (["--data", "{tmp}/store/mt:split"], "a part is chosen by fact=value, got 'split'"),
-        (["--data", "{tmp}/store/mt:split=dev"], "no row has split=dev; there are split=test"),
-        (["--data", "{tmp}/store/unlabelled"], "no row has a label"),
-        (["--data", "{tmp}/store/foreign"], "data set foreign: monitor m was fitted on other activations: template"),
-        (["--data", "{tmp}/store/broken"], "data set broken, 1: row 1 has activations that are NaN"),
-        (["--data", "{tmp}/store/huge"], "data set huge: scores beyond all bounds"),
-        (["--by", "tone"], "--by tone: no data set has such a fact; there are split"),
-        (["--reference", "n"], "--reference n: there are m, length"),
-        (["--show", "n"], "--show n: no such monitor; there are m"),
-        (["--controls", "tfidf"], "control tfidf is fitted: say on what with --train"),
-        (["--controls", "bag"], "bag_of_words"),
-        (["--train", "{tmp}/store/mt"], "all its conversations are trained on"),
-        (["--train", "{tmp}/store/train", "{tmp}/store/foreign"], "of another capture than train: template"),
-        (["--train", "{tmp}/store/train", "--tokenizer", "{tmp}/nowhere"], "no tokenizer for"),
-        (["--train", "{tmp}/store/one", "--controls", "shuffled_labels"], "all labels are equal"),
-        (["--length-edges", "9,2"], "ascend"),
-        (["--monitor", "{tmp}/m"], "--monitors"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_evaluated_is_told_before_anything_is_written(options, told, tmp_path, capsys):
-    root = tmp_path / "store"
-    stored(root, "mt", LABELS, LOGITS, facts=[{"split": "test"}] * 4)
-    stored(root, "train", LABELS, LOGITS)
-    stored(root, "one", [1.0] * 4, LOGITS)
-    stored(root, "unlabelled", [None, None], [0.0, 1.0])
-    stored(root, "foreign", LABELS, LOGITS, of=spec(dtype="float32", template="plain:2"))
-    stored(root, "huge", LABELS, [1.0, 3e38, 1.0, 1.0], other=[3e38] * 4)
-    stored(root, "broken", LABELS, [1.0, 7.25, 1.0, 1.0])
-    for shard in root.rglob("*.safetensors"):
-        shard.write_bytes(shard.read_bytes().replace(struct.pack("<f", 7.25), struct.pack("<f", math.nan)))
-    monitor = saved(tmp_path / "m", weight=(1.0, 1.0))
-    given = {"--monitors": [str(monitor)], "--data": [f"{root}/mt"]}
-    name = None
-    for option in options:
-        option = option.format(tmp=tmp_path)
-        if option.startswith("--"):
-            name = option
-            given[name] = []
-        else:
-            given[name].append(option)
-    code, _, _ = evaluated(tmp_path, *[part for name, values in given.items() for part in (name, *values)])
-    assert code in (1, 2)  # 2: of the options alone
-    assert told in capsys.readouterr().err
-    assert not (tmp_path / "results").exists()
-
-
-def test_a_layer_that_is_not_stored_is_named(tmp_path, capsys):
-    data = stored(tmp_path / "store", "mt", LABELS, LOGITS)
-    folder = saved(tmp_path / "m")
-    card = json.loads((folder / "monitor.json").read_text()) | {"layers": [6]}
-    (folder / "monitor.json").write_text(json.dumps(card))
-    assert main(["--monitors", str(folder), "--data", data, "--out", str(tmp_path / "out")]) == 1
-    assert (
-        "layer 6, which monitor m reads, is not stored for all rows; there are [4]" in capsys.readouterr().err
-    )
-
-
-@given(st.lists(st.integers(1, 3000), min_size=1, max_size=40), st.sets(st.integers(1, 2000), max_size=6))
-def test_every_conversation_is_in_one_length_bin(lengths, edges):
-    bins = length_bins(np.array(lengths), sorted(edges))
-    assert np.stack(list(bins.values())).sum(axis=0).tolist() == [1] * len(lengths)
-    for name, inside in bins.items():
-        low, _, high = name.rstrip("+").partition("-")
-        assert all(int(low) <= n <= int(high or 10**9) for n in np.array(lengths)[inside])
-
-
-def test_length_counts_what_was_cut_off(tmp_path):
-    stored(tmp_path, "mt", LABELS, LOGITS, lengths=[5, 5, 5, 5])
-    table_file = tmp_path / "datasets" / "mt.jsonl"
-    table_file.write_text(table_file.read_text().replace('"truncated":0', '"truncated":7'))
-    assert read_set(f"{tmp_path}/mt").lengths.tolist() == [12] * 4
-
-
-def test_a_share_and_its_interval_by_hand():
-    # Wilson, 2 of 8 independent rows
-    z = 1.959964
-    found = ranking.share(np.array([True, True] + [False] * 6), range(8))
-    n = 0.25 * 0.75 / (8 / 7 * (2 * 0.75**2 + 6 * 0.25**2) / 64)
-    centre = (0.25 + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(0.25 * 0.75 / n + z * z / (4 * n * n))
-    assert found == pytest.approx((0.25, centre - half, centre + half), abs=1e-5)
-    nothing = ranking.share(np.zeros(30, dtype=bool), [i // 3 for i in range(30)])
-    assert nothing == pytest.approx((0.0, 0.0, z * z / (10 + z * z)), abs=1e-5)
-    with pytest.raises(ValueError, match="no rows"):
-        ranking.share(np.zeros(0, dtype=bool), [])
-
-
-def test_tables_are_aligned_and_names_cannot_break_them():
-    told = table(["", "mt"], [["a|b", "1"], ["long name", "0.5 [0.4, 0.6]"]])
-    lines = told.splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert lines[2].startswith("| a\\|b ")
-    assert interval(None, None, None) == "-"
-    assert interval(0.5, None, None) == "0.500"

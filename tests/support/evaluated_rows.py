@@ -1,5 +1,6 @@
 """Stored conversations with logits that are known, and monitors that give just those."""
 
+import json
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from probes.activations.shards.writing_shards import CapturedRow
 from probes.activations.store import DatasetCard, DatasetRow, Store, save_dataset
+from probes.evaluate import main
 from probes.heads.table import make_head
 from probes.monitors.monitor import Monitor, MonitorCard, Sources, Threshold
 from probes.tokens.roles import ROLES
@@ -14,6 +16,9 @@ from tests.support.stored_rows import spec
 
 LAYER = 4
 USER = ROLES.index("user")
+
+LABELS = [1, 1, 0, 0]
+LOGITS = [3.0, 1.0, 2.0, 0.0]
 
 
 def stored(
@@ -93,3 +98,23 @@ def saved(
         else Threshold(logit=threshold, asked_fpr=0.01, fpr=0.0, recall=0.5, n_negative=4, n_positive=4),
     )
     return Monitor(made, card).save(folder)
+
+
+def evaluated(tmp_path, *options, figures=False):
+    """Exit status, rows of `results.json`, and `evaluation.json`."""
+    out = tmp_path / "results"
+    code = main(
+        [*map(str, options), "--out", str(out), "--figures", str(figures).lower()],
+    )
+    if code:
+        return code, [], {}
+    return code, *(json.loads((out / name).read_text()) for name in ("results.json", "evaluation.json"))
+
+
+def only(rows, **wanted):
+    """The one row with these values; whole sets and no control if nothing else is said."""
+    found = [
+        r for r in rows if all(r.get(k) == v for k, v in ({"by": None, "control": None} | wanted).items())
+    ]
+    assert len(found) == 1, found
+    return found[0]
