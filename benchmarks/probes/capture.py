@@ -1,11 +1,12 @@
 """What a capture costs beside the same model's bare forward pass: speed, memory, disk, a second run.
 
     python benchmarks/probes/capture.py [--data conversations.jsonl ...] [--rows 420]
-        [--vocabularies 16000 128000]
+        [--vocabularies 16000 128000 | --model FOLDER]
 
-The model is a random Llama (hidden 256, 8 blocks). Capture reads layers 4 and 8, so that both run all blocks;
-its time is that of the whole command without loading: reading, rendering, forward passes, writing. The bare
-pass goes over the same batches, without head and cache, before and after it.
+The model is a random Llama (hidden 256, 8 blocks), or one of yours. Capture reads a layer in the middle and
+the last one, so that both run all blocks; its time is that of the whole command without loading: reading,
+rendering, forward passes, writing. The bare pass goes over the same batches, without head and cache, before
+and after it.
 """
 
 import argparse
@@ -23,7 +24,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+)
 
 from probes.activations.capture_settings import CaptureSettings
 from probes.activations.forward import LoadOptions, batches, load_model
@@ -33,7 +41,7 @@ from probes.conversations.conversation import Conversation
 from probes.conversations.table_rows import messages_of
 from probes.tokens.rendering import Renderer
 
-HIDDEN, BLOCKS, LAYERS = 256, 8, [4, 8]
+HIDDEN, BLOCKS = 256, 8
 BATCH_TOKENS = 8192
 TURN = "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
 TEMPLATE = "{% for m in messages %}" + TURN + "{% endfor %}"
@@ -98,9 +106,17 @@ def make_model(folder: Path, vocabulary: int, rows: list[dict[str, Any]]) -> Pat
     return folder
 
 
+def layers_of(model: Path) -> list[int]:
+    """The middle one and the last."""
+    blocks = AutoConfig.from_pretrained(model).num_hidden_layers
+    return [blocks // 2, blocks]
+
+
 def options(model: Path, data: Path, out: Path, **more: Any) -> CaptureSettings:
     """Of the capture that is measured."""
-    given = {"model": str(model), "data": str(data), "out": out, "layers": LAYERS, "dtype": "float16"}
+    given = {
+        "model": str(model), "data": str(data), "out": out, "layers": layers_of(model), "dtype": "float16",
+    }  # fmt: skip
     return CaptureSettings.model_validate(given | {"batch_tokens": BATCH_TOKENS, "shard_megabytes": 8} | more)
 
 
@@ -165,12 +181,11 @@ def peak_megabytes(settings: CaptureSettings) -> float:
     return int(done.stdout.split("peak")[-1]) / 1024
 
 
-def measure(folder: Path, vocabulary: int, rows: list[dict[str, Any]]) -> None:
-    """Print the figures for one size of vocabulary."""
-    model = make_model(folder / f"model-{vocabulary}", vocabulary, rows)
+def measure(folder: Path, model: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Print the figures for one model."""
     first = len(rows) * 20 // 21
     data = write_rows(folder / "rows.jsonl", rows[:first])
-    store = folder / f"store-{vocabulary}"
+    store = folder / f"store-{name}"
     before, tokens, padding = bare_seconds(model, rows[:first])
     took, _ = capture_seconds(options(model, data, store))
     loading = loading_seconds(model)
@@ -178,13 +193,13 @@ def measure(folder: Path, vocabulary: int, rows: list[dict[str, Any]]) -> None:
     bare = [(one + other) / 2 for one, other in zip(before, after, strict=True)]
     own = [whole - part for whole, part in zip(took, loading, strict=True)]
     held = Store(store).entries()[0].contents()
-    print(f"vocabulary {vocabulary}: {first} conversations, {tokens} tokens, padding {padding:.1%}")
+    print(f"{name}: {first} conversations, {tokens} tokens, padding {padding:.1%}")
     for kind, alone, whole in zip(Taken._fields, bare, own, strict=True):
         print(f"  bare forward pass      {tokens / alone:8.0f} tokens/s   of the {kind}")
         print(
             f"  capture                {tokens / whole:8.0f} tokens/s   {alone / whole:.1%} (at least 90 %)"
         )
-    exact = held.tokens * HIDDEN * 2 * len(LAYERS)
+    exact = held.tokens * AutoConfig.from_pretrained(model).hidden_size * 2 * len(layers_of(model))
     share = held.bytes / exact
     print(f"  on disk                {held.bytes / 1e6:8.1f} MB          {share:.3f} x (at most 1.05)")
     write_rows(data, rows)
@@ -193,8 +208,8 @@ def measure(folder: Path, vocabulary: int, rows: list[dict[str, Any]]) -> None:
     share = second.processor / took.processor
     print(f"  second run             {share:8.1%} of the processor's seconds; {told} (at most 10 %)")
     quarter = write_rows(folder / "quarter.jsonl", rows[: first // 4])
-    some = peak_megabytes(options(model, quarter, folder / f"some-{vocabulary}"))
-    many = peak_megabytes(options(model, write_rows(data, rows[:first]), folder / f"many-{vocabulary}"))
+    some = peak_megabytes(options(model, quarter, folder / f"some-{name}"))
+    many = peak_megabytes(options(model, write_rows(data, rows[:first]), folder / f"many-{name}"))
     print(f"  peak memory            {some:8.0f} MB at {first // 4} rows, {many:.0f} MB at {first}")
 
 
@@ -208,12 +223,17 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=420)
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[16000, 128000])
+    parser.add_argument("--model", type=Path, help="folder of a checkpoint, in place of random ones")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rows = read_rows(given.data, given.rows, given.seed)
     with tempfile.TemporaryDirectory() as folder:
+        if given.model is not None:
+            measure(Path(folder), given.model, given.model.name, rows)
+            return
         for vocabulary in given.vocabularies:
-            measure(Path(folder), vocabulary, rows)
+            made = make_model(Path(folder) / f"model-{vocabulary}", vocabulary, rows)
+            measure(Path(folder), made, f"vocabulary {vocabulary}", rows)
 
 
 if __name__ == "__main__":
