@@ -134,8 +134,12 @@ def asked_completions(extra: dict[str, Any] | None) -> Completions | None:
     if not extra:
         return None
     given, ended = extra.get(OPTION), extra.get(ENDED, False)
-    texts = isinstance(given, list) and all(isinstance(t, str) for t in given)
-    if not texts or not isinstance(ended, bool) or not set(extra) <= {OPTION, ENDED}:
+    if (
+        not isinstance(given, list)
+        or not all(isinstance(text, str) for text in given)
+        or not isinstance(ended, bool)
+        or not set(extra) <= {OPTION, ENDED}
+    ):
         raise ValueError(
             f"local/ takes {{{OPTION}: [text, text]}}, with {ENDED}: true if they are whole replies, as "
             f"extra_body, got {extra!r}"
