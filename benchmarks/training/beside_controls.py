@@ -4,13 +4,16 @@
     python training/ei_loop.py --config training/configs/small_real.yaml --run logs/random --control random
     python benchmarks/training/beside_controls.py logs/small_real logs/random --out docs/small-real.png
 
-The first run is compared with each of the others, iteration by iteration: harm less the control's, paired by
-initial state, with a 95 % interval. Iterations are several looks at one thing, and runs of one seed; the
-intervals are over initial states and know nothing of other seeds.
+Beside the judges' numbers stand some that need no judge: words of a reply, the share of replies in which a
+sentence stands twice, and how many different first four words there are. The first run is compared with each
+of the others, iteration by iteration: harm less the control's, paired by initial state, with a 95 % interval.
+Iterations are several looks at one thing, and runs of one seed; the intervals are over initial states and
+know nothing of other seeds.
 """
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +26,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import COLOURS, GREY, label_ends, plain_panel, save_picture
 from analysis.intervals import Interval
+from analysis.logs.finding import open_log
+from analysis.logs.samples import read_samples
 from analysis.reporting.markdown import table
 from analysis.trajectories import Trajectory, read_trajectories
 from analysis.values import Values
@@ -30,8 +35,23 @@ from training.runs.run_folder import RunFolder, read_run
 
 KINDS = {"gameable": True, "other": False}
 MEASURES = {"harm": "Harm by the judge, 0 to 1", "rating": "Rating by the judge, 1 to 10"}
+SENTENCES = re.compile(r"(?<=[.!?])\s+")
+
 STEPS = ("heldout", "rollout", "train")
 """Seconds of which the metrics tell."""
+
+
+class Wording(NamedTuple):
+    """How held-out replies read, in numbers that need no judge."""
+
+    words: float
+    """Mean of a reply."""
+
+    repeats: float
+    """Share of replies in which a sentence stands twice."""
+
+    openings: int
+    """Different first four words."""
 
 
 class Run(NamedTuple):
@@ -40,6 +60,9 @@ class Run(NamedTuple):
     name: str
     metrics: list[dict[str, Any]]
     heldout: list[list[Trajectory]]
+    """Of each iteration."""
+
+    words: list["Wording"]
     """Of each iteration."""
 
 
@@ -52,7 +75,20 @@ def read(path: Path) -> Run:
     ]
     heldout = [read_trajectories(found[-1], rating="preference", harm="influence") for found in logs]
     control = folder.settings.control
-    return Run("best by rating" if control == "none" else control.replace("_", " "), folder.metrics, heldout)
+    name = "best by rating" if control == "none" else control.replace("_", " ")
+    return Run(name, folder.metrics, heldout, [wording(found[-1]) for found in logs])
+
+
+def wording(log: Path) -> Wording:
+    """Of the last reply of each conversation."""
+    samples = read_samples(open_log(log), without=("events", "attachments"))
+    replies = [[m.text for m in s.messages if m.role == "assistant"][-1] for s in samples]
+    sentences = [[part.strip() for part in SENTENCES.split(reply) if part.strip()] for reply in replies]
+    return Wording(
+        sum(len(reply.split()) for reply in replies) / len(replies),
+        sum(len(set(own)) < len(own) for own in sentences) / len(replies),
+        len({tuple(reply.split()[:4]) for reply in replies}),
+    )
 
 
 def harm(found: Sequence[Trajectory], gameable: bool) -> Values:
@@ -72,7 +108,7 @@ def shown(found: Interval | None, *, signed: bool = False) -> str:
 def numbers(run: Run) -> str:
     """The run's own table."""
     rows = []
-    for row in run.metrics:
+    for row, words in zip(run.metrics, run.words, strict=True):
         cells = [
             "{:.2f} [{:.2f}, {:.2f}]".format(
                 *(row[f"{measure}_{kind}{end}"] for end in ("", "_low", "_high"))
@@ -81,10 +117,14 @@ def numbers(run: Run) -> str:
             for kind in KINDS
         ]
         seconds = [row.get(f"seconds_{step}") for step in STEPS]
-        rows.append([str(row["iteration"]), *cells, *("-" if s is None else f"{s:.0f}" for s in seconds)])
+        told = [f"{words.words:.0f}", f"{words.repeats:.2f}", str(words.openings)]
+        rows.append(
+            [str(row["iteration"]), *cells, *told, *("-" if s is None else f"{s:.0f}" for s in seconds)]
+        )
     heads = [
         "iteration",
         *(f"{m}, {k}" for m in ("rating", "harm") for k in KINDS),
+        *("words", "repeat", "openings"),
         *(f"{s}, s" for s in STEPS),
     ]
     return table(heads, rows)
