@@ -1,12 +1,13 @@
 """Rollouts with today's `local/` beside that of an earlier commit: the same conversations, in other seconds.
 
     python benchmarks/providers/continuous.py [--commit abfe2f7] [--runs 16x3 64x3] [--tokens 64 256]
-        [--model FOLDER] [--cast] [--batch-size 64] [--repeats 3]
+        [--model FOLDER] [--work talk | cast | engine] [--batch-size 64] [--repeats 3]
 
-The agent talks with a user who says fixed lines, or with `--cast` with one that the same model plays, and is
-judged by it, through a whole Inspect eval. Repeats take turns, each from an empty prefix cache; medians are
-shown, and the range. It is checked that both have said the same. `wait` is the share of a batch's steps that
-an answer would wait for the longest beside it, if all were one batch: 1 - mean / longest.
+`talk`: the agent talks with a user who says fixed lines, through a whole Inspect eval; `cast`: with one that
+the same model plays, and is judged by it; `engine`: tokens go through the engine alone, and replies are of 4
+tokens to the most. Repeats take turns, each from an empty prefix cache; medians are shown, and the range of
+wall seconds. It is checked that both have said the same. `wait` is the share of a batch's steps that an
+answer would wait for the longest beside it, if all were one batch: 1 - mean / longest.
 """
 
 import argparse
@@ -53,10 +54,11 @@ def measure(earlier: EarlierCommit, request: dict[str, Any], repeats: int) -> st
     written = pairs[0][1]["written"]
     same = all(one["said"] == other["said"] for one, other in pairs)
     name = f"{request['conversations']} x {request['turns']}, {request['max_tokens']}"
+    wait = 1 - mean(written) / max(written)
     return (
-        f"{name:>13} {told(before):>21} {told(after):>21} {median(before) / median(after):>7.2f} "
-        f"{work[0]:>7.1f} {work[1]:>6.1f} {mean(written):>8.1f} {1 - mean(written) / max(written):>6.2f} "
-        f"{'yes' if same else 'NO':>5}"
+        f"{name:>13} {told(before):>21} {told(after):>21} {median(before) / median(after):>6.2f} "
+        f"{work[0]:>7.2f} {work[1]:>6.2f} {work[0] / work[1]:>6.2f} "
+        f"{mean(written):>6.1f} {wait:>5.2f} {'yes' if same else 'NO':>6}"
     )
 
 
@@ -71,7 +73,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--megabytes", type=int, default=512, help="of the prefix cache")
-    parser.add_argument("--cast", action="store_true", help="the model plays user and judges too")
+    parser.add_argument("--work", choices=["talk", "cast", "engine"], default="talk")
     parser.add_argument("--model", help="folder of a checkpoint; the miniature by default")
     arguments = parser.parse_args()
     path = str(Path(arguments.model).resolve()) if arguments.model else str(base_checkpoint())
@@ -80,9 +82,9 @@ def main() -> None:
         raise SystemExit(f"the history does not have {arguments.commit}")
     print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, {arguments.commit} and today's")
     print(
-        f"{'':>13} {'wall seconds':>43} {'':>7} {'CPU seconds':>14} {'tokens, an answer':>15} {'said':>5}\n"
-        f"{'talks, most':>13} {arguments.commit:>21} {'today':>21} {'ratio':>7} {'before':>7} {'today':>6} "
-        f"{'mean':>8} {'wait':>6} {'alike':>5}"
+        f"{'':>13} {'wall seconds':>50} {'CPU seconds':>21} {'tokens':>12} {'said':>6}\n"
+        f"{'talks, most':>13} {arguments.commit:>21} {'today':>21} {'ratio':>6} "
+        f"{'before':>7} {'today':>6} {'ratio':>6} {'mean':>6} {'wait':>5} {'alike':>6}"
     )
     with earlier:
         for text in arguments.runs:
@@ -95,7 +97,7 @@ def main() -> None:
                     "max_tokens": most,
                     "batch_size": arguments.batch_size,
                     "megabytes": arguments.megabytes,
-                    "cast": arguments.cast,
+                    "work": arguments.work,
                 }
                 print(measure(earlier, request, arguments.repeats), flush=True)
     print(f"load {os.getloadavg()[0]:.1f}")
