@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=2, help="initial states per topic")
     parser.add_argument("--turns", type=int, default=4, help="replies of the agent")
     parser.add_argument("--tokens", type=int, default=80, help="most tokens of a user's message")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the user's model")
     parser.add_argument("--seed", type=int, default=0, help="of the states and the user's model")
     parser.add_argument("--keep", type=Path, help="folder of the logs; those that are there are used again")
     options = parser.parse_args()
@@ -137,7 +138,8 @@ def _with_prompt(sample: Sample, prompt: str) -> Sample:
 
 def _talk(name: str, family: Family, samples: Sequence[Sample], options: argparse.Namespace) -> Path:
     """One side's conversations; the log's path."""
-    user = get_model(options.user, config=GenerateConfig(seed=options.seed))
+    how = GenerateConfig(seed=options.seed, temperature=options.temperature)
+    user = get_model(options.user, config=how)
     task = Task(
         name=name,
         version=family.file.version,
