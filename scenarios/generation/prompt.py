@@ -13,6 +13,7 @@ from inspect_ai.util import JSONSchema
 
 from scenarios.family import Family, InitialState, Kind, Line, TopicFile, opening_of, variables_of
 from scenarios.files.located_yaml import ScenarioError, read_front_matter, validated
+from scenarios.people.temperaments import OF_USERS
 from scenarios.samples import initial_states, pool_size, sample_of
 from scenarios.schema import Frozen, Split
 from scenarios.templates import fill, placeholders, resolve
@@ -106,7 +107,7 @@ def needed_variables(family: Family, topic: TopicFile, kind: Kind) -> list[str]:
         needed |= waiting
         met = [text for name in waiting if name in given for text in _texts(given[name])]
         waiting = set().union(*map(placeholders, met)) - needed
-    order = [*_facet_variables(family, topic, kind), *sorted(needed)]
+    order = [*_facet_variables(family, topic, kind), *sorted(needed - OF_USERS)]
     return [name for name in dict.fromkeys(order) if name in needed and name not in given]
 
 
