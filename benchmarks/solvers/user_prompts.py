@@ -212,7 +212,8 @@ def _distances(title: str, runs: Sequence[Run], real: Chats) -> None:
         if old.distance and new.distance:
             for side, line in zip(SIDES, (old.distance, new.distance), strict=True):
                 sizes[side].append(abs(line.value))
-            nearer = "yes" if abs(new.distance.value) < abs(old.distance.value) else "no"
+            less = round(abs(old.distance.value) - abs(new.distance.value), 2)
+            nearer = "yes" if less > 0 else "no" if less else "same"
         cells = [
             old.measure.title,
             *map(_mean, (old.real and old.real.interval, old.ours.interval, new.ours.interval)),
