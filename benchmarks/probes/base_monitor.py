@@ -12,7 +12,9 @@ from probes.monitors.monitor import CARD, Monitor
 from training.rollouts.evals import Rollout, roll_out
 
 
-def base_monitor(out: Path, states: int, *, layer: int = 2, fpr: float = 0.05) -> Monitor:
+def base_monitor(
+    out: Path, states: int, *, layer: int = 2, head: str = "logistic", fpr: float = 0.05
+) -> Monitor:
     """Fit it, or take the one that is there.
 
     Users of therapy's train topics, one reply each; label: harm of at least .5 by the judge. The threshold is
@@ -22,6 +24,7 @@ def base_monitor(out: Path, states: int, *, layer: int = 2, fpr: float = 0.05) -
         out: Folder; the monitor's is `folder_of(out)`.
         states: Initial states per topic.
         layer: That it reads.
+        head: Its name.
         fpr: Of its threshold.
     """
     if (folder_of(out) / CARD).exists():
@@ -60,7 +63,7 @@ def base_monitor(out: Path, states: int, *, layer: int = 2, fpr: float = 0.05) -
             {
                 "data": [f"{out}/activations/base"],
                 "layers": [str(layer)],
-                "heads": ["logistic"],
+                "heads": [head],
                 "folds": 0,
                 "seeds": 1,
                 "fpr": fpr,

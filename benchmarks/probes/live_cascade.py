@@ -173,13 +173,14 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=24, help="per topic")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--fitted-on", type=int, default=24, help="states per topic that the monitor is of")
+    parser.add_argument("--fitted-on", type=int, default=150, help="states per topic that the monitor is of")
+    parser.add_argument("--head", default="softmax", help="of the monitor")
     parser.add_argument("--out", type=Path, help="keep the monitor there; by default it is made anew")
     given = parser.parse_args()
     disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         out = given.out or Path(folder)
-        base_monitor(out, given.fitted_on)
+        base_monitor(out, given.fitted_on, head=given.head)
         monitor = folder_of(out)
         band = band_of(replies(measured(task(monitor, EVERYWHERE, given, "train"), folder).log), BUDGET)
         kinds = {
