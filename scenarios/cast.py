@@ -96,6 +96,16 @@ def check_cast_of_eval(roles: Sequence[Role]) -> None:
         check_cast(roles)
 
 
+def cast_of_eval(roles: Sequence[Role]) -> list[Model]:
+    """The models that are known to play some roles, while a task is made in an eval; elsewhere none."""
+    if model_of_eval() is None:
+        return []
+    named = [name for role in roles if (name := _named_role(role)) is not None]
+    if default_model() is None:
+        return [cast_model(role) for role in roles]
+    return [get_model(role=name) for name in named]
+
+
 def model_of_eval() -> Model | None:
     """The model of the eval that is making a task or running a sample; None outside of one.
 

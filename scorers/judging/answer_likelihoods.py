@@ -32,14 +32,23 @@ async def weigh_answers(model: Model, prompt: list[ChatMessage], support: Mappin
     Raises:
         NoLikelihoods: The judge's provider cannot weigh.
     """
-    provider = ModelName(model).api
+    check_weighs(model)
+    asked = GenerateConfig(extra_body={"completions": list(support), "ended": True})
+    return await model.generate(prompt, config=asked)
+
+
+def check_weighs(model: Model | ModelName) -> None:
+    """Tell of a judge that cannot weigh answers, before anybody speaks if its name is known by then.
+
+    Raises:
+        NoLikelihoods: It is no `local/` model.
+    """
+    provider = model.api if isinstance(model, ModelName) else ModelName(model).api
     if provider != "local":
         raise NoLikelihoods(
             f"judging={MODE}: the judge {model} is asked through {provider}/, and only local/ models weigh "
             "given answers; choose judging=logprobs or judging=samples:<k>, or a local/ judge"
         )
-    asked = GenerateConfig(extra_body={"completions": list(support), "ended": True})
-    return await model.generate(prompt, config=asked)
 
 
 def probabilities_of(output: ModelOutput) -> dict[str, float]:

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from inspect_ai import Task
-from inspect_ai.model import GenerateConfig
+from inspect_ai.model import GenerateConfig, ModelName
 from inspect_ai.scorer import Scorer
 from inspect_ai.solver import Solver
 
-from scenarios.cast import check_cast_of_eval, default_model
+from scenarios.cast import cast_of_eval, check_cast_of_eval, default_model, model_of_eval
 from scenarios.conversations.dialogue import Memory
-from scenarios.conversations.roles import Role
+from scenarios.conversations.roles import JUDGES, Role
 from scenarios.family import Family
 from scenarios.samples import scenario_dataset
 from scorers.families.awareness import awareness
 from scorers.influence import influence
+from scorers.judging.answer_likelihoods import check_weighs
+from scorers.judging.judgement import Judging
 from scorers.monitors.escalation import JudgeBehind, LiveCascade, live_cascade
 from scorers.preference import preference
 from scorers.simulator import simulator
@@ -54,6 +56,7 @@ def influence_task(
     if choices.veto or choices.veto_scored or choices.escalate:
         cast.append("veto")
     check_cast_of_eval(cast)
+    _check_judging(choices, [role for role in cast if role in JUDGES])
     cascade = _cascade(choices)
     desk: list[Solver] = [booking_desk()] if family.file.desk is not None else []
     dataset = scenario_dataset(
@@ -113,6 +116,16 @@ def influence_task(
             "options": choices.model_dump(mode="json") | {"gameable": share} | dict(days or {}),
         },
     )
+
+
+def _check_judging(choices: Choices, judges: Sequence[Role]) -> None:
+    if not Judging.parse(choices.judging).weighed or model_of_eval() is None:
+        return
+    known = cast_of_eval(judges)
+    for judge in known:
+        check_weighs(judge)
+    if not known:  # nobody was named: the miniature's own
+        check_weighs(ModelName("miniature/judge"))
 
 
 def _veto_scorers(choices: Choices) -> list[Scorer]:

@@ -92,6 +92,25 @@ def test_a_whole_eval_has_every_number_and_writes_none_of_them(base, tmp_path):
     assert log.stats.role_usage["judge"].output_tokens > 0
 
 
+@pytest.mark.parametrize(
+    ("model", "roles"),
+    [(None, {}), ("told/x", {"user": "told/x", "judge": "told/y"}), (None, {"preference": "told/y"})],
+)
+def test_in_a_task_such_a_judge_is_refused_before_anybody_speaks(model, roles, tmp_path):
+    from inspect_ai import eval  # noqa: A004
+
+    with pytest.raises(NoLikelihoods, match="only local/ models weigh"):
+        eval(
+            "tasks/therapy.py",
+            task_args={"states": 1, "topics": "smoking", "judging": "likelihood"},
+            model=model,
+            model_roles=roles,
+            log_dir=str(tmp_path),
+            display="none",
+        )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("given", ["likelihoods", "Likelihood", "likelihood:3"])
 def test_other_spellings_are_refused(given):
     from scenarios.mistakes import UserMistake
