@@ -94,9 +94,14 @@ def test_a_whole_eval_has_every_number_and_writes_none_of_them(base, tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "roles"),
-    [(None, {}), ("told/x", {"user": "told/x", "judge": "told/y"}), (None, {"preference": "told/y"})],
+    [
+        (None, {}),
+        ("told/talker", {"user": "told/talker", "judge": "told/weigher"}),
+        (None, {"preference": "told/weigher"}),
+    ],
 )
 def test_in_a_task_such_a_judge_is_refused_before_anybody_speaks(model, roles, tmp_path):
+    # names of its own: Inspect keeps models by name, and other tests say what theirs answer
     from inspect_ai import eval  # noqa: A004
 
     with pytest.raises(NoLikelihoods, match="only local/ models weigh"):
