@@ -49,11 +49,23 @@ def termination_as_interrupt() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    del number, frame
     _terminated.set()
+    if _imports(frame):  # torch answers an exception there by aborting the process
+        main = threading.main_thread().ident or 0
+        threading.Timer(AGAIN_AFTER, signal.pthread_kill, [main, number]).start()
+        return
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup, or in the background of a script
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def stop_status() -> int:

@@ -1,6 +1,8 @@
 """Interruptions arrive, whatever Python is at when they come."""
 
+import importlib
 import signal
+import sys
 import time
 import weakref
 
@@ -73,3 +75,20 @@ def test_every_command_ends_in_good_order_on_both(capsys, number: signal.Signals
         signal.signal(signal.SIGTERM, before)
     assert ended == ["files closed"]
     assert capsys.readouterr().err.endswith("stopped; rows are kept\n")
+
+
+def test_a_module_that_is_being_imported_is_imported_first(tmp_path, monkeypatch):
+    """Libraries of C++ abort the process at an exception there."""
+    (tmp_path / "slowly_imported.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.2)\nWHOLE = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def import_and_wait():
+        importlib.import_module("slowly_imported")
+        time.sleep(10)
+
+    with termination_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        import_and_wait()
+    assert sys.modules["slowly_imported"].WHOLE
+    assert stop_status() == 143

@@ -129,14 +129,14 @@ def test_none_is_a_value_where_it_is_one_and_nothing_elsewhere():
 
 
 MOMENTS: list[tuple[str, str, float]] = [
-    ("the held-out evaluation", "iteration_00/heldout/*.eval", 1.0),
     ("the rollouts", "iteration_00/rollouts/*.eval", 0.5),
-    ("the rollouts, continued", "iteration_00/rollouts/*.eval", 8.0),
+    ("the rollouts, continued", "iteration_00/rollouts/*.eval", 2.0),
     ("selection", "iteration_00/selection.jsonl", 0.02),
     ("the rows", "iteration_00/examples.jsonl", 0.02),
     ("the start of training", "iteration_00/job.json", 0.3),
     ("training", "iteration_00/scratch", 0.3),
     ("saving", "iteration_00/checkpoint.unfinished", 0.0),
+    ("the held-out evaluation, while there is training", "iteration_00/heldout/*.eval", 1.0),
     ("the next evaluation", "iteration_01/heldout/*.eval", 0.3),
     ("the end", "iteration_01/divergence.json", 0.3),
 ]
