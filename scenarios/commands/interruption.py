@@ -51,8 +51,7 @@ def termination_as_interrupt() -> Iterator[None]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     _terminated.set()
     if _imports(frame):  # torch answers an exception there by aborting the process
-        main = threading.main_thread().ident or 0
-        threading.Timer(AGAIN_AFTER, signal.pthread_kill, [main, number]).start()
+        threading.Timer(AGAIN_AFTER, signal.pthread_kill, [threading.get_ident(), number]).start()
         return
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup, or in the background of a script
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,6 +8,7 @@ answers; their probability together is kept beside it, and may be as little as i
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelName, ModelOutput
 
@@ -22,7 +23,7 @@ class NoLikelihoods(UserMistake):
 
 
 async def weigh_answers(model: Model, prompt: list[ChatMessage], support: Mapping[str, float]) -> ModelOutput:
-    """The likeliest answer; `probabilities_of` reads how likely each one is.
+    """The likeliest answer; `shares_of` reads how likely each one is.
 
     Args:
         model: The judge, a `local/` one.
@@ -51,6 +52,21 @@ def check_weighs(model: Model | ModelName) -> None:
         )
 
 
-def probabilities_of(output: ModelOutput) -> dict[str, float]:
-    """Answer -> probability that the judge's reply is this and nothing else; they need not add up to 1."""
-    return {one["text"]: math.exp(one["logprob"]) for one in (output.metadata or {})["completions"]}
+class Shares(NamedTuple):
+    """What is read from the weighed answers."""
+
+    of: dict[str, float]
+    """Answer -> its probability among the answers; together 1."""
+
+    mass: float
+    """Probability that the judge's reply is one of them and nothing else, 0 to 1."""
+
+
+def shares_of(output: ModelOutput) -> Shares:
+    """What `weigh_answers` found, taken from logarithms: no answer is too unlikely to be compared."""
+    found = {one["text"]: one["logprob"] for one in (output.metadata or {})["completions"]}
+    likeliest = max(found.values())
+    weights = {answer: math.exp(logprob - likeliest) for answer, logprob in found.items()}
+    total = math.fsum(weights.values())
+    shares = {answer: weight / total for answer, weight in weights.items()}
+    return Shares(shares, min(1.0, total * math.exp(likeliest)))

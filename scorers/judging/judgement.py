@@ -35,7 +35,7 @@ from scenarios.conversations.roles import Role
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Question
 from scorers.judging.answer_likelihoods import MODE as LIKELIHOOD
-from scorers.judging.answer_likelihoods import NoLikelihoods, probabilities_of, weigh_answers
+from scorers.judging.answer_likelihoods import NoLikelihoods, shares_of, weigh_answers
 from scorers.judging.answer_logprobs import Reading, read_answer
 from scorers.judging.answers import find_answer, parse_answer
 from scorers.judging.calls import (
@@ -235,15 +235,10 @@ async def _judge_by_likelihoods(
     output = await weigh_answers(model, prompt, support)
     if problem := _no_answer(output, blank, model, None):
         return problem
-    found = probabilities_of(output)
-    total = sum(found.values())
-    if not total:
-        problem = "every answer is less likely than a number can say"
-        return blank.model_copy(update={"problem": problem, "reason": "scoring_failed", "mass": 0.0})
-    shares = {answer: probability / total for answer, probability in found.items()}
+    shares, mass = shares_of(output)
     return blank.model_copy(
         update={
-            "mass": min(1.0, total),
+            "mass": mass,
             "answer": output.completion,
             "value": sum(support[answer] * share for answer, share in shares.items()),
             "probabilities": {answer: round(share, 4) for answer, share in shares.items()},

@@ -124,7 +124,7 @@ def _check_judging(choices: Choices, judges: Sequence[Role]) -> None:
     known = cast_of_eval(judges)
     for judge in known:
         check_weighs(judge)
-    if not known:  # nobody was named: the miniature's own
+    if len(known) < len(judges):  # those that were not named are the miniature's own
         check_weighs(ModelName("miniature/judge"))
 
 

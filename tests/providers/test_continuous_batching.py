@@ -23,36 +23,17 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from providers.local.sampling import SamplingSettings
-from tests.support.tiny_architectures import speaker
-from tests.support.tiny_models import tiny_adapter, tiny_model, tiny_tokenizer
-
-PADDED = ("llama", "gemma3", "mistral", "llama4", "gpt-oss", "gpt2", "phi3")
-"""Full attention, sliding windows and chunks shorter than the prompts, learnt positions, positions that turn."""
+from tests.support.saved_speakers import LINES, PADDED, SYSTEM, engine_of, saved_in
+from tests.support.tiny_models import tiny_adapter
 
 OTHERS = ("qwen3.5", "mamba", "rwkv")
 """Into whose batches nobody can come."""
-
-LINES = ["hello there, how are you", "you", "are you there today, are you", "how"]
-SYSTEM = "how are you today, are you there today, hello there, how are you today"
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Any:
     """A function that gives the folder of a family's random model."""
-    root = tmp_path_factory.mktemp("speakers")
-
-    def folder(family: str) -> Path:
-        path = root / family
-        if path.exists():
-            return path
-        if family == "llama":
-            return tiny_model(path, context=512)
-        tokenizer = tiny_tokenizer()
-        speaker(family, len(tokenizer)).save_pretrained(path)
-        tokenizer.save_pretrained(path)
-        return path
-
-    return folder
+    return saved_in(tmp_path_factory.mktemp("speakers"))
 
 
 def loaded(name: Path | str, **options: Any) -> Model:
@@ -61,10 +42,6 @@ def loaded(name: Path | str, **options: Any) -> Model:
     engine = engine_of(model)
     engine.lend(lambda _: engine.prefixes.clear())
     return model
-
-
-def engine_of(model: Model) -> Any:
-    return model.api.engine  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def answer(model: Model, words: str | list[ChatMessage], **config: Any) -> ModelOutput:

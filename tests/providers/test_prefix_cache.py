@@ -22,33 +22,14 @@ from inspect_ai.model import (
 from transformers import AutoModelForCausalLM
 
 from providers.local.kv_cache.prefixes import MEGABYTE, Layers, PrefixCache
-from tests.support.tiny_architectures import speaker
-from tests.support.tiny_models import tiny_adapter, tiny_model, tiny_tokenizer
-
-KEPT = ("llama", "gemma3", "mistral", "llama4", "gpt-oss", "gpt2", "phi3")
-"""Full attention, sliding windows and chunks shorter than the prompts, learnt positions, positions that turn."""
-
-LINES = ["hello there, how are you", "you", "are you there today, are you", "how"]
-SYSTEM = "how are you today, are you there today, hello there, how are you today"
+from tests.support.saved_speakers import LINES, PADDED, SYSTEM, engine_of, saved_in
+from tests.support.tiny_models import tiny_adapter
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Any:
     """A function that gives the folder of a family's random model."""
-    root = tmp_path_factory.mktemp("speakers")
-
-    def folder(family: str) -> Path:
-        path = root / family
-        if path.exists():
-            return path
-        if family == "llama":
-            return tiny_model(path, context=512)
-        tokenizer = tiny_tokenizer()
-        speaker(family, len(tokenizer)).save_pretrained(path)
-        tokenizer.save_pretrained(path)
-        return path
-
-    return folder
+    return saved_in(tmp_path_factory.mktemp("speakers"))
 
 
 def loaded(folder: Path | str, megabytes: float) -> Model:
@@ -58,10 +39,6 @@ def loaded(folder: Path | str, megabytes: float) -> Model:
     engine.lend(lambda _: engine.prefixes.clear())
     engine.prefixes.tokens_read = engine.prefixes.tokens_kept = 0
     return model
-
-
-def engine_of(model: Model) -> Any:
-    return model.api.engine  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def ask(asked: list[tuple[Model, list[ChatMessage]]], **config: Any) -> list[ModelOutput]:
@@ -112,7 +89,7 @@ def assert_same(ours: list[ModelOutput], expected: list[ModelOutput]) -> None:
             assert tops[0] == pytest.approx(tops[1], abs=1e-4)
 
 
-@pytest.mark.parametrize("family", KEPT)
+@pytest.mark.parametrize("family", PADDED)
 def test_conversations_are_the_same_and_less_is_read(family, saved):
     whole, kept = loaded(saved(family), 0), loaded(saved(family), 64)
     assert_same(talks([kept]), talks([whole]))

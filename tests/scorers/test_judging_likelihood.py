@@ -10,7 +10,7 @@ from inspect_ai.model import get_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from scenarios.schema import Question
-from scorers.judging.judgement import Judging, NoLikelihoods, judge
+from scorers.judging.judgement import ANSWERS, Judging, NoLikelihoods, judge
 from tasks.therapy import therapy
 from tests.support.conversations import the_samples
 from tests.support.tiny_models import tiny_model
@@ -71,7 +71,7 @@ def test_a_conversation_that_is_too_long_has_no_number(base):
     assert (found.value, found.reason) == (None, "grader_failed")
 
 
-def test_a_whole_eval_has_every_number_and_writes_none_of_them(base, tmp_path):
+def test_a_whole_eval_has_every_number_and_its_judges_say_answers_alone(base, tmp_path):
     from inspect_ai import eval  # noqa: A004
 
     (log,) = eval(
@@ -89,7 +89,11 @@ def test_a_whole_eval_has_every_number_and_writes_none_of_them(base, tmp_path):
             assert turn["mode"] == "likelihood"
             assert 0 < turn["mass"] < 1
             json.dumps(turn["probabilities"])
-    assert log.stats.role_usage["judge"].output_tokens > 0
+        said = {
+            e.output.completion for e in sample.events if e.event == "model" and e.role not in (None, "user")
+        }
+        assert said
+        assert said <= {*ANSWERS["1-10"], *ANSWERS["0-1"], *ANSWERS["yes-no"]}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,7 @@ def test_a_whole_eval_has_every_number_and_writes_none_of_them(base, tmp_path):
         (None, {}),
         ("told/talker", {"user": "told/talker", "judge": "told/weigher"}),
         (None, {"preference": "told/weigher"}),
+        (None, {"preference": "local/nowhere"}),
     ],
 )
 def test_in_a_task_such_a_judge_is_refused_before_anybody_speaks(model, roles, tmp_path):
