@@ -13,7 +13,7 @@ import torch
 
 from providers.local.batch import Batch, Batching, Forward, PromptRow
 from providers.local.kv_cache.prefixes import PrefixCache
-from providers.local.sampling import Sampler, SamplingSettings
+from providers.local.sampling import Sampler, SamplingSettings, draw_keys
 from providers.local.watching import Readers, RowTrace
 
 COMPACT = 0.75
@@ -131,6 +131,7 @@ class Decoder:
     ) -> None:
         self._most = most
         self._given = (forward, batching, config, pad, device, prefixes or PrefixCache(0), readers)
+        self._given_alone = (forward, batching, config, pad, device, PrefixCache(0))
         self._pad, self._device, self._readers, self._ending = pad, device, readers, ending
         self._batch = Batch(*self._given)
         self._places: list[Continued | None] = []
@@ -231,10 +232,30 @@ class Decoder:
             randoms = [self._nobody] * len(its)
             for place, own in rows:
                 randoms[place] = own.random
-            tokens = self._samplers[settings].draw(its, randoms)
+            keys = draw_keys(randoms, its.device)
+            tokens, doubtful = self._samplers[settings].draw(its, keys)
+            if bool(doubtful.any()):
+                unsure = set(doubtful.nonzero()[:, 0].tolist())
+                for place, own in rows:
+                    if place in unsure:
+                        tokens[place] = self._drawn_alone(own, keys[place : place + 1])
             note([(place, own.written) for place, own in rows], tokens, its, settings)
             for _, own in rows:
                 own.drawn()
+
+    def _drawn_alone(self, own: Continued, key: torch.Tensor) -> torch.Tensor:
+        """The next token of a row whose draw rounding could turn, shape (): what it is with nobody beside it.
+
+        The row is read anew, so that it makes no difference what of it was kept, either.
+        """
+        whole = own.row._replace(prompt=[*own.row.prompt, *own.written.tokens])
+        batch = Batch(*self._given_alone)
+        if self._readers is None:
+            logits = batch.read_prompts([whole])
+        else:
+            with self._readers.away():
+                logits = batch.read_prompts([whole])
+        return self._samplers[own.row.settings].draw(logits, key).tokens[0]
 
     def _take_in(self, batch: Batch, new: Sequence[tuple[int, Continued, int]]) -> None:
         free = [place for place, own in enumerate(self._places) if own is None]

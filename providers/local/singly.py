@@ -18,7 +18,7 @@ from transformers import (
 from providers.local.batch import PromptRow
 from providers.local.decoding import Continued, Ending, note
 from providers.local.kv_cache.prefixes import Found
-from providers.local.sampling import Sampler
+from providers.local.sampling import Sampler, draw_keys
 from providers.local.watching import Readers
 
 Generate = Callable[..., Any]
@@ -78,7 +78,7 @@ class _Writer(LogitsProcessor):
         if self._readers is not None:
             self._read_along(self._readers)
         if own.writing:
-            token = self._sampler.draw(scores, [own.random])
+            token = self._sampler.draw(scores, draw_keys([own.random], scores.device)).tokens
             note([(0, own.written)], token, scores, own.row.settings)
             own.drawn()
         return _nothing_but(own.next_token() or 0, scores)

@@ -4,8 +4,8 @@ Whoever watches puts hooks into the model for as long as a conversation of their
 few numbers of every token that goes through it. Here these are put together again for each conversation.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -77,6 +77,16 @@ class Readers:
     def close(self) -> None:
         """Nobody reads along any more."""
         self.open_for(())
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Something else goes through the model, which none of them shall see."""
+        watches = list(self._open)
+        self.close()
+        try:
+            yield
+        finally:
+            self.open_for(watches)
 
 
 class RowTrace:

@@ -425,3 +425,28 @@ class TestWhatGoesWrong:
 
         anyio.run(run)
         assert lent == [engine_of(model).model]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_rounding_beside_others_turns_no_draw(saved, temperature):
+    noise = torch.Generator().manual_seed(0)
+    turned = []
+
+    def round_otherwise(_: Any, __: Any, output: Any) -> Any:
+        """Many logits are all but equal, and beside other rows they are rounded otherwise."""
+        output.logits = output.logits * 1e-4
+        if len(output.logits) > 1:
+            exact = output.logits[:, -1].argmax(-1)
+            output.logits = output.logits + 9e-5 * torch.rand(output.logits.shape, generator=noise)
+            turned.append((output.logits[:, -1].argmax(-1) != exact).sum().item())
+        return output
+
+    said = []
+    for way in (one_by_one, together):
+        model = loaded(saved("llama"))
+        hook = engine_of(model).lend(lambda own: own.register_forward_hook(round_otherwise))
+        talks = [Talk(number, model, 2, temperature=temperature, seed=number) for number in range(9)]
+        said.append([output.completion for output in way(talks)])
+        hook.remove()
+    assert sum(turned) > 20
+    assert said[0] == said[1]

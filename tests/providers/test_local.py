@@ -1,5 +1,4 @@
 import math
-import random
 
 import anyio
 import pytest
@@ -19,7 +18,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from providers.chat.errors import ChatTemplateError, ModelOptionError
 from providers.local.api import split_name
-from providers.local.sampling import Sampler, SamplingSettings
 from tests.support.tiny_models import TEMPLATE, tiny_adapter, tiny_model
 
 WORDS = ["hello", "hello there, how are you", "you", "how are you today, are you there today", "today hello"]
@@ -290,19 +288,6 @@ def test_options_of_the_wrong_kind_are_told_when_the_model_is_named(option, line
     assert line in str(error.value)
     assert isinstance(error.value, ValueError)
     assert "Traceback" not in str(error.value.message)
-
-
-def test_sampling_follows_the_distribution():
-    logits = torch.log(torch.tensor([[0.1, 0.2, 0.0, 0.7]])).repeat(4000, 1)
-    randoms = [random.Random(seed) for seed in range(4000)]
-    drawn = Sampler(SamplingSettings()).draw(logits, randoms)
-    shares = torch.bincount(drawn, minlength=4) / 4000
-    assert shares.tolist() == pytest.approx([0.1, 0.2, 0.0, 0.7], abs=0.03)
-    assert shares[2] == 0
-    top_two = Sampler(SamplingSettings(top_k=2)).draw(logits, randoms)
-    assert set(top_two.tolist()) == {1, 3}
-    nucleus = Sampler(SamplingSettings(top_p=0.6)).draw(logits[:100], randoms[:100])
-    assert set(nucleus.tolist()) == {3}
 
 
 def test_names(tmp_path):
