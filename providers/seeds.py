@@ -4,7 +4,9 @@ import hashlib
 import random
 from collections import Counter
 
-from inspect_ai.log._samples import sample_active  # no public way to ask which sample is running
+# no public way to ask which sample is running, nor with which settings
+from inspect_ai.log._samples import sample_active
+from inspect_ai.model._generate_config import active_generate_config
 
 
 class CallSeeds:
@@ -18,7 +20,15 @@ class CallSeeds:
         self._repeats: Counter[bytes] = Counter()
 
     def draw(self, seed: int | None, prompt: object) -> int:
-        """A number from 0 to 2^63 - 1; unpredictable if `seed` is None."""
+        """A number from 0 to 2^63 - 1.
+
+        Args:
+            seed: None: the eval's own, which Inspect gives to the evaluated model alone, and not to users and
+                judges; if it has none, the number is unpredictable.
+            prompt: What is asked.
+        """
+        if seed is None:
+            seed = active_generate_config().seed
         if seed is None:
             return random.SystemRandom().getrandbits(63)
         key = hashlib.blake2b(f"{seed}:{prompt}".encode(), digest_size=8).digest()

@@ -65,7 +65,7 @@ def _through_engine(load: Callable[..., Any], engine: Any, request: dict[str, An
     """Conversations whose replies are of 4 tokens to `max_tokens`, all lengths equally likely."""
     import anyio
 
-    settings = load("providers.local.sampling").SamplingSettings()
+    settings = load("providers.local.sampling").SamplingSettings(temperature=0.0)
     vocabulary = engine.model.config.vocab_size
     shared = random.Random(-1)
     system = [shared.randrange(3, vocabulary) for _ in range(SYSTEM)]
@@ -109,6 +109,6 @@ def _task(load: Callable[..., Any], request: dict[str, Any]) -> Any:
 def _model(path: str, batch_size: int, megabytes: float, max_tokens: int) -> Any:
     from inspect_ai.model import GenerateConfig, get_model
 
-    config = GenerateConfig(seed=1, temperature=1.0, max_tokens=max_tokens)  # roles' own settings go before
+    config = GenerateConfig(seed=1, temperature=0.0, max_tokens=max_tokens)  # roles' own settings go before
     options = {"batch_size": batch_size, "prefix_cache": megabytes}
     return get_model(f"local/{path}", config=config, memoize=False, **options)

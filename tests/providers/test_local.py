@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from providers.chat.errors import ChatTemplateError, ModelOptionError
 from providers.local.api import split_name
 from tests.support.tiny_models import TEMPLATE, tiny_adapter, tiny_model
+from tests.support.told import told
 
 WORDS = ["hello", "hello there, how are you", "you", "how are you today, are you there today", "today hello"]
 
@@ -94,6 +95,17 @@ def test_repeats_of_a_call_differ_but_not_from_run_to_run(base):
 
 def test_without_a_seed_calls_differ(base):
     assert len(set(texts(ask(get_model(f"local/{base}"), ["hello"] * 4, max_tokens=20)))) > 1
+
+
+@pytest.mark.parametrize(("seeds", "same"), [((3, 3), True), ((3, 4), False)])
+def test_the_evals_seed_is_that_of_other_roles_too(tmp_path, converse, seeds, same):
+    folder = tiny_model(tmp_path / "speaks", context=4096)
+    said = []
+    for number, seed in enumerate(seeds):
+        user = get_model(f"local/{folder}", memoize=False)
+        log = converse(told("Hello."), turns=3, roles={"user": user}, seed=seed, max_samples=1 + 3 * number)
+        said.append({s.id: [m.text for m in s.messages if m.role == "user"] for s in log.samples})
+    assert (said[0] == said[1]) == same
 
 
 def test_the_checkpoints_own_sampling_is_not_used(base):
