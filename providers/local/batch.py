@@ -19,45 +19,24 @@ from providers.local.kv_cache.layers import (
     trim,
 )
 from providers.local.kv_cache.prefixes import Found, Layers, Numbers, PrefixCache
-from providers.local.sampling import SamplingSettings
+from providers.local.prompts import (
+    PromptRow,
+    alike_long,
+    equal_lengths,
+    left_padded,
+    not_begun_by_others,
+    once_each,
+)
 from providers.local.watching import Readers, RowTrace, Watch
-
-SHARED = 32
-"""If so many tokens that are not kept yet stand at the beginning of several prompts of a batch, one of them
-is read before the others; a pass of its own costs about as much."""
 
 ROUNDS = 3
 """In which prompts wait for others at most."""
-
-UNEVEN = 0.5
-"""Prompts with less to read than this share of the longest go into another pass."""
-
-SAVED = 256
-"""They do so if that spares so many tokens of padding."""
 
 AHEAD = 128
 """Positions for which the mask is made at once."""
 
 PADDING = 32
 """So many positions on the left that no row needs any more are left out."""
-
-
-class PromptRow(NamedTuple):
-    """One prompt, and how it is continued."""
-
-    prompt: Sequence[int]
-    max_tokens: int
-    seed: int
-    adapter: str
-    settings: SamplingSettings = SamplingSettings()
-    over: Callable[[list[int]], bool] | None = None
-    """Tells from the tokens so far that the row is over, asked after each."""
-
-    watches: Sequence[Watch] = ()
-    """Who reads along."""
-
-    closing: Sequence[int] = ()
-    """What the template writes after a reply, for those who read along."""
 
 
 Forward = Callable[..., Any]
@@ -140,7 +119,7 @@ class Batch:
             rows: The prompts.
             traces: Of all rows, if anybody reads along.
         """
-        first, copies = _once_each(rows)
+        first, copies = once_each(rows)
         reader = self._read_by_length if self._batching.way == "joined" else self._read_what_is_new
         read = reader(first, copies, traces)
         order = [place for one in read for place in one.places]
@@ -247,7 +226,7 @@ class Batch:
         nothing = Found(0, [])
         return [
             self._read(first, places, [nothing] * len(places), copies, traces)
-            for places in _equal_lengths(first)
+            for places in equal_lengths(first)
         ]
 
     def _read_what_is_new(
@@ -263,10 +242,8 @@ class Batch:
                 for place in waiting
             }
             last = number == ROUNDS or not self._prefixes.keeps
-            now = waiting if last else _not_begun_by_others(first, waiting, kept)
-            for places in _alike_long(
-                {place: len(first[place].prompt) - kept[place].length for place in now}
-            ):
+            now = waiting if last else not_begun_by_others(first, waiting, kept)
+            for places in alike_long({place: len(first[place].prompt) - kept[place].length for place in now}):
                 one = self._read(first, places, [kept[place] for place in places], copies, traces)
                 self._remember_prompts(first, one, copies, traces)
                 read.append(one)
@@ -285,7 +262,7 @@ class Batch:
     ) -> _Pass:
         """One pass over what is new in some of the prompts."""
         rows = [first[place] for place in places]
-        ids, mask = _left_padded(rows, self._pad, self._device)
+        ids, mask = left_padded(rows, self._pad, self._device)
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         cache = growing_cache(self._config)
         new = [len(row.prompt) - found.length for row, found in zip(rows, kept, strict=True)]
@@ -337,21 +314,6 @@ class Batch:
         return self._forward(adapters=adapters, input_ids=ids, use_cache=True, **inputs).logits[:, -1]
 
 
-def _once_each(rows: Sequence[PromptRow]) -> tuple[list[PromptRow], list[int]]:
-    """Rows with different prompts or adapters, and for each row which of them it begins like.
-
-    The epochs of a sample have one prompt, which then is read once.
-    """
-    places: dict[tuple[str, tuple[int, ...]], int] = {}
-    first: list[PromptRow] = []
-    for row in rows:
-        key = (row.adapter, tuple(row.prompt))
-        if key not in places:
-            places[key] = len(first)
-            first.append(row)
-    return first, [places[row.adapter, tuple(row.prompt)] for row in rows]
-
-
 def _of_place(traces: Sequence[RowTrace], copies: Sequence[int], place: int) -> list[RowTrace]:
     """Of all rows that begin with this prompt."""
     return [trace for trace, of in zip(traces, copies, strict=False) if of == place]
@@ -361,53 +323,3 @@ def _watchers(place: int, copies: Sequence[int], traces: Sequence[RowTrace]) -> 
     """Everybody who reads along with a row that begins with this prompt."""
     own = _of_place(traces, copies, place)
     return list(dict.fromkeys(watch for trace in own for watch in trace.watches))
-
-
-def _not_begun_by_others(
-    first: Sequence[PromptRow], waiting: Sequence[int], kept: dict[int, Found]
-) -> list[int]:
-    """Those prompts whose new part does not begin as another's that is read now: the others wait for that."""
-    now: list[int] = []
-    before: PromptRow | None = None
-    for place in sorted(waiting, key=lambda place: (first[place].adapter, list(first[place].prompt))):
-        row = first[place]
-        end = kept[place].length + SHARED
-        if before is None or before.adapter != row.adapter or before.prompt[:end] != row.prompt[:end]:
-            now.append(place)
-        before = row
-    return sorted(now)
-
-
-def _alike_long(lengths: dict[int, int]) -> list[list[int]]:
-    """Places by how many tokens are to be read of them: as few passes as do not read much padding."""
-    longest_first = sorted(lengths, key=lambda place: -lengths[place])
-    passes: list[list[int]] = []
-    for done, place in enumerate(longest_first):
-        longest = lengths[passes[-1][0]] if passes else 0
-        saved = (len(lengths) - done) * (longest - lengths[place])
-        if not passes or (lengths[place] < UNEVEN * longest and saved >= SAVED):
-            passes.append([place])
-        else:
-            passes[-1].append(place)
-    return [sorted(places) for places in passes]
-
-
-def _equal_lengths(rows: Sequence[PromptRow]) -> list[list[int]]:
-    """Places of the rows, those with prompts of one length together."""
-    found: dict[int, list[int]] = {}
-    for place, row in enumerate(rows):
-        found.setdefault(len(row.prompt), []).append(place)
-    return list(found.values())
-
-
-def _left_padded(
-    rows: Sequence[PromptRow], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, shape (row, longest prompt)."""
-    longest = max(len(r.prompt) for r in rows)
-    ids = torch.full((len(rows), longest), pad, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for place, row in enumerate(rows):
-        ids[place, longest - len(row.prompt) :] = torch.tensor(row.prompt)
-        mask[place, longest - len(row.prompt) :] = 1
-    return ids.to(device), mask.to(device)
