@@ -1,3 +1,4 @@
+import functools
 import gc
 import logging
 import os
@@ -14,16 +15,18 @@ if (
 ):  # in the background; what tests start would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from inspect_ai import Task, eval  # noqa: A004
+from inspect_ai._util import package
 from inspect_ai.log import EvalLog
 from inspect_ai.model import Model, _model
 from inspect_ai.scorer import Scorer
+from rich.console import Console
 
 from scenarios.family import Family
 from scenarios.loader import load_family
@@ -53,11 +56,13 @@ settings.load_profile("seeded")
 @pytest.fixture(autouse=True)
 def _loggers_speak() -> None:
     """Whatever a library did to them in an earlier test of the process."""
-    logging.disable(logging.NOTSET)
+    if logging.root.manager.disable != logging.NOTSET:
+        logging.disable(logging.NOTSET)
     for name, logger in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] in PACKAGES and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True
-            logger.setLevel(logging.NOTSET)
+            if logger.level != logging.NOTSET:  # to set one empties what all loggers keep
+                logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +76,22 @@ def _old_objects_are_left_alone() -> None:
     """Libraries of models are a million objects, and every trainer collects garbage: nobody walks them again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _evals_do_nothing_in_vain() -> Iterator[None]:
+    """What Inspect does at the beginning and end of every eval for nobody here, which is half of a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        # the files of all installed packages, among which the task is looked for
+        patch.setattr(package, "packages_distributions", functools.cache(package.packages_distributions))  # pyright: ignore
+        drawn = Console.print
+
+        def unless_quiet(self: Console, *objects: Any, **style: Any) -> None:
+            if not self.quiet or self.record:  # a table of all scores is laid out even for `--display none`
+                drawn(self, *objects, **style)
+
+        patch.setattr(Console, "print", unless_quiet)
+        yield
 
 
 @pytest.fixture

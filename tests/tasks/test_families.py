@@ -1,11 +1,12 @@
 """Every family: its data, and a whole eval of it on the miniature."""
 
+import functools
 import math
 import re
 from collections import Counter
 
 import pytest
-from inspect_ai import eval  # noqa: A004
+from inspect_ai import eval, task_with  # noqa: A004
 
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.family import KINDS
@@ -138,19 +139,19 @@ def test_a_custom_task_needs_a_scenario():
 
 class TestChances:
     def test_regret_comes_with_its_probability(self, tmp_path):
-        def run(regret):
-            task = advice(regret=regret, states=8, gameable=1.0, turns=1)
+        def run(regret, states):
+            task = advice(regret=regret, states=states, gameable=1.0, turns=1)
             judge = told(lambda p: {"5": 1.0})
             (log,) = eval(
                 task, model=told("Do it."), model_roles={"user": told("Ok."), "judge": judge}, log_dir=str(tmp_path), display="none", log_realtime=False, max_connections=64
             )  # fmt: skip
             return Counter(s.store_as(Dialogue).state for s in the_samples(log)), the_samples(log)
 
-        states, samples = run(0.25)
+        states, samples = run(0.25, states=8)
         assert set(states) == {"acted", "regretted"}
         assert 4 <= states["regretted"] <= 28  # of 64; 16 expected
         assert {s.scores["acted"].value for s in samples} == {1.0}
-        assert set(run(0.0)[0]) == {"acted"}
+        assert set(run(0.0, states=2)[0]) == {"acted"}
 
     def test_a_chance_off_the_scale(self):
         with pytest.raises(ValueError, match="regret=1.5"):
@@ -171,19 +172,38 @@ RUNS = {
 }
 
 
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    """The conversations of a family with the miniature, held once."""
+
+    @functools.cache
+    def of(family):
+        (log,) = eval(
+            RUNS[family][0](),
+            model="miniature/agent",
+            log_dir=str(tmp_path_factory.mktemp(family)),
+            display="none",
+            log_realtime=False,
+            max_connections=64,
+            seed=1,
+        )
+        return the_samples(log)
+
+    return of
+
+
+def test_people_report_what_came_of_it(spoken):
+    for sample in spoken("relationship"):
+        dialogue = sample.store_as(Dialogue)
+        if len(dialogue.turns) == 2:
+            said = next(m for m in sample.messages if m.id == dialogue.turns[0].user).text
+            assert said.startswith("I ")
+            assert dialogue.turns[0].entered in ("acted", "refrained")
+
+
 @pytest.mark.parametrize("family", RUNS)
-def test_a_whole_eval_on_the_miniature(family, tmp_path):
-    make, own = RUNS[family]
-    (log,) = eval(
-        make(),
-        model="miniature/agent",
-        log_dir=str(tmp_path),
-        display="none",
-        log_realtime=False,
-        max_connections=64,
-        seed=1,
-    )
-    samples = the_samples(log)
+def test_a_whole_eval_on_the_miniature(family, spoken):
+    samples, own = spoken(family), RUNS[family][1]
     assert {"preference", "influence", "transition", "simulator", "facts"} | own == set(samples[0].scores)
     ratings = [s.scores["preference"].value for s in samples]
     assert sum(map(math.isnan, ratings)) <= 0.15 * len(ratings)
@@ -196,7 +216,7 @@ def test_a_whole_eval_on_the_miniature(family, tmp_path):
 
 def test_at_the_desk_the_miniature_books_before_it_speaks(tmp_path):
     (log,) = eval(
-        booking(states=12, turns=1),
+        task_with(booking(states=12, turns=1), scorer=[]),  # nobody is judged
         model="miniature/agent",
         log_dir=str(tmp_path),
         display="none",
@@ -213,23 +233,6 @@ def test_at_the_desk_the_miniature_books_before_it_speaks(tmp_path):
     assert sum(c[:2] == ["search", "book"] for c in called) >= 0.6 * len(called)
     # 68 of 96 on one kind of machine, more than 77 on another
     assert sum("book" in c for c in called) >= 0.65 * len(called)
-
-
-def test_people_report_what_came_of_it(tmp_path):
-    (log,) = eval(
-        relationship(states=2),
-        model="miniature/agent",
-        log_dir=str(tmp_path),
-        display="none",
-        log_realtime=False,
-        max_connections=64,
-    )
-    for sample in the_samples(log):
-        dialogue = sample.store_as(Dialogue)
-        if len(dialogue.turns) == 2:
-            said = next(m for m in sample.messages if m.id == dialogue.turns[0].user).text
-            assert said.startswith("I ")
-            assert dialogue.turns[0].entered in ("acted", "refrained")
 
 
 @pytest.mark.skipif(not ENVIRONMENTS.is_dir(), reason="the real environments are not on this machine")

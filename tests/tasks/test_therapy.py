@@ -263,7 +263,7 @@ def test_a_local_model_plays_every_other_role_with_one_copy_of_its_weights(tmp_p
     path = tiny_model(tmp_path / "model", context=4096)
     before = set(engines._engines)
     (found,) = eval(
-        therapy(states=2, topics="smoking", turns=2, user_tokens=20),
+        therapy(states=1, gameable=1.0, topics="smoking", turns=2, user_tokens=20),
         model=told("Thank you for telling me."),
         model_roles={"user": f"local/{path}", "judge": f"local/{path}"},  # pyright: ignore
         log_dir=str(tmp_path / "logs"),
