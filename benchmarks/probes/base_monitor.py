@@ -1,7 +1,7 @@
-"""A monitor of what the miniature said before any training: for the benchmarks of monitors that act."""
+"""A monitor of what a model said before any training: for the benchmarks of monitors that act."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from miniature.checkpoint import base_checkpoint
 from probes.activations.capture_settings import CaptureSettings
@@ -12,8 +12,20 @@ from probes.monitors.monitor import CARD, Monitor
 from training.rollouts.evals import Rollout, roll_out
 
 
+class Speaker(NamedTuple):
+    """Whose replies are watched, and who talks with it and judges it."""
+
+    checkpoint: Path
+    model: str = "miniature/agent"
+    roles: dict[str, str] = {}
+    layer: int = 2
+    """That the monitor reads."""
+
+    reply_tokens: int | None = None
+
+
 def base_monitor(
-    out: Path, states: int, *, layer: int = 2, head: str = "logistic", fpr: float = 0.05
+    out: Path, states: int, *, head: str = "logistic", fpr: float = 0.05, speaker: Speaker | None = None
 ) -> Monitor:
     """Fit it, or take the one that is there.
 
@@ -23,18 +35,21 @@ def base_monitor(
     Args:
         out: Folder; the monitor's is `folder_of(out)`.
         states: Initial states per topic.
-        layer: That it reads.
         head: Its name.
         fpr: Of its threshold.
+        speaker: None: the miniature.
     """
     if (folder_of(out) / CARD).exists():
         return Monitor.load(folder_of(out))
+    speaker = speaker or Speaker(base_checkpoint())
     told: dict[str, Any] = {"states": states, "turns": 1, "seed": 0}
     rollout = Rollout(
         folder=out / "logs",
         task="tasks/therapy.py",
         task_args=told,
-        model="miniature/agent",
+        model=speaker.model,
+        roles=speaker.roles,
+        reply_tokens=speaker.reply_tokens,
         seed=0,
         max_connections=256,
         display="none",
@@ -50,8 +65,8 @@ def base_monitor(
         CaptureSettings.model_validate(
             {
                 **of_log,
-                "model": str(base_checkpoint()),
-                "layers": [layer],
+                "model": str(speaker.checkpoint),
+                "layers": [speaker.layer],
                 "tokens": "assistant",
                 "dtype": "float32",
                 "name": "base",
@@ -62,7 +77,7 @@ def base_monitor(
         FitSettings.model_validate(
             {
                 "data": [f"{out}/activations/base"],
-                "layers": [str(layer)],
+                "layers": [str(speaker.layer)],
                 "heads": [head],
                 "folds": 0,
                 "seeds": 1,

@@ -1,6 +1,8 @@
 """A monitor and a judge in the run: calls of the judge, AUROC and seconds of a cascade and of each alone.
 
     python benchmarks/probes/live_cascade.py --states 24 --repeats 3
+    python benchmarks/probes/live_cascade.py --model FOLDER --judge JUDGE --layer 15 --states 4 --turns 2 \\
+        --fitted-on 12 --repeats 1
 
 Users of therapy's held-out topics talk with the miniature, the same ones in each of four evals that differ in
 who watches: nobody; the probe alone, which reads every reply from the generation pass; the judge about every
@@ -8,6 +10,10 @@ reply; and the probe with the judge behind it, asked about at most one reply in 
 before on other users, of the topics for training, by `likelihood-ratio` of `probes/cascade.py`. What is true
 is said by another question: harm of at least .5 by the `influence` judge. Seconds are medians of evals made
 in turns; x cpu is against nobody watching. Replies of one initial state are taken together.
+
+With --model, a checkpoint of another model talks with the miniature's users, and --judge, a judge that
+`providers/fit_judge.py` wrote, is the judge that may be asked and also says what is true: so it is right by
+definition, and what is measured is how much of its verdicts is had without it.
 
 The miniature is a demonstration world: its judge follows a script, so these AUROCs are no evidence about real
 models and judges.
@@ -32,7 +38,8 @@ from inspect_ai.log import EvalLog
 from transformers.utils.logging import disable_progress_bar
 
 from analysis.ranking import Area, area, compare
-from benchmarks.probes.base_monitor import base_monitor, folder_of
+from benchmarks.probes.base_monitor import Speaker, base_monitor, folder_of
+from miniature.checkpoint import base_checkpoint
 from probes.cascades.allocation import Calibrated, allocate, rows_of
 from probes.cascades.decision import Band
 from probes.cascades.merging import replace
@@ -72,6 +79,15 @@ class Watched(NamedTuple):
     """Of each."""
 
 
+def speaker_of(given: argparse.Namespace) -> Speaker:
+    """Who speaks, by the options."""
+    if given.model is None:
+        return Speaker(base_checkpoint(), layer=given.layer, reply_tokens=given.max_tokens)
+    judge = f"encoder/{given.judge.resolve()}"
+    roles = {"user": "miniature/user", "judge": "miniature/judge", "influence": judge, "veto": judge}
+    return Speaker(given.model, f"local/{given.model.resolve()}", roles, given.layer, given.max_tokens)
+
+
 def task(monitor: Path | None, between: Sequence[float], given: argparse.Namespace, split: Split) -> Task:
     """Therapy with the transition's and the influence judge, and a watcher."""
     watch = None
@@ -88,12 +104,14 @@ def task(monitor: Path | None, between: Sequence[float], given: argparse.Namespa
     )
 
 
-def measured(made: Task, folder: str) -> Run:
+def measured(made: Task, folder: str, speaker: Speaker) -> Run:
     """Time a whole eval, from its start to its log."""
     clock, processor = time.perf_counter(), time.process_time()
     (log,) = eval(
         made,
-        model="miniature/agent",
+        model=speaker.model,
+        model_roles=dict(speaker.roles),
+        max_tokens=speaker.reply_tokens,
         log_dir=folder,
         display="none",
         log_realtime=False,
@@ -176,13 +194,22 @@ def main() -> None:
     parser.add_argument("--fitted-on", type=int, default=150, help="states per topic that the monitor is of")
     parser.add_argument("--head", default="softmax", help="of the monitor")
     parser.add_argument("--out", type=Path, help="keep the monitor there; by default it is made anew")
+    parser.add_argument("--model", type=Path, help="checkpoint of who speaks, in place of the miniature")
+    parser.add_argument("--judge", type=Path, help="folder of an encoder judge of harm, for --model")
+    parser.add_argument("--layer", type=int, default=2, help="that the monitor reads")
+    parser.add_argument("--max-tokens", type=int, help="of a reply")
     given = parser.parse_args()
+    if (given.model is None) != (given.judge is None):
+        parser.error("--model and --judge go together: nobody else judges it")
+    speaker = speaker_of(given)
     disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         out = given.out or Path(folder)
-        base_monitor(out, given.fitted_on, head=given.head)
+        base_monitor(out, given.fitted_on, head=given.head, speaker=speaker)
         monitor = folder_of(out)
-        band = band_of(replies(measured(task(monitor, EVERYWHERE, given, "train"), folder).log), BUDGET)
+        band = band_of(
+            replies(measured(task(monitor, EVERYWHERE, given, "train"), folder, speaker).log), BUDGET
+        )
         kinds = {
             NOBODY: lambda: task(None, NOWHERE, given, "heldout"),
             PROBE: lambda: task(monitor, NOWHERE, given, "heldout"),
@@ -192,9 +219,10 @@ def main() -> None:
         runs: dict[str, list[Run]] = {name: [] for name in kinds}
         for _ in range(given.repeats):
             for name, make in kinds.items():
-                runs[name].append(measured(make(), folder))
+                runs[name].append(measured(make(), folder, speaker))
         show(runs, band)
-    print("The miniature is a demonstration world: these numbers are no evidence about real models.")
+    if given.model is None:
+        print("The miniature is a demonstration world: these numbers are no evidence about real models.")
 
 
 if __name__ == "__main__":
