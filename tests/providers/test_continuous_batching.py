@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +153,24 @@ def in_the_middle(
     return ended
 
 
+@pytest.fixture(scope="module")
+def alone(saved) -> Any:
+    """What nine conversations with a family's model say one after the other, with nothing kept between them."""
+
+    @cache
+    def of(family: str, seed: int) -> list[ModelOutput]:
+        model = loaded(saved(family), prefix_cache=0)
+        return one_by_one([Talk(number, model, 3, temperature=1.0, seed=seed) for number in range(9)])
+
+    return of
+
+
 @pytest.mark.parametrize("megabytes", [0, 64])
 @pytest.mark.parametrize("family", [*PADDED, *OTHERS])
-def test_each_conversation_goes_as_if_it_were_alone(family, megabytes, saved):
-    def talks() -> list[Talk]:
-        model = loaded(saved(family), batch_size=5, prefix_cache=megabytes)
-        return [Talk(number, model, 3, temperature=1.0, seed=3) for number in range(9)]
-
-    ours, expected = together(talks()), one_by_one(talks())
+def test_each_conversation_goes_as_if_it_were_alone(family, megabytes, saved, alone):
+    model = loaded(saved(family), batch_size=5, prefix_cache=megabytes)
+    ours = together([Talk(number, model, 3, temperature=1.0, seed=3) for number in range(9)])
+    expected = alone(family, 3)
     assert_same(ours, expected, 1e-3 if family in OTHERS else 1e-4)  # a state sums up what was rounded
     assert len({output.completion for output in expected}) > 9
 
@@ -291,7 +302,7 @@ class Reader:
 
 @pytest.mark.parametrize("megabytes", [0, 64])
 @pytest.mark.parametrize("family", ["llama", "gemma3", "qwen3.5"])
-def test_whoever_reads_along_sees_their_conversations_and_no_others(family, megabytes, saved):
+def test_whoever_reads_along_sees_their_conversations_and_no_others(family, megabytes, saved, alone):
     folder = saved(family)
     models = [loaded(folder, batch_size=5, prefix_cache=megabytes) for _ in range(3)]
     readers = [Reader(), Reader()]
@@ -300,10 +311,8 @@ def test_whoever_reads_along_sees_their_conversations_and_no_others(family, mega
     talks = [Talk(number, models[number % 3], 3, temperature=1.0, seed=1) for number in range(9)]
     weighed = Talk(1, models[2], 4, extra_body={"completions": ["you are", "hello"]})
     together([*talks, weighed])
-    plain = [loaded(folder, prefix_cache=0) for _ in range(3)]
-    alone = [Talk(number, plain[number % 3], 3, temperature=1.0, seed=1) for number in range(9)]
     rounding = 1e-3 if family in OTHERS else 1e-4  # a state sums up what was rounded
-    assert_same([o for talk in talks for o in talk.outputs], one_by_one(alone), rounding)
+    assert_same([o for talk in talks for o in talk.outputs], alone(family, 1), rounding)
     own, expected = AutoModelForCausalLM.from_pretrained(folder), Reader()
     with torch.no_grad(), expected.reading(own) as read:
         for reader in readers:

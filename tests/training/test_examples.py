@@ -21,7 +21,6 @@ from inspect_ai.model import (
 from inspect_ai.solver import generate, use_tools
 from inspect_ai.tool import ToolCall, ToolCallError, tool
 
-from analysis.logs.samples import MOST_AT_ONCE
 from providers.chat.errors import NotTextError
 from providers.chat.messages import chat_message
 from scenarios.loader import load_family
@@ -154,10 +153,11 @@ class TestConversations:
         assert [row["epoch"] for row in rows] == [1, 2]
         assert {row["log"] for row in rows} == {f"logs/{log.location.rpartition('/')[2]}"}
 
-    def test_rows_come_in_the_order_of_the_selection_with_its_marks(self, converse):
-        log = converse(turns=1, states=2, epochs=MOST_AT_ONCE)
+    def test_rows_come_in_the_order_of_the_selection_with_its_marks(self, converse, monkeypatch):
+        monkeypatch.setattr("analysis.logs.samples.MOST_AT_ONCE", 5)
+        log = converse(turns=1, states=2, epochs=6)
         places = sorted(((str(s.id), s.epoch) for s in the_samples(log)), reverse=True)
-        marks = [Mark(i % 2 == 0, float(i), i, None) for i in range(2 * MOST_AT_ONCE)]
+        marks = [Mark(i % 2 == 0, float(i), i, None) for i in range(12)]
         rows = list(rows_of_log(log.location, dict(zip(places, marks, strict=True))))
         assert [(row["sample"], row["epoch"]) for row in rows] == places
         assert [(row["label"], row["score"], row["rank"], row["group"]) for row in rows] == marks

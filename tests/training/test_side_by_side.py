@@ -151,7 +151,9 @@ def test_odd_ids_are_held_once_each(tmp_path: Path) -> None:
     """Inspect takes ids for patterns, and what is before a colon for the name of a task."""
     task = tmp_path / "odd.py"
     task.write_text(ODD_TASK)
-    rollout = rollout_in(tmp_path / "odd").model_copy(update={"task": str(task), "task_args": {}})
+    rollout = rollout_in(tmp_path / "odd", "miniature/user").model_copy(
+        update={"task": str(task), "task_args": {}}
+    )
     log = read_eval_log(str(side_by_side(rollout, 2)))
     held = [(sample.id, sample.epoch) for sample in log.samples or []]
     ids = ["odd:1", "a[1]", "a*", "ab", 7]
