@@ -47,27 +47,27 @@ def leaks(text: str, persona: str, said: Sequence[str]) -> bool:
     if kind("given").search(own):
         return True
     directions = _directions(persona)
-    known = frozenset[tuple[str, ...]]().union(*(runs(s, DIRECTION_WORDS) for s in said))
-    if _shared(own, directions, LEAK_WORDS, known):
+    if any(not _holds(run, said) for run in _shared(own, directions, LEAK_WORDS)):
         return True
-    given = runs(_same_person(own), LEAK_WORDS) & runs(_same_person(directions), LEAK_WORDS)
-    if given.difference(*(runs(_same_person(s), LEAK_WORDS) for s in said)):
-        return True
-    if any(_DIRECTING & set(run) for run in _shared(own, directions, DIRECTION_WORDS, known)):
+    for run in _shared(_same_person(own), _same_person(directions), LEAK_WORDS):
+        if not any(_has(_same_person(s), run) for s in said):
+            return True
+    shared = _shared(own, directions, DIRECTION_WORDS)
+    if any(_DIRECTING & set(run) and not _holds(run, said) for run in shared):
         return True
     return any(
         _names_its_source(sentence, persona, directions) for sentence in re.split(r"(?<=[.!?])\s+|\n", own)
     )
 
 
-# the same prompt and the same messages are looked at in every turn
-@lru_cache(maxsize=2048)
+# the same prompt and the same messages are looked at in every turn of the conversations that go on
+@lru_cache(maxsize=256)
 def _directions(persona: str) -> str:
     """A prompt without what it gives the person to say."""
     return _CONTENT.sub(" | ", persona)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def _same_person(text: str) -> str:
     """A text in which "I" and "you" and "they" are the same word: a prompt told in the first person."""
     text = re.sub(r"\b(?:I|me|you|they|them|this person)\b", "one", text, flags=re.IGNORECASE)
@@ -78,10 +78,10 @@ def _names_its_source(sentence: str, persona: str, directions: str) -> bool:
     """Whether a sentence says that it was told something, and that is in the prompt."""
     source = _source(sentence) or kind("made").search(sentence)
     told = source or kind("told").search(sentence)
-    if source and _shared(sentence, persona, TOLD_WORDS, frozenset()):
+    if source and _shared(sentence, persona, TOLD_WORDS):
         return True
     obliged = told or re.search(r"\bi should\b", sentence, re.IGNORECASE)
-    if obliged and _shared(sentence, directions, DIRECTION_WORDS, frozenset()):
+    if obliged and _shared(sentence, directions, DIRECTION_WORDS):
         return True
     if told is None:
         return False
@@ -97,32 +97,42 @@ def _source(sentence: str) -> re.Match[str] | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
-    """Every run of `length` words, lower case, without punctuation and the third person's s."""
-    return _runs(text, length)
-
-
-@lru_cache(maxsize=2048)
-def _runs(text: str, length: int) -> frozenset[tuple[str, ...]]:
+    """Every run of `length` words of a message, lower case, without punctuation and the third person's s."""
     found = list[tuple[str, ...]]()
-    for part in text.split("|"):
-        words = [_stem(w) for w in re.findall(r"[\w']+", part.lower().replace("’", "'"))]
+    for part in _plain(text).split("|"):
+        words = part.split()
         found += [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
     return frozenset(found)
+
+
+# of a prompt the words are kept and not its runs: hundreds of them, which take fifty times the room
+@lru_cache(maxsize=1024)
+def _plain(text: str) -> str:
+    """The words of a text as runs have them, a space on both sides of each; no run goes over a bar."""
+    plain = text.lower().replace("’", "'")
+    parts = (" ".join(map(_stem, re.findall(r"[\w']+", part))) for part in plain.split("|"))
+    return f" {' | '.join(parts)} "
 
 
 def _stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "'s")) else word
 
 
-def _shared(text: str, persona: str, length: int, known: frozenset[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    shared = runs(text, length) & runs(persona, length)
-    return [r for r in shared if not _holds(r, known)]
+def _has(text: str, run: tuple[str, ...]) -> bool:
+    return f" {' '.join(run)} " in _plain(text)
 
 
-def _holds(run: tuple[str, ...], known: frozenset[tuple[str, ...]]) -> bool:
+def _shared(text: str, persona: str, length: int) -> list[tuple[str, ...]]:
+    return [run for run in runs(text, length) if _has(persona, run)]
+
+
+def _holds(run: tuple[str, ...], said: Sequence[str]) -> bool:
+    """Whether a part of a run, long enough to be a direction, was said before."""
     size = DIRECTION_WORDS
-    return len(run) >= size and any(run[i : i + size] in known for i in range(len(run) - size + 1))
+    parts = [run[i : i + size] for i in range(len(run) - size + 1)]
+    return any(_has(text, part) for text in said for part in parts)
 
 
 def _telling_words(text: str) -> set[str]:
