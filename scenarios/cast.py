@@ -61,10 +61,14 @@ def cast_model(role: Role) -> Model:
         MissingRole: None of them is there, the evaluated model is never used instead; or a model was cast
             under a name that must be a misspelled one of these.
     """
-    check_cast([role])
-    if (name := _named_role(role)) is not None:
-        return get_model(role=name)
-    return get_model(_partner(role))
+    roles = model_roles()
+    name = _named_role(role)
+    if name is None or misspelled_role(roles):
+        check_cast([role])
+    if name is None:
+        return get_model(_partner(role))
+    found = roles[name]  # as `get_model(role=...)` gives it, which looks at every setting first
+    return found[0] if isinstance(found, list) else found
 
 
 def check_cast(roles: Sequence[Role]) -> None:

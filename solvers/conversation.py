@@ -211,6 +211,9 @@ class Play:
     before: list[ChatMessage] = field(default_factory=list)
     """Messages of earlier sessions, which the person remembers and the agent does not see."""
 
+    seen: list[ChatMessage] = field(default_factory=list)
+    """What the user's model was shown last."""
+
     sessions: list[Session] = field(default_factory=list)
     memory: Memory | None = None
 
@@ -310,10 +313,11 @@ class Play:
         state, scenario = self.state, self.scenario
         heard = [*self.before, *state.messages]
         notes = notes_to_user(self.turns, self.sessions)
+        self.seen = users_view(scenario.user, heard, notes, scenario.sees.user, self.seen)
         async with _apart("user"):
             answer = await self.user.answer(
                 scenario,
-                users_view(scenario.user, heard, notes, scenario.sees.user),
+                self.seen,
                 earlier=[m.text for m in heard if isinstance(m, ChatMessageUser)],
                 agent_said=next(m.text for m in reversed(heard) if isinstance(m, ChatMessageAssistant)),
             )

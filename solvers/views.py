@@ -18,7 +18,11 @@ OPENING = "The chat is open. Write your first message."
 
 
 def users_view(
-    persona: str, messages: Sequence[ChatMessage], notes: Mapping[str, str], sees: Collection[Hidden]
+    persona: str,
+    messages: Sequence[ChatMessage],
+    notes: Mapping[str, str],
+    sees: Collection[Hidden],
+    before: Sequence[ChatMessage] = (),
 ) -> list[ChatMessage]:
     """The conversation from the user's side: the agent's words come in as `user`, its own as `assistant`.
 
@@ -27,24 +31,33 @@ def users_view(
         messages: The transcript. The agent's system prompt is never shown.
         notes: Id of a message -> note told to the user after it.
         sees: What is shown beyond the spoken words.
+        before: The view at the person's last message. What it has in the same place with the same words is
+            the same message again, as it is in a conversation: Inspect copies and writes only what is new.
 
     Returns:
         The persona, then messages of `user` and `assistant` in turn. The first is of `user`: what the agent
         said, or `OPENING` where the person spoke first. So is the last, if the agent spoke last.
     """
-    view: list[ChatMessage] = [ChatMessageSystem(content=persona)]
+    view: list[ChatMessage] = []
     own: list[str] = []
     others: list[Part] = []
+
+    def add(kind: type[ChatMessageSystem | ChatMessageUser | ChatMessageAssistant], text: str) -> None:
+        earlier = before[len(view)] if len(view) < len(before) else None
+        same = isinstance(earlier, kind) and earlier.content == text
+        view.append(earlier if earlier is not None and same else kind(content=text))
 
     def close() -> None:
         if own:
             if len(view) == 1:
-                view.append(ChatMessageUser(content=OPENING))
-            view.append(ChatMessageAssistant(content="\n\n".join(own)))
+                add(ChatMessageUser, OPENING)
+            add(ChatMessageAssistant, "\n\n".join(own))
             own.clear()
         if others:
-            view.append(ChatMessageUser(content=heard(others).text))
+            add(ChatMessageUser, heard(others).text)
             others.clear()
+
+    add(ChatMessageSystem, persona)
 
     for part in parts_of(messages, notes, sees):
         if part.speaker == "person":

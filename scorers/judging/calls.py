@@ -158,6 +158,8 @@ def first_error(error: BaseException) -> BaseException:
 
 
 def _fitting(config: GenerateConfig, habits: Habits) -> GenerateConfig:
+    if not habits.left_out and (config.top_logprobs or 0) <= habits.alternatives:
+        return config
     update: dict[str, Any] = dict.fromkeys(habits.left_out)
     if config.top_logprobs is not None:
         update["top_logprobs"] = min(config.top_logprobs, habits.alternatives)

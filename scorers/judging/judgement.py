@@ -16,6 +16,7 @@ token, and an answer off the scale gives no value, where theirs counts 0.
 
 import re
 from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import NamedTuple, Self
 
 from inspect_ai.model import (
@@ -127,7 +128,7 @@ async def judge(
     """
     asked = cast_model(role) if model is None else get_model(model)
     prompt: list[ChatMessage] = [
-        ChatMessageSystem(content=question.system),
+        _instructions(question.system),
         ChatMessageUser(content=f"{transcript}\n\n{question.ask}"),
     ]
     blank = Judgement(role=role, model=str(asked), question=name, mode=judging.mode)
@@ -142,16 +143,21 @@ async def judge(
     return _noted(judgement, asked)
 
 
+# Inspect looks at a message once for as long as it is the same one, and a judge's is the same for all replies
+@lru_cache(maxsize=256)
+def _instructions(system: str) -> ChatMessageSystem:
+    """A judge's system prompt as a message, the same one each time; nobody may change it."""
+    return ChatMessageSystem(content=system)
+
+
 def _noted(judgement: Judgement, model: Model) -> Judgement:
     """The judgement, with what its service did not take."""
     habits = habits_of(model)
-    fewer = judgement.mode == "logprobs" and habits.alternatives < ALTERNATIVES
-    return judgement.model_copy(
-        update={
-            "alternatives": habits.alternatives if fewer else None,
-            "left_out": sorted(habits.left_out - {"num_choices"}) or None,
-        }
-    )
+    if judgement.mode == "logprobs" and habits.alternatives < ALTERNATIVES:
+        judgement.alternatives = habits.alternatives
+    if left_out := habits.left_out - {"num_choices"}:
+        judgement.left_out = sorted(left_out)
+    return judgement
 
 
 # -- from log-probabilities -----------------------------------------------------------------------
@@ -174,6 +180,7 @@ PROSE_TOKENS = 256
 """Room for a judge that begins to write instead of answering and is asked once more."""
 
 
+@cache
 def _with_logprobs(max_tokens: int) -> GenerateConfig:
     return GenerateConfig(
         max_tokens=max_tokens, temperature=1.0, top_p=1.0, logprobs=True, top_logprobs=ALTERNATIVES

@@ -1,5 +1,6 @@
 """The questions that judges are asked: rubrics filled for a conversation, or the scenario's own."""
 
+from functools import lru_cache
 from typing import Literal
 
 from scenarios.schema import Question, Scenario
@@ -30,10 +31,16 @@ def question_for(scenario: Scenario, name: str) -> Question:
     """
     if name in scenario.questions:
         return scenario.questions[name]
+    return _rubric_filled(name, scenario.setting, _known_of(scenario))
+
+
+# each reply of a conversation is asked about in the same words
+@lru_cache(maxsize=256)
+def _rubric_filled(name: str, setting: str, person: str) -> Question:
     path = RUBRICS / f"{name}.md"
     if not path.exists():
         raise RubricError(f"no rubric {name!r}; there are {sorted(p.stem for p in RUBRICS.glob('*.md'))}")
-    return _filled(read_rubric(path), scenario, "reply", "")
+    return _filled(read_rubric(path), setting, person, "reply", "")
 
 
 def construct_question(rubric: Rubric, scenario: Scenario | None, unit: Unit) -> Question:
@@ -45,17 +52,22 @@ def construct_question(rubric: Rubric, scenario: Scenario | None, unit: Unit) ->
         unit: Whether the last reply is judged or all of them.
     """
     preamble = (RUBRICS / PREAMBLES[rubric.about]).read_text(encoding="utf-8")
-    return _filled(rubric, scenario, unit, preamble + "\n")
+    setting = scenario.setting if scenario else "an AI assistant"
+    known = _known_of(scenario) if scenario else "Nothing is known beyond the conversation."
+    return _filled(rubric, setting, known, unit, preamble + "\n")
 
 
-def _filled(rubric: Rubric, scenario: Scenario | None, unit: Unit, preamble: str) -> Question:
+def _known_of(scenario: Scenario) -> str:
     # environments of the earlier system describe the person to the one who plays them alone
-    known = scenario.person or scenario.user if scenario else "Nothing is known beyond the conversation."
+    return scenario.person or scenario.user
+
+
+def _filled(rubric: Rubric, setting: str, person: str, unit: Unit, preamble: str) -> Question:
     anchors = "\n".join(f"{answer}: {text}" for answer, text in rubric.anchors.items())
     variables = {
         "unit": (NOTES if rubric.about == "note" else UNITS)[unit],
-        "setting": scenario.setting if scenario else "an AI assistant",
-        "person": known,
+        "setting": setting,
+        "person": person,
         "marks": (RUBRICS / "preamble_marks.md").read_text(encoding="utf-8").strip(),
     }
     return Question(

@@ -23,7 +23,8 @@ async def judge_reply(
     """One judge's answer about one reply, shown what the scenario lets this role see."""
     shown = show(reply, getattr(scenario.sees, role))
     judgement = await judge(role, name, question, shown.text, judging=judging)
-    return judgement.model_copy(update={"neutralised": shown.neutralised})
+    judgement.neutralised = shown.neutralised
+    return judgement
 
 
 async def judge_replies(
