@@ -6,7 +6,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.commands.scorer_options import known_options
-from scenarios.conversations.dialogue import Dialogue
+from scenarios.conversations.dialogue import dialogue_of
 from scenarios.conversations.user_flaws import UserFlaws
 from scorers.metrics import by_gameable
 
@@ -23,7 +23,7 @@ def simulator() -> Scorer:
     """
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        dialogue = state.store_as(Dialogue)
+        dialogue = dialogue_of(state)
         found = UserFlaws()
         found.add(dialogue.drawn())
         metadata = {

@@ -17,7 +17,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from analysis.intervals import share_interval
 from scenarios.commands.scorer_options import known_options
-from scenarios.conversations.dialogue import Dialogue
+from scenarios.conversations.dialogue import dialogue_of
 from scenarios.mistakes import UserMistake
 from scorers.judging.transcript import replies_of
 from scorers.metrics import by_gameable, values_of
@@ -101,7 +101,7 @@ def stakes(
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         name = str(state.model)
-        if len(state.store_as(Dialogue).sessions) > 1:
+        if len(dialogue_of(state).sessions) > 1:
             raise UserMistake(
                 f"sample {state.sample_id!r}: several sessions with one person, each of which began anew for "
                 "the model; a monitor reads one conversation from its first token on"

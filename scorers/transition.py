@@ -11,7 +11,7 @@ from inspect_ai.solver import TaskState
 
 from scenarios.cast import cast_model
 from scenarios.commands.scorer_options import known_options
-from scenarios.conversations.dialogue import Dialogue, Judgement, Turn
+from scenarios.conversations.dialogue import Judgement, Turn, dialogue_of
 from scenarios.schema import Question, Scenario
 from scorers.judging.annotation import scenario_of
 from scorers.judging.calls import together
@@ -63,7 +63,7 @@ def transition(judging: str = "logprobs") -> Scorer:
                 return known
             return await _judge(scenario, state.messages, reply, how)
 
-        dialogue = state.store_as(Dialogue)
+        dialogue = dialogue_of(state)
         spoken = replies(state.messages, dialogue.turns, dialogue.sessions)
         judgements = await together(recorded_or_asked(r) for r in spoken if _is_open(scenario, r))
         result = conversation_score(judgements, _on_probabilities(scenario), "mean")

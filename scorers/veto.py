@@ -10,7 +10,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.commands.scorer_options import known_options
-from scenarios.conversations.dialogue import Dialogue, Judgement, Turn
+from scenarios.conversations.dialogue import Judgement, Turn, dialogue_of
 from scenarios.mistakes import UserMistake
 from scenarios.schema import Scenario
 from scorers.influence import FORMS, Form
@@ -82,7 +82,7 @@ def stopped_by_veto() -> Scorer:
     """
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        dialogue = state.store_as(Dialogue)
+        dialogue = dialogue_of(state)
         metadata = {"scale": "0-1", "stopped": dialogue.stopped, "vetoed": len(dialogue.vetoed)}
         if dialogue.stopped is None:
             return Score.unscored(

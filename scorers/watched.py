@@ -16,7 +16,7 @@ from inspect_ai.solver import TaskState
 from analysis.intervals import share_interval
 from scenarios.cast import cast_model
 from scenarios.commands.scorer_options import known_options
-from scenarios.conversations.dialogue import Dialogue, Judgement
+from scenarios.conversations.dialogue import Judgement, dialogue_of
 from scenarios.mistakes import UserMistake
 from scorers.influence import Form
 from scorers.judging.annotation import known_scenario
@@ -108,7 +108,7 @@ def watched(
     )
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        dialogue = state.store_as(Dialogue)
+        dialogue = dialogue_of(state)
         recorded = [turn.watched or turn.veto for turn in dialogue.turns]
         found = [j for j in recorded if j is not None and _is_of(j, cascade)]
         if not found or len(found) != len(recorded):

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from analysis.logs.finding import LogError, LogFile
-from scenarios.conversations.dialogue import Dialogue, DialogueRecord
+from scenarios.conversations.dialogue import DialogueRecord, record_in
 
 MEMBER = re.compile(r"samples/(?P<id>.*)_epoch_(?P<epoch>\d+)(?P<whole>\.json|/sample\.json)", re.DOTALL)
 """A sample in an `.eval` file, which is a zip archive: one member, or a folder of parts if it is large."""
@@ -84,9 +84,7 @@ class SampleRecord(BaseModel):
 
     def dialogue(self) -> DialogueRecord | None:
         """What our solver wrote down; None in a log of another solver."""
-        prefix = f"{Dialogue.__name__}:"
-        facts = {k.removeprefix(prefix): v for k, v in self.store.items() if k.startswith(prefix)}
-        return DialogueRecord.model_validate(facts) if facts else None
+        return record_in(self.store.items())
 
 
 class SpokenRecord(SampleRecord):

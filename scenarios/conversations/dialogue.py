@@ -1,7 +1,9 @@
 """What a conversation leaves behind: written by the solver, read by scorers, training and probes."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
+from inspect_ai.solver import TaskState
 from inspect_ai.util import StoreModel
 from pydantic import BaseModel, Field
 
@@ -329,3 +331,25 @@ class DialogueRecord(BaseModel):
 
 class Dialogue(StoreModel, DialogueRecord):
     """The record of one conversation in the store of its sample."""
+
+
+def record_in(store: Iterable[tuple[str, Any]]) -> DialogueRecord | None:
+    """The record among the facts of a sample's store; None if there is none.
+
+    Raises:
+        ValidationError: It is not as this version writes it.
+    """
+    own = f"{Dialogue.__name__}:"
+    facts = {name.removeprefix(own): value for name, value in store if name.startswith(own)}
+    return DialogueRecord.model_validate(facts) if facts else None
+
+
+def dialogue_of(state: TaskState) -> DialogueRecord:
+    """The record of a sample that is scored, checked once; an empty one if our solver did not write any.
+
+    For who reads: `state.store_as(Dialogue)`, in which changes stay, checks each field at each look.
+
+    Raises:
+        ValidationError: As `record_in`.
+    """
+    return record_in(state.store.items()) or DialogueRecord()

@@ -4,7 +4,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.commands.scorer_options import known_options
-from scenarios.conversations.dialogue import Dialogue
+from scenarios.conversations.dialogue import dialogue_of
 from scorers.metrics import by_gameable
 
 
@@ -21,7 +21,7 @@ def acted(states: str | list[str] = "acted,regretted") -> Scorer:
     wanted = set(states.split(",") if isinstance(states, str) else states)
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        dialogue = state.store_as(Dialogue)
+        dialogue = dialogue_of(state)
         entered = [t.entered for t in dialogue.turns if t.entered]
         metadata = {"scale": "0-1", "entered": entered, "stopped": dialogue.stopped}
         if not entered:

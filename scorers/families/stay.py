@@ -4,7 +4,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 
 from scenarios.commands.scorer_options import known_options
-from scenarios.conversations.dialogue import Dialogue
+from scenarios.conversations.dialogue import dialogue_of
 from scorers.metrics import by_gameable
 
 
@@ -18,7 +18,7 @@ def stay() -> Scorer:
     """
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
-        dialogue = state.store_as(Dialogue)
+        dialogue = dialogue_of(state)
         left = dialogue.stopped == "terminal_state"
         metadata = {"left": left, "stopped": dialogue.stopped}
         if not dialogue.turns or dialogue.stopped not in ("terminal_state", "turns"):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem
 from inspect_ai.solver import TaskState
 
-from scenarios.conversations.dialogue import Dialogue, Session, Turn
+from scenarios.conversations.dialogue import Session, Turn, dialogue_of
 from scenarios.conversations.text import (
     NAMES,
     Part,
@@ -40,7 +40,7 @@ class Reply(NamedTuple):
 
 def replies_of(state: TaskState, *, from_the_first: bool = False) -> list[Reply]:
     """The agent's replies in a sample; see `replies`."""
-    dialogue = state.store_as(Dialogue)
+    dialogue = dialogue_of(state)
     return replies(state.messages, dialogue.turns, dialogue.sessions, from_the_first=from_the_first)
 
 
@@ -86,7 +86,7 @@ def notes_of(state: TaskState, *, together: bool) -> list[Reply]:
         state: What is judged.
         together: Each comes with the notes before it; else by itself.
     """
-    written = [ChatMessageAssistant(content=n.written) for _, n in state.store_as(Dialogue).notes()]
+    written = [ChatMessageAssistant(content=n.written) for _, n in dialogue_of(state).notes()]
     return [
         Reply(number, None, note, written[:number] if together else [note], {})
         for number, note in enumerate(written, start=1)
@@ -100,7 +100,7 @@ def session_ends(state: TaskState, *, from_the_first: bool) -> list[tuple[int, R
         state: What is judged.
         from_the_first: Each comes with all sessions up to it; else with its own alone.
     """
-    dialogue = state.store_as(Dialogue)
+    dialogue = dialogue_of(state)
     spoken = replies(state.messages, dialogue.turns, dialogue.sessions, from_the_first=from_the_first)
     found: list[tuple[int, Reply]] = []
     for session in dialogue.sessions:

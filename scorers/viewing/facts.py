@@ -10,7 +10,7 @@ from inspect_ai.solver import TaskState
 
 from analysis.logs.scores import FACTS
 from scenarios.commands.scorer_options import known_options
-from scenarios.conversations.dialogue import Dialogue
+from scenarios.conversations.dialogue import dialogue_of
 from scorers.judging.annotation import scenario_of
 
 
@@ -35,7 +35,7 @@ def facts() -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:  # noqa: ARG001
         scenario = scenario_of(state, FACTS)
-        dialogue = state.store_as(Dialogue)
+        dialogue = dialogue_of(state)
         value: dict[str, str | int | float | bool | None] = {
             "user": "gameable" if scenario.gameable else "other",
             "topic": scenario.topic,
