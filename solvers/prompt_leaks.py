@@ -49,8 +49,8 @@ def leaks(text: str, persona: str, said: Sequence[str]) -> bool:
     directions = _directions(persona)
     if any(not _holds(run, said) for run in _shared(own, directions, LEAK_WORDS)):
         return True
-    for run in _shared(_same_person(own), _same_person(directions), LEAK_WORDS):
-        if not any(_has(_same_person(s), run) for s in said):
+    for run in runs(_same_person(own), LEAK_WORDS):
+        if _has(_same_person(directions), run) and not any(_has(_same_person(s), run) for s in said):
             return True
     shared = _shared(own, directions, DIRECTION_WORDS)
     if any(_DIRECTING & set(run) and not _holds(run, said) for run in shared):

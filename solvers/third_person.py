@@ -26,8 +26,13 @@ _LINE = re.compile(
 @cache
 def kind(name: str) -> re.Pattern[str]:
     """Words of one kind of `stage_words.yaml`."""
-    words = yaml.safe_load(_WORDS.read_text(encoding="utf-8"))[name].split("\n")
+    words = _kinds()[name].split("\n")
     return re.compile(rf"(?<![\w'])(?:{'|'.join(filter(None, words))})(?!\w)", re.IGNORECASE)
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    return yaml.safe_load(_WORDS.read_text(encoding="utf-8"))
 
 
 def without_quotes(text: str) -> str:

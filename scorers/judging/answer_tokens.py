@@ -134,6 +134,8 @@ def steps_of(tokens: Sequence[Logprob]) -> list[Step]:
 def _encoded(token: Logprob | TopLogprob) -> bytes:
     if token.bytes and max(token.bytes) < 256:  # some providers give code points
         return bytes(token.bytes)
+    if token.token.isascii() and "<" not in token.token:
+        return token.token.encode()
     if byte := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token.token):
         return bytes.fromhex(byte[1])
     bare = token.token.lstrip("".join(_SPACES))
@@ -152,7 +154,7 @@ def _decoded(data: bytes) -> tuple[str, bytes]:
 
 def joins_digits(tokens: Sequence[Logprob]) -> bool:
     """Whether the tokenizer is seen to write several digits in one token."""
-    spelled = (a.token for t in tokens for a in (t, *(t.top_logprobs or [])))
+    spelled = (a.token for t in tokens for a in (t, *(t.top_logprobs or [])) if len(a.token) > 1)
     return any(_MANY_DIGITS.fullmatch(piece.lstrip("".join(_SPACES))) for piece in spelled)
 
 

@@ -15,6 +15,7 @@ token, and an answer off the scale gives no value, where theirs counts 0.
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import NamedTuple, Self
@@ -131,7 +132,8 @@ async def judge(
         _instructions(question.system),
         ChatMessageUser(content=f"{transcript}\n\n{question.ask}"),
     ]
-    blank = Judgement(role=role, model=str(asked), question=name, mode=judging.mode)
+    # one string for all judgements: Inspect keeps those of all samples to the end, for the metrics
+    blank = Judgement(role=role, model=sys.intern(str(asked)), question=name, mode=sys.intern(judging.mode))
     support = ANSWERS[question.scale]
     with outside_limits():
         if judging.weighed:
