@@ -1,6 +1,6 @@
 """What the suite adds to Inspect: CPU seconds per model call, and memory over the number of samples.
 
-    python benchmarks/tasks/overhead.py [--samples 500] [--turns 5] [--memory 500 5000]
+    python benchmarks/tasks/overhead.py [--samples 504] [--turns 5] [--memory 504 5040]
 
 The therapy task with all judges against the simplest solver and scorers that make the same calls with
 prompts of the same lengths, both on a model that answers at once. Each measurement has its own process.
@@ -165,12 +165,14 @@ def main() -> None:
             f"{found['wall']:>8.1f} {found['peak_mb']:>8.0f}"
         )
     print(f"suite / simplest: {costs['suite'] / costs['simplest']:.2f}")
-    for samples in arguments.memory:
-        found = in_own_process("suite", samples, 2)
-        print(
-            f"peak memory at {samples} samples x 2 turns: {found['peak_mb']:.0f} MB ({found['wall']:.0f} s)",
-            flush=True,
-        )
+    for kind in ("simplest", "suite"):
+        peaks = {samples: in_own_process(kind, samples, 2)["peak_mb"] for samples in arguments.memory}
+        told = ", ".join(f"{peak:.0f} MB at {samples} samples" for samples, peak in peaks.items())
+        if len(peaks) > 1:
+            (fewest, low), (most, high) = min(peaks.items()), max(peaks.items())
+            told += f"; {1024 * (high - low) / (most - fewest):.0f} KB a sample"
+        if peaks:
+            print(f"{kind:>10} x 2 turns, peak memory: {told}", flush=True)
 
 
 if __name__ == "__main__":
