@@ -35,6 +35,16 @@ OPTIMIZERS: dict[str, Make] = {
         torch.optim.Muon(m, lr=MATRIX_LEARNING_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(o, lr=LEARNING_RATE, **ADAM),
     ],
+    "ours, five steps": lambda m, o: [
+        Muon(
+            m,
+            o,
+            lr=MATRIX_LEARNING_RATE,
+            adam_lr=LEARNING_RATE,
+            weight_decay=0.01,
+            coefficients=[(3.4445, -4.7750, 2.0315)] * 5,  # Muon's own
+        )
+    ],
     "ours": lambda m, o: [Muon(m, o, lr=MATRIX_LEARNING_RATE, adam_lr=LEARNING_RATE, weight_decay=0.01)],
 }
 

@@ -6,8 +6,8 @@
 `talk`: the agent talks with a user who says fixed lines, through a whole Inspect eval; `cast`: with one that
 the same model plays, and is judged by it; `engine`: tokens go through the engine alone, and replies are of 4
 tokens to the most. Repeats take turns, each from an empty prefix cache; medians are shown, and the range of
-wall seconds. It is checked that both have said the same: replies are greedy, since seeds have come
-to draw otherwise; the roles of `cast` draw all the same, and part. `wait` is the share of a batch's steps that an
+wall seconds. It is checked that both have said the same: replies are greedy, since seeds have come to draw
+otherwise; the roles of `cast` draw all the same, and part. `wait` is the share of a batch's steps that an
 answer would wait for the longest beside it, if all were one batch: 1 - mean / longest.
 """
 
