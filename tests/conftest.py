@@ -94,6 +94,14 @@ def _evals_do_nothing_in_vain() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_waits_for_the_disk() -> Iterator[None]:
+    """A file that is flushed outlives the machine, not only the process, and no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def family_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
