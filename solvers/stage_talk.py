@@ -94,12 +94,15 @@ def _apart(text: str) -> list[str]:
 def _is_about_the_making(text: str, names: Names, least: int = KINDS_THAT_MEET) -> bool:
     """Whether kinds of words meet that tell of a part or a text as something to be made."""
     spoken_of = third_person(names)
-    person, made = spoken_of.person(text), kind("craft").search(text) is not None
+    person, taken = spoken_of.person(text), spoken_of.taken_as_a_part(text)
     forms = len({m.group(0).lower() for m in kind("form").finditer(text)})
+    prompt = kind("prompt").search(text) is not None
+    if not (person or prompt or taken or forms):  # nothing of a part: as most messages are
+        return False
+    made = kind("craft").search(text) is not None
     if made and not forms and not person and kind("elsewhere").search(text):
         return False
-    taken, foretold = spoken_of.taken_as_a_part(text), spoken_of.foretold(text)
-    planned, prompt = (kind(name).search(text) is not None for name in ("duty", "prompt"))
+    foretold, planned = spoken_of.foretold(text), kind("duty").search(text) is not None
     short = kind("short").search(text) is not None
     meeting = [
         person,
@@ -114,9 +117,8 @@ def _is_about_the_making(text: str, names: Names, least: int = KINDS_THAT_MEET) 
         forms > 1 or (forms > 0 and short and least == KINDS_APART),
         prompt,
     ]
-    of_a_part = person or prompt or taken or forms > 0
     to_be_made = planned or forms > 0 or foretold or taken or spoken_of.named(text)
-    return sum(meeting) >= least and of_a_part and to_be_made
+    return sum(meeting) >= least and to_be_made
 
 
 def announces(text: str, names: Names) -> bool:
