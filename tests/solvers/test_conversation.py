@@ -3,12 +3,12 @@ from types import SimpleNamespace
 import pytest
 from inspect_ai.event import SentinelEvent
 from inspect_ai.log import EvalLog
-from inspect_ai.model import ChatMessageUser
+from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
 
 from scenarios.conversations.dialogue import Dialogue
 from scenarios.loader import load_family
 from scorers.preference import preference
-from solvers.views import OPENING
+from solvers.views import OPENING, users_view
 from tests.support.conversations import FAMILY, said, the_samples
 from tests.support.told import asked, output, told
 
@@ -40,6 +40,27 @@ def test_user_sees_the_conversation_from_its_own_side_and_no_agent_prompt(conver
     system = the_samples(log)[0].messages[0]
     assert system.role == "system"
     assert "Kim likes chess." in system.text
+
+
+def test_what_the_others_were_told_before_is_the_same_message_again(converse):
+    user, judge = told(["I see.", "Go on.", "Well."]), told({"no": 1.0})
+    converse(turns=4, states=1, gameable=0.0, roles={"user": user, "transition": judge})
+    earlier, later = asked(user)[1:]
+    assert [m.id for m in later[: len(earlier)]] == [m.id for m in earlier]
+    assert [m.text for m in later[len(earlier) :]] == ["Go on.", "Hello."]
+    systems, questions = zip(*asked(judge), strict=True)
+    assert len({m.id for m in systems}) == 1
+    assert len({m.id for m in questions}) == len({m.text for m in questions}) == 4
+
+
+def test_a_note_told_afterwards_is_not_lost_on_who_heard_the_message_before(converse):
+    said_before = [ChatMessageUser(content="Hi."), ChatMessageAssistant(content="Hello.")]
+    before = users_view("You are Kim.", said_before, {}, {"notes"})
+    told_now = {said_before[1].id or "": "A week later."}
+    now = users_view("You are Kim.", said_before, told_now, {"notes"}, before)
+    assert "A week later." in now[-1].text
+    assert [m.id for m in now[:-1]] == [m.id for m in before[:-1]]
+    assert now[-1].id != before[-1].id
 
 
 def test_transition_to_a_terminal_state_ends_the_conversation(converse):
