@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from providers.local.batch import Batching, Forward
+from providers.local.batches.batch import Batching, Forward
+from providers.local.batches.prompts import PromptRow
 from providers.local.decoding import Decoder, Ending, Written, decode
 from providers.local.kv_cache.layers import ATTENTION, STATE, growing_cache
-from providers.local.prompts import PromptRow
 from providers.local.sampling import SamplingSettings
 from providers.local.singly import Generate, decode_singly
 

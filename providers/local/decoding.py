@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from providers.local.batch import Batch, Batching, Forward
+from providers.local.batches.batch import Batch, Batching, Forward
+from providers.local.batches.prompts import PromptRow
 from providers.local.kv_cache.prefixes import PrefixCache
-from providers.local.prompts import PromptRow
 from providers.local.sampling import Sampler, SamplingSettings, draw_keys
 from providers.local.watching import Readers, RowTrace
 

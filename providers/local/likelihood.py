@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 
 from providers.chat.errors import ChatTemplateError
-from providers.local.batch import Batch, Batching, Forward
+from providers.local.batches.batch import Batch, Batching, Forward
+from providers.local.batches.prompts import PromptRow
 from providers.local.kv_cache.prefixes import PrefixCache
-from providers.local.prompts import PromptRow
 
 OPTION = "completions"
 """In `extra_body` of a call's config: texts whose likelihoods are asked for instead of an answer."""

@@ -15,9 +15,9 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from providers.local.batches.prompts import PromptRow
 from providers.local.decoding import Continued, Ending, note
 from providers.local.kv_cache.prefixes import Found
-from providers.local.prompts import PromptRow
 from providers.local.sampling import Sampler, draw_keys
 from providers.local.watching import Readers
 

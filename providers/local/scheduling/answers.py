@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from providers.local.batches.prompts import PromptRow
 from providers.local.decoding import Continued, Ending
-from providers.local.prompts import PromptRow
 from providers.local.request import Generated, Request
 
 Decode = Callable[..., str]

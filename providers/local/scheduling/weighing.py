@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from providers.local.adapters import BASE
-from providers.local.batch import Batching
+from providers.local.batches.batch import Batching
 from providers.local.kv_cache.prefixes import PrefixCache
 from providers.local.likelihood import Weighed, weigh, weigh_singly
 from providers.local.request import Request

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from providers.local.adapters import BASE
-from providers.local.batch import Batching
+from providers.local.batches.batch import Batching
 from providers.local.decoding import Decoder
 from providers.local.kv_cache.prefixes import PrefixCache
 from providers.local.request import Request

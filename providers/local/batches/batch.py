@@ -6,6 +6,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from transformers import DynamicCache
 
+from providers.local.batches.prompts import (
+    PromptRow,
+    alike_long,
+    equal_lengths,
+    left_padded,
+    not_begun_by_others,
+    once_each,
+)
 from providers.local.kv_cache.layers import (
     KeptRows,
     begin,
@@ -19,14 +27,6 @@ from providers.local.kv_cache.layers import (
     trim,
 )
 from providers.local.kv_cache.prefixes import Found, Layers, Numbers, PrefixCache
-from providers.local.prompts import (
-    PromptRow,
-    alike_long,
-    equal_lengths,
-    left_padded,
-    not_begun_by_others,
-    once_each,
-)
 from providers.local.watching import Readers, RowTrace, Watch
 
 ROUNDS = 3

@@ -1,0 +1,1 @@
+"""Rows that go through a model together, and which of their prompts are read at once."""
