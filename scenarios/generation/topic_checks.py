@@ -148,7 +148,8 @@ def _of_facets(
             at: tuple[Any, ...] = ("facets", name) if isinstance(given, list) else ("facets", name, kind)
             for number, item in enumerate(alternatives(facets, name, kind)):
                 for text in variables_of(name, item).values():
-                    yield Template(where, (*at, number), text)
+                    if "{" in text:  # hundreds of them have no variables, for each topic and kind
+                        yield Template(where, (*at, number), text)
 
 
 def _shared(file: FamilyFile, topic: TopicFile, family: Located, source: Located) -> Iterator[Template]:
