@@ -252,6 +252,7 @@ def stored(out, name):
     }
 
 
+@pytest.mark.slow
 def test_two_processes_store_what_one_does(model, tmp_path):
     data = written(tmp_path / "a.jsonl", conversations(40))
     capture(asked(model, data, tmp_path / "one", batch_tokens=64))

@@ -69,6 +69,7 @@ def metrics(log: EvalLog) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_log_of_one(tmp_path: Path) -> None:
     one = roll_out(rollout_in(tmp_path / "one"), own_process=False)
     rollout = rollout_in(tmp_path / "two")
