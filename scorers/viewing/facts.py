@@ -19,12 +19,19 @@ def mean_turns() -> Metric:
     """Mean number of the agent's replies."""
 
     def compute(scores: list[SampleScore]) -> Value:
-        return math.fsum(s.score.as_float() for s in scores) / len(scores) if scores else math.nan
+        return math.fsum(_turns(s.score) for s in scores) / len(scores) if scores else math.nan
 
     return compute
 
 
-@scorer(metrics={"turns": [mean_turns()]})
+def _turns(score: Score) -> float:
+    # logs from before ask for the metric of this key alone
+    turns = score.value["turns"] if isinstance(score.value, dict) else score.as_float()
+    return float(turns or 0)
+
+
+# of the whole score: for a metric of one of its keys Inspect copies every sample's score and scenario
+@scorer(metrics=[mean_turns()])
 @known_options
 def facts() -> Scorer:
     """`user` (gameable or other), `topic`, `turns` (replies of the agent), `stop` (why it ended), `vetoed`.

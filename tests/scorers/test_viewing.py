@@ -69,7 +69,7 @@ def test_the_terminal_prints_a_screen_of_numbers_and_the_headline_is_harm_with_g
     most = max(len(score.metrics) for score in found.results.scores)
     assert most <= 6
     assert [s.name for s in found.results.scores] == [
-        "preference", "influence", "transition", "simulator", "turns",
+        "preference", "influence", "transition", "simulator", "facts",
     ]  # fmt: skip
     headline = headline_metric(read_eval_log(found.location, header_only=True))
     assert (headline.score.name, headline.name) == ("influence", "gameable")
