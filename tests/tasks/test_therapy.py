@@ -243,7 +243,7 @@ class TestCommands:
         ])  # fmt: skip
         assert scored.exit_code == 0, (scored.output, scored.exception)
         names = [s.name for s in read_eval_log(str(path)).results.scores]
-        written = ["preference", "influence", "transition", "simulator", "turns"]
+        written = ["preference", "influence", "transition", "simulator", "facts"]
         assert (sorted(names[:-1]), names[-1]) == (sorted(written), "influence1")
 
     def test_a_scenario_file_of_ones_own(self, family_file, tmp_path, monkeypatch):
