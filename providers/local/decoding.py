@@ -7,6 +7,8 @@ that is most of the time (benchmarks/providers/rollouts.py shows the difference)
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -131,10 +133,10 @@ class Decoder:
         most: int = 2**31,
     ) -> None:
         self._most = most
-        self._given = (forward, batching, config, pad, device, prefixes or PrefixCache(0), readers)
-        self._given_alone = (forward, batching, config, pad, device, PrefixCache(0))
+        self._new_batch = partial(Batch, forward, batching, config, pad, device)
+        self._prefixes = prefixes or PrefixCache(0)
         self._pad, self._device, self._readers, self._ending = pad, device, readers, ending
-        self._batch = Batch(*self._given)
+        self._batch = self._new_batch(self._prefixes, readers)
         self._places: list[Continued | None] = []
         """Of the batch; None: nobody's."""
 
@@ -160,7 +162,7 @@ class Decoder:
         new = [Continued(row, self._ending) for row in rows]
         if self._readers is not None:
             self._readers.open_for(watch for own in [*self.rows, *new] for watch in own.trace.watches)
-        batch = Batch(*self._given)
+        batch = self._new_batch(self._prefixes, self._readers)
         logits = batch.read_prompts(rows, [own.trace for own in new])
         places: list[Continued | None] = [*new]
         fed = self._go_on(batch, places, logits)
@@ -235,11 +237,10 @@ class Decoder:
                 randoms[place] = own.random
             keys = draw_keys(randoms, its.device)
             tokens, doubtful = self._samplers[settings].draw(its, keys)
-            if bool(doubtful.any()):
-                unsure = set(doubtful.nonzero()[:, 0].tolist())
-                for place, own in rows:
-                    if place in unsure:
-                        tokens[place] = self._drawn_alone(own, keys[place : place + 1])
+            drawing = dict(rows)
+            for place in doubtful.nonzero()[:, 0].tolist():
+                if place in drawing:
+                    tokens[place] = self._drawn_alone(drawing[place], keys[place : place + 1])
             note([(place, own.written) for place, own in rows], tokens, its, settings)
             for _, own in rows:
                 own.drawn()
@@ -250,12 +251,8 @@ class Decoder:
         The row is read anew, so that it makes no difference what of it was kept, either.
         """
         whole = own.row._replace(prompt=[*own.row.prompt, *own.written.tokens])
-        batch = Batch(*self._given_alone)
-        if self._readers is None:
-            logits = batch.read_prompts([whole])
-        else:
-            with self._readers.away():
-                logits = batch.read_prompts([whole])
+        with nullcontext() if self._readers is None else self._readers.away():
+            logits = self._new_batch(PrefixCache(0)).read_prompts([whole])
         return self._samplers[own.row.settings].draw(logits, key).tokens[0]
 
     def _take_in(self, batch: Batch, new: Sequence[tuple[int, Continued, int]]) -> None:

@@ -16,18 +16,19 @@ from scorers.judging.annotation import scenario_of
 
 @metric(scores="unreduced")
 def mean_turns() -> Metric:
-    """Mean number of the agent's replies."""
+    """Mean number of the agent's replies, over the samples that have one; NaN if none has."""
 
     def compute(scores: list[SampleScore]) -> Value:
-        return math.fsum(_turns(s.score) for s in scores) / len(scores) if scores else math.nan
+        known = [turns for s in scores if (turns := _turns(s.score)) is not None]
+        return math.fsum(known) / len(known) if known else math.nan
 
     return compute
 
 
-def _turns(score: Score) -> float:
+def _turns(score: Score) -> float | None:
     # logs from before ask for the metric of this key alone
-    turns = score.value["turns"] if isinstance(score.value, dict) else score.as_float()
-    return float(turns or 0)
+    turns = score.value.get("turns") if isinstance(score.value, dict) else score.as_float()
+    return None if turns is None else float(turns)
 
 
 # of the whole score: for a metric of one of its keys Inspect copies every sample's score and scenario

@@ -436,7 +436,7 @@ class TestWhatGoesWrong:
         assert lent == [engine_of(model).model]
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("temperature", [0.0, 1e-4])  # of logits that differ by as little
 def test_rounding_beside_others_turns_no_draw(saved, temperature):
     noise = torch.Generator().manual_seed(0)
     turned = []

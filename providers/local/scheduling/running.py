@@ -1,6 +1,7 @@
 """The batch that is at work, and whose rows are whose."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from providers.local.decoding import Continued, Decoder, Ending
 from providers.local.request import Request
@@ -60,13 +61,9 @@ class RunningBatch:
             for row in gone:
                 del self._rows[row]
 
-    def pause(self) -> None:
+    def paused(self) -> AbstractContextManager[None]:
         """Something else goes through the model, which none of those who read along shall see."""
-        self._readers.close()
-
-    def resume(self) -> None:
-        """Go on."""
-        self._readers.open_for(watch for request in self.requests for watch in request.watches)
+        return self._readers.away()
 
     def give_up(self) -> list[Request]:
         """All requests, none of which is answered."""

@@ -233,14 +233,13 @@ class Worker:
 
     def _weigh_between(self, running: RunningBatch, requests: list[Request]) -> None:
         """Between two steps of a batch: it is over soon."""
-        running.pause()
-        try:
-            self._weighing.answer(requests)
-        except torch.OutOfMemoryError:
-            self._set_apart([r for r in requests if r.weighed is None])
-        except Exception as error:
-            self._fail([r for r in requests if r.weighed is None], error)
-        running.resume()
+        with running.paused():
+            try:
+                self._weighing.answer(requests)
+            except torch.OutOfMemoryError:
+                self._set_apart([r for r in requests if r.weighed is None])
+            except Exception as error:
+                self._fail([r for r in requests if r.weighed is None], error)
         self._announcer.announce([r for r in requests if r.weighed is not None])
 
     # -- one by one -------------------------------------------------------------------------------
