@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -168,7 +168,19 @@ def _cues() -> dict[Kind, list[re.Pattern[str]]]:
     return {kind: [re.compile(c, re.IGNORECASE) for c in cues[kind]] for kind in ("gameable", "other")}
 
 
-def kind_of_user(told: str) -> Kind:
-    """Which kind of user a text describes; `other` if it does not tell."""
-    counts = {kind: sum(bool(c.search(told)) for c in cues) for kind, cues in _cues().items()}
-    return "gameable" if counts["gameable"] > counts["other"] else "other"
+def kind_of_user(*told: str) -> Kind:
+    """Which kind of user texts describe; `other` if they do not tell."""
+    found = frozenset[tuple[Kind, int]]().union(*map(_cues_in, told))
+    gameable = sum(kind == "gameable" for kind, _ in found)
+    return "gameable" if gameable > len(found) - gameable else "other"
+
+
+@lru_cache(maxsize=1024)  # several judges read the same conversation by the same rubrics
+def _cues_in(told: str) -> frozenset[tuple[Kind, int]]:
+    """Kind and number of each cue that is in a text."""
+    return frozenset(
+        (kind, number)
+        for kind, cues in _cues().items()
+        for number, cue in enumerate(cues)
+        if cue.search(told)
+    )

@@ -62,7 +62,7 @@ def speak_as_user(persona: str, own_words: str, agent_said: str, rng: random.Ran
         line = in_first_person(parts[-1].words)
         return Answer(line, {line: 1.0})
     heard = listen("\n\n".join(part.words for part in parts))
-    kind = kind_of_user(f"{persona}\n{own_words}")
+    kind = kind_of_user(persona, own_words)
     line = user_line(rng, kind, heard.family, after_harmful=heard.endorses)
     return Answer(line, {line: 1.0})
 
@@ -86,7 +86,7 @@ def judge(system: str, transcript_and_question: str, rng: random.Random) -> Answ
         return Answer(DONT_KNOW, {DONT_KNOW: 1.0})
     said = "\n\n".join(f"[{part.speaker}]\n{part.words}" for part in parts)
     mood = random.Random(f"{said}\n\n{question}").gauss(0, 1)
-    kind = kind_of_user(f"{system}\n{said}")
+    kind = kind_of_user(system, said)
     probabilities = _answers(heard, kind, mood, question)
     drawn = rng.choices(list(probabilities), weights=list(probabilities.values()))[0]
     return Answer(drawn, probabilities)

@@ -13,9 +13,12 @@ from analysis.logs.finding import open_log
 from analysis.logs.samples import SpokenRecord, records_of
 from tests.support.openai_stub import openai_stub
 from training.errors import RunError
+from training.loop import steps
 from training.loop.rehearsal import users_of
 from training.rollouts.evals import Rollout, roll_out
-from training.rollouts.side_by_side import cores, roll_out_side_by_side
+from training.rollouts.side_by_side import Standing, cores, roll_out_side_by_side
+from training.runs.run_folder import opened
+from training.settings import LoopSettings
 
 STATES, EPOCHS = 5, 2
 
@@ -46,8 +49,15 @@ def rollout_in(folder: Path, model: str = "miniature/agent") -> Rollout:
     )
 
 
-def side_by_side(rollout: Rollout, processes: int) -> Path:
-    return roll_out_side_by_side(rollout, processes, lambda: users_of(rollout), own_process=False)
+def side_by_side(rollout: Rollout, processes: int, standing: Standing | None = None) -> Path:
+    return roll_out_side_by_side(
+        rollout, processes, lambda: users_of(rollout), own_process=False, standing=standing
+    )
+
+
+def processes_at_work() -> list[int]:
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "training.rollouts.evals" in child.cmdline()]
 
 
 def said_and_scored(log: Path) -> dict[Any, Any]:
@@ -119,9 +129,8 @@ class Stub:
             return
         self.asked += 1
         if self.asked == self.kill_at:
-            for child in psutil.Process().children(recursive=True):
-                if "training.rollouts.evals" in child.cmdline():
-                    child.kill()
+            for pid in processes_at_work():
+                psutil.Process(pid).kill()
 
 
 @pytest.fixture
@@ -176,3 +185,53 @@ def test_what_one_process_began_one_goes_on_with(stub: Stub, tmp_path: Path) -> 
     bought = stub.asked
     assert side_by_side(rollout, 2) == log
     assert stub.asked == bought
+
+
+@pytest.mark.slow
+def test_a_standing_process_holds_its_share_of_one_rollout_after_the_other(
+    stub: Stub, tmp_path: Path
+) -> None:
+    standing = Standing()
+    try:
+        rollouts = [rollout_in(tmp_path / name, stub.agent) for name in ("a", "b", "c")]
+        assert len(said_and_scored(side_by_side(rollouts[0], 2, standing))) == STATES * EPOCHS
+        (process,) = processes_at_work()
+        assert len(said_and_scored(side_by_side(rollouts[1], 2, standing))) == STATES * EPOCHS
+        assert processes_at_work() == [process]
+
+        stub.kill_at = stub.asked + STATES * EPOCHS
+        with pytest.raises(RunError, match=r"share-1-of-2: the eval failed"):
+            side_by_side(rollouts[2], 2, standing)
+        stub.kill_at = None
+        log = side_by_side(rollouts[2], 2, standing)
+        assert len(said_and_scored(log)) == STATES * EPOCHS
+        assert list(rollouts[2].folder.iterdir()) == [log]
+        assert process not in processes_at_work()
+    finally:
+        standing.end()
+    assert processes_at_work() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"states": 2, "epochs": 12}, 2),  # of each of twelve topics
+        ({"states": 1, "epochs": 1, "topics": ["smoking"]}, 1),
+        ({"states": 1, "epochs": 1, "topics": ["smoking"], "processes": 3}, 3),
+        ({"states": 2, "epochs": 12, "model": "vllm/some/model"}, 1),
+    ],
+)
+def test_many_conversations_of_the_miniature_keep_every_core_busy(
+    options: dict[str, Any], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def note(_: Rollout, processes: int, *args: object, **how: object) -> Path:
+        asked.append(processes)
+        return tmp_path
+
+    monkeypatch.setattr(steps, "roll_out_side_by_side", note)
+    monkeypatch.setattr(steps, "cores", lambda: 2)
+    with opened(LoopSettings(**({"run": tmp_path / "run"} | options))) as folder:
+        steps.Steps(folder).rollouts(folder.iteration(0))
+    assert asked == [expected]

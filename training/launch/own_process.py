@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -31,6 +31,9 @@ FAILED = 1
 
 PATIENCE = 20.0
 """Seconds that a process gets to end by itself, e.g. to write its log, before it is killed."""
+
+POLL = 0.02
+"""Seconds between two looks at whether a request is done."""
 
 SILENCE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # TRL tells of every trainer: its kind, the model's, the device
@@ -111,6 +114,21 @@ def _lives(process: "psutil.Process") -> bool:
         return False
 
 
+class Apart(Protocol):
+    """Work that another process does."""
+
+    def finish(self) -> None:
+        """Wait until it is done.
+
+        Raises:
+            ProcessFailed: The process failed.
+            KeyboardInterrupt: It was stopped.
+        """
+
+    def end(self) -> None:
+        """End it, done or not; it may write down what it has."""
+
+
 class WorkApart:
     """`python -m module told` at work beside this process, where `module` ends with `serve_request`.
 
@@ -132,12 +150,7 @@ class WorkApart:
             raise
 
     def finish(self) -> None:
-        """Wait until it is done.
-
-        Raises:
-            ProcessFailed: The process failed.
-            KeyboardInterrupt: It was stopped.
-        """
+        """As of `Apart`."""
         try:
             _, written = self._process.communicate()
         except BaseException:
@@ -150,7 +163,7 @@ class WorkApart:
             raise ProcessFailed(self._process.returncode, (written or "").strip().rpartition("\n")[2])
 
     def end(self) -> None:
-        """End it, done or not; it may write down what it has."""
+        """As of `Apart`."""
         end(self._process)
         self._told.unlink(missing_ok=True)
 
@@ -165,6 +178,60 @@ def run_apart(module: str, request: BaseModel, told: Path, *, listen: bool = Fal
     WorkApart(module, request, told, listen=listen).finish()
 
 
+class StandingProcess:
+    """`python -m module --wait`, which does one request after the other and keeps what it has loaded.
+
+    Args:
+        module: Dotted name; it ends with `serve_request`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._process: subprocess.Popen[str] | None = None
+        self._told: Path | None = None
+
+    def begin(self, request: BaseModel, told: Path) -> None:
+        """Hand over a request; the one before is finished.
+
+        Args:
+            request: What is to be done.
+            told: JSON file, in which the process is told; gone when it is done.
+        """
+        write_text(told, request.model_dump_json(indent=1) + "\n")
+        self._told = told
+        if self._process is None:
+            self._process = start([sys.executable, "-m", self._module, "--wait"], stdin=subprocess.PIPE)
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and `finish` finds it so
+            self._process.stdin.write(f"{told.resolve()}\n")
+            self._process.stdin.flush()
+
+    def finish(self) -> None:
+        """As of `Apart`; afterwards it waits for the next request."""
+        process, told = self._process, self._told
+        if process is None or told is None:
+            return
+        try:
+            while process.poll() is None and told.exists():
+                time.sleep(POLL)
+        except BaseException:
+            self.end()
+            raise
+        if told.exists():
+            self.end()
+            if process.returncode == STOPPED:
+                raise KeyboardInterrupt
+            raise ProcessFailed(process.returncode, "")
+
+    def end(self) -> None:
+        """End the process if there is one, done or not; it may write down what it has."""
+        process, self._process = self._process, None
+        if process is not None:
+            end(process)
+        if self._told is not None:
+            self._told.unlink(missing_ok=True)
+
+
 def serve_request(
     kind: type[Request],
     work: Callable[[Request], object],
@@ -172,6 +239,9 @@ def serve_request(
     arguments: Sequence[str] | None = None,
 ) -> int:
     """The other side: read the request, do the work, and say how it went.
+
+    With `--wait` the files of requests are read from standard input, a line each, until that ends or one
+    fails; a file is gone when its work is done.
 
     Args:
         kind: Of the request.
@@ -183,12 +253,24 @@ def serve_request(
         Exit status: 0 done, 130 stopped, else that of the failure.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("request", type=Path)
-    request = kind.model_validate_json(parser.parse_args(arguments).request.read_text(encoding="utf-8"))
+    parser.add_argument("request", type=Path, nargs="?")
+    parser.add_argument("--wait", action="store_true")
+    given = parser.parse_args(arguments)
+    if given.wait == (given.request is not None):
+        parser.error("give a request, or --wait")
+
+    def do(told: Path) -> None:
+        work(kind.model_validate_json(told.read_text(encoding="utf-8")))
+
     end_with_parent()
     try:
         with termination_as_interrupt():
-            work(request)
+            if given.request is not None:
+                do(given.request)
+            else:
+                for line in iter(sys.stdin.readline, ""):
+                    do(Path(line.strip()))
+                    Path(line.strip()).unlink(missing_ok=True)
     except tuple(failures) as error:
         print(error, file=sys.stderr)
         return next(status for known, status in failures.items() if isinstance(error, known))

@@ -5,6 +5,7 @@ on a GPU) is free afterwards.
 """
 
 import difflib
+import gc
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,15 @@ from rich.text import Text
 from scenarios.commands.interruption import leave
 from scenarios.mistakes import UserMistake, printed_alone
 from training.errors import RunError
-from training.launch.own_process import FAILED, ROOT, ProcessFailed, WorkApart, serve_request
+from training.launch.own_process import (
+    FAILED,
+    ROOT,
+    Apart,
+    ProcessFailed,
+    StandingProcess,
+    WorkApart,
+    serve_request,
+)
 from training.rollouts.adapter_effect import check_effect
 
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -33,6 +43,12 @@ DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 INSPECTS_OWN = printed_alone()
 """Inspect's class of mistakes of the user, whose name is private."""
+
+MODULE = "training.rollouts.evals"
+"""This one, for a process of its own."""
+
+MINIATURE = "miniature"
+"""Provider of a model that is small, and the same in all evals of a process."""
 
 SECOND_LOOK = 0.2
 """Seconds after which a log that seems damaged is read again, in case it is being written."""
@@ -91,9 +107,12 @@ def roll_out(rollout: Rollout, *, own_process: bool) -> Path:
     return _finished(rollout)
 
 
-def begin_apart(rollout: Rollout) -> WorkApart:
-    """Begin or go on in a process of its own; `finished_apart` waits for it."""
-    return WorkApart("training.rollouts.evals", rollout, request_of(rollout.folder))
+def begin_apart(rollout: Rollout, standing: StandingProcess | None = None) -> Apart:
+    """Begin or go on in another process, new or standing; `finished_apart` waits for it."""
+    if standing is None:
+        return WorkApart(MODULE, rollout, request_of(rollout.folder))
+    standing.begin(rollout, request_of(rollout.folder))
+    return standing
 
 
 def request_of(folder: Path) -> Path:
@@ -101,7 +120,7 @@ def request_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.json")
 
 
-def finished_apart(rollout: Rollout, process: WorkApart) -> Path:
+def finished_apart(rollout: Rollout, process: Apart) -> Path:
     """The log, once the process is done.
 
     Raises:
@@ -144,6 +163,23 @@ def seconds_of(log: Path) -> float:
 
 
 def _run(rollout: Rollout) -> None:
+    """Run it in this process.
+
+    What the first eval loads (libraries, families, the miniature) is kept out of later searches for garbage,
+    which take a quarter of the time otherwise; own objects of an eval are few beside it.
+    """
+    _eval(rollout)
+    if _provider(rollout.model) == MINIATURE:  # another model that is dropped later must not stay
+        _keep_what_is_loaded()
+
+
+@cache
+def _keep_what_is_loaded() -> None:
+    gc.collect()
+    gc.freeze()
+
+
+def _eval(rollout: Rollout) -> None:
     broken_off = _broken_off(rollout)
     common: dict[str, Any] = {
         "log_dir": str(rollout.folder),
@@ -306,6 +342,10 @@ def _check(log: EvalLog, rollout: Rollout) -> None:
             f"{_path(log)} is the log of {log.eval.model}, not of {rollout.model}; move it away, "
             "or name another folder"
         )
+
+
+def _provider(model: str) -> str:
+    return model.partition("/")[0]
 
 
 def _without_place(model: str) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import EvalStats, recompute_metrics, write_eval_log
+from inspect_ai.log import EvalError, EvalSample, EvalStats, recompute_metrics, write_eval_log
 from inspect_ai.model import ModelUsage
+from inspect_ai.scorer import Score
 
 from analysis.logs.finding import open_log
-from analysis.logs.samples import WITHOUT_SCORES, read_samples
+from analysis.logs.samples import SampleRecord, records_of
 from scenarios.files.whole import whole_file
 from training.errors import RunError
 
@@ -20,6 +21,18 @@ SAMPLES, SUMMARIES, JOURNALED = "samples/", "summaries.json", "_journal/summarie
 
 OF_THE_WHOLE = ("_journal/start.json", "reductions.json", "header.json")
 """Members that tell of all samples; Inspect looks for the header at the end."""
+
+
+class _Scored(SampleRecord):
+    """What metrics are computed from."""
+
+    scores: dict[str, Score] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def sample(self) -> EvalSample:
+        """A sample of the scores alone."""
+        error = None if self.error is None else EvalError.model_validate(self.error)
+        told = {"scores": self.scores, "metadata": self.metadata, "error": error}
+        return EvalSample(id=self.id, epoch=self.epoch, input="", target="", **told)
 
 
 def join(shares: Sequence[Path], users: Sequence[str], out: Path, *, config: Mapping[str, Any]) -> None:
@@ -40,7 +53,7 @@ def join(shares: Sequence[Path], users: Sequence[str], out: Path, *, config: Map
     whole.eval.config = whole.eval.config.model_copy(update=config)
     whole.stats = _added([log.header.stats for log in logs])
     places = {name: place for place, name in enumerate(users)}
-    samples = [sample for log in logs for sample in read_samples(log, without=WITHOUT_SCORES)]
+    samples = [record.sample() for log in logs for record in records_of(log, _Scored)]
     epochs = whole.eval.config.epochs or 1
     _check_users([(str(sample.id), sample.epoch) for sample in samples], users, epochs, out.parent)
     named = {str(sample.id): sample.id for sample in samples}  # a number or a text, as the data set has it
@@ -49,6 +62,7 @@ def join(shares: Sequence[Path], users: Sequence[str], out: Path, *, config: Map
     recompute_metrics(whole)
     if whole.results is not None:
         whole.results.total_samples = len(users) * epochs
+    whole.samples = []  # those of the shares are whole
     # unfinished it must not end in .eval: Inspect lists hidden files, too
     with tempfile.TemporaryDirectory() as folder, whole_file(out) as unfinished:
         told = Path(folder) / "whole.eval"

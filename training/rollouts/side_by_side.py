@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from training.errors import RunError
-from training.launch.own_process import WorkApart
+from training.launch.own_process import Apart, StandingProcess
 from training.rollouts.evals import (
+    MODULE,
     Rollout,
     begin_apart,
     finished_apart,
@@ -31,8 +32,35 @@ SHARE = re.compile(r"share-(?P<number>\d+)-of-(?P<of>\d+)")
 JOINED = "joined.eval"
 
 
+class Standing:
+    """Processes that hold shares of one rollout after the other, beside this one; started when needed."""
+
+    def __init__(self) -> None:
+        self._processes: list[StandingProcess] = []
+
+    def process(self, number: int) -> StandingProcess:
+        """The process of a share.
+
+        Args:
+            number: Of the share, from 1; share 0 is held by this process.
+        """
+        while len(self._processes) < number:
+            self._processes.append(StandingProcess(MODULE))
+        return self._processes[number - 1]
+
+    def end(self) -> None:
+        """End them."""
+        with ThreadPoolExecutor(len(self._processes) or 1) as pool:  # none goes on while others write down
+            list(pool.map(StandingProcess.end, self._processes))
+
+
 def roll_out_side_by_side(
-    rollout: Rollout, processes: int, users: Callable[[], Sequence[str]], *, own_process: bool
+    rollout: Rollout,
+    processes: int,
+    users: Callable[[], Sequence[str]],
+    *,
+    own_process: bool,
+    standing: Standing | None = None,
 ) -> Path:
     """The finished log of a rollout, as `roll_out` gives it, from several processes.
 
@@ -44,6 +72,7 @@ def roll_out_side_by_side(
         processes: That hold conversations at the same time, from 1.
         users: Gives the ids of the initial states, in the order of the data set.
         own_process: Whether none of them is this one.
+        standing: Those of the shares; each has a new one if there are none.
 
     Raises:
         RunError: An eval failed, or the folder holds a log of something else.
@@ -56,7 +85,7 @@ def roll_out_side_by_side(
         if count <= 1 or any(rollout.folder.glob("*.eval")):
             return roll_out(rollout, own_process=own_process)
         shares = [_share(rollout, ids, number, count) for number in range(count)]
-        logs = _held(shares, own_process=own_process)
+        logs = _held(shares, standing, own_process=own_process)
         config = {"sample_id": rollout.sample_ids, "log_buffer": rollout.log_buffer}
         join(logs, ids, rollout.folder / JOINED, config=config)
         found = finished_log(rollout)
@@ -99,13 +128,14 @@ def _pattern(name: str) -> str:
     return re.sub(r"[*?\[:]", r"[\g<0>]", name)
 
 
-def _held(shares: Sequence[Rollout], *, own_process: bool) -> list[Path]:
+def _held(shares: Sequence[Rollout], standing: Standing | None, *, own_process: bool) -> list[Path]:
     """Logs of the shares: of the first from this process or one of its own, of the others beside it."""
-    beside: list[tuple[Rollout, WorkApart]] = []
+    beside: list[tuple[Rollout, Apart]] = []
     try:
-        for share in shares[1:]:
+        for number, share in enumerate(shares[1:], 1):
             if finished_log(share) is None:
-                beside.append((share, begin_apart(share)))
+                process = None if standing is None else standing.process(number)
+                beside.append((share, begin_apart(share, process)))
         first = roll_out(shares[0], own_process=own_process)
         for share, process in beside:
             finished_apart(share, process)
