@@ -17,7 +17,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from providers.chat.errors import ChatTemplateError, ModelOptionError
+from providers.local import engines
 from providers.local.api import split_name
+from providers.local.engine import Engine
 from tests.support.tiny_models import TEMPLATE, tiny_adapter, tiny_model
 from tests.support.told import told
 
@@ -106,6 +108,21 @@ def test_the_evals_seed_is_that_of_other_roles_too(tmp_path, converse, seeds, sa
         log = converse(told("Hello."), turns=3, roles={"user": user}, seed=seed, max_samples=1 + 3 * number)
         said.append({s.id: [m.text for m in s.messages if m.role == "user"] for s in log.samples})
     assert (said[0] == said[1]) == same
+
+
+def test_an_eval_loads_its_model_once_and_as_it_is_told_to(tmp_path, converse, monkeypatch):
+    # Inspect makes a model that is not in its list again, by name alone, to look up how much it takes
+    loaded = []
+
+    def engine(options):
+        loaded.append(options.dtype)
+        return Engine(options)
+
+    monkeypatch.setattr(engines, "Engine", engine)
+    folder = tiny_model(tmp_path / "speaks", context=4096)
+    log = converse(get_model(f"local/{folder}", dtype="float64"))
+    assert log.status == "success", log.error
+    assert loaded == ["float64"]
 
 
 def test_the_checkpoints_own_sampling_is_not_used(base):
