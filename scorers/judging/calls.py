@@ -132,6 +132,9 @@ async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
     Raises:
         Exception: The first real error of a call, never a group of them.
     """
+    waiting = list(calls)
+    if len(waiting) == 1:
+        return [await waiting[0]]
     results: dict[int, T] = {}
 
     async def one(place: int, call: Awaitable[T]) -> None:
@@ -139,7 +142,7 @@ async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
 
     try:
         async with anyio.create_task_group() as group:
-            for place, call in enumerate(calls):
+            for place, call in enumerate(waiting):
                 group.start_soon(one, place, call)
     except BaseExceptionGroup as failed:
         raise first_error(failed) from None

@@ -195,6 +195,54 @@ def test_an_eval_that_was_stopped_is_an_interruption(
         rollouts.roll_out(rollout, own_process=False)
 
 
+BREAKS_ON_B = """
+from inspect_ai import Task, task
+from inspect_ai.dataset import Sample
+from inspect_ai.solver import generate, solver
+
+
+@solver
+def breaks():
+    async def solve(state, generate):
+        if state.sample_id == "b":
+            raise ValueError("breaks")
+        return await generate(state)
+
+    return solve
+
+
+@task
+def odd():
+    return Task([Sample(input="Hi", id=name) for name in "ab"], solver=[breaks()])
+"""
+
+
+def test_an_eval_that_is_stopped_as_it_goes_on_is_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Inspect 0.3.285 takes the first log of none then. Other errors of that kind are errors."""
+
+    def eval_retry_async(*_, **__):
+        return [][0]
+
+    def of_the_task(*_, **__):
+        raise IndexError("of the task")
+
+    task = tmp_path / "odd.py"
+    task.write_text(BREAKS_ON_B)
+    rollout = Rollout(
+        folder=tmp_path / "odd", task=str(task), task_args={}, model="told/model", seed=0, display="none"
+    )
+    with pytest.raises(RunError, match="breaks"):
+        rollouts.roll_out(rollout, own_process=False)
+    monkeypatch.setattr(rollouts, "eval_retry", eval_retry_async)
+    with pytest.raises(KeyboardInterrupt):
+        rollouts.roll_out(rollout, own_process=False)
+    monkeypatch.setattr(rollouts, "eval_retry", of_the_task)
+    with pytest.raises(RunError, match="IndexError: of the task"):
+        rollouts.roll_out(rollout, own_process=False)
+
+
 def test_how_the_agent_speaks_can_be_set_and_changes_no_other_role(tmp_path: Path):
     from inspect_ai.log import read_eval_log
 

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import time
+import traceback
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -195,7 +196,7 @@ def _eval(rollout: Rollout) -> None:
     if broken_off is not None:
         broken_off.eval.model_base_url = rollout.model_base_url  # the server may have moved since
         with _told_in_a_line(rollout):
-            logs = eval_retry(broken_off, **common)
+            logs = _retried(broken_off, common)
     else:
         logs = begun(
             rollout,
@@ -217,6 +218,17 @@ def _eval(rollout: Rollout) -> None:
     if rollout.adapter_check is not None:
         how = {"base_url": rollout.model_base_url, **rollout.model_args}
         check_effect(log, rollout.model, how, rollout.adapter_check)
+
+
+def _retried(broken_off: EvalLog, how: dict[str, Any]) -> list[EvalLog]:
+    """As `eval` gives it: no log if it was stopped before the first conversation."""
+    try:
+        return eval_retry(broken_off, **how)
+    except IndexError as error:
+        frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+        if frames[-1] != "eval_retry_async":  # there Inspect takes the first log of none (0.3.285)
+            raise
+        return []
 
 
 def begun(rollout: Rollout, **how: Any) -> list[EvalLog]:
