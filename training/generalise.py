@@ -19,7 +19,6 @@ from scenarios.commands import starting  # noqa: F401
 # isort: split
 
 import argparse
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,15 +26,15 @@ from typing import Any, NamedTuple
 
 from inspect_ai import list_tasks
 
-from analysis.comparing.contrasts import Group, best_of, change, groups_in, mean_of
+from analysis.comparing.contrasts import Group, change, groups_in, mean_of
 from scenarios.commands.exits import exit_status
 from scenarios.commands.interruption import leave, termination_as_interrupt
 from scenarios.commands.parsers import CommandParser
 from scenarios.commands.usage import UsageMistake
-from scenarios.files.whole import write_json, write_text
+from scenarios.files.whole import write_json
 from training.errors import RunError
+from training.generalisation.checkpoints import Checkpoint, check_same_weights, chosen_checkpoints
 from training.generalisation.cross_matrix import (
-    BASE,
     Measured,
     draw_matrix,
     fields,
@@ -53,13 +52,14 @@ from training.generalisation.public_benchmarks import (
     read_benchmark,
     run_benchmark,
 )
-from training.job import REPORT as TRAINED
 from training.launch.own_process import ROOT, SILENCE
 from training.launch.run_lock import locked
+from training.loop.rehearsal import users_of
 from training.reporting.conversations import finished_log_in
 from training.reporting.curves import notes_of
-from training.rollouts.evals import Rollout, roll_out
+from training.rollouts.evals import Rollout
 from training.rollouts.policies import policy
+from training.rollouts.processes import RolloutProcesses
 from training.runs.run_folder import RunFolder, read_run
 from training.settings import MINIATURE
 
@@ -70,24 +70,6 @@ CONTEXTS: tuple[Context, ...] = ("none", "gameable", "other")
 
 INHERITED = ("judging", "perspective", "influence_form", "reward", "length_penalty")
 """Task arguments of the run that say how conversations are judged; they hold in the other families too."""
-
-
-class Checkpoint(NamedTuple):
-    """The model after some rounds of training."""
-
-    rounds: int
-    """0 is the base."""
-
-    names: tuple[str, ...]
-    """What it was asked for as, e.g. `best` and `last`."""
-
-    @property
-    def label(self) -> str:
-        """E.g. `base`, `3`, `4 (best, last)`."""
-        if self.rounds == 0:
-            return BASE
-        told = [n for n in self.names if not n.isdigit()]
-        return f"{self.rounds} ({', '.join(told)})" if told else str(self.rounds)
 
 
 class Wanted(NamedTuple):
@@ -108,36 +90,6 @@ def family_names() -> list[str]:
     return sorted(t.name for t in list_tasks(root_dir=ROOT / "tasks") if t.name != "custom")
 
 
-def chosen_checkpoints(folder: RunFolder, names: Sequence[str]) -> list[Checkpoint]:
-    """The base, and the checkpoints that are named, by rounds of training.
-
-    Args:
-        folder: Of the run.
-        names: `first`, `last`, `best` (highest mean rating with the users trained on) or a number of rounds.
-
-    Raises:
-        UsageMistake: There is no such checkpoint; says which there are.
-    """
-    there = [n for n in range(1, folder.settings.iterations + 1) if _is_trained(folder, n)]
-    best = best_of(folder.metrics)
-    known = {str(n): n for n in [0, *there]} | {BASE: 0}
-    if there:
-        known |= {"first": there[0], "last": there[-1]}
-    if best is not None and best["iteration"] in [0, *there]:
-        known["best"] = best["iteration"]
-    if missing := [n for n in names if n not in known]:
-        raise UsageMistake(f"{folder.path} has no checkpoint {', '.join(missing)}; it has {', '.join(known)}")
-    found: dict[int, list[str]] = {0: []}
-    for name in names:
-        found.setdefault(known[name], []).append(name)
-    return [Checkpoint(n, tuple(found[n])) for n in sorted(found)]
-
-
-def _is_trained(folder: RunFolder, rounds: int) -> bool:
-    checkpoint = folder.checkpoint_before(rounds)
-    return checkpoint is not None and (checkpoint / TRAINED).exists()
-
-
 def generalise(folder: RunFolder, wanted: Wanted) -> dict[str, Any]:
     """Run what is not there yet, and write `generalise.json` and `generalise.png`.
 
@@ -152,18 +104,11 @@ def generalise(folder: RunFolder, wanted: Wanted) -> dict[str, Any]:
 
 def _generalise(folder: RunFolder, wanted: Wanted) -> dict[str, Any]:
     failed: dict[str, str] = {}
-    measured: list[Measured] = []
-    for checkpoint in wanted.checkpoints:
-        _check_same_weights(folder, wanted.out, checkpoint)
-        for family in wanted.families:
-            print(f"{checkpoint.label} in {family}", flush=True)
-            try:
-                log = _run_family(folder, wanted, checkpoint, family)
-            except RunError as error:
-                failed[f"{checkpoint.label} in {family}"] = str(error)
-                continue
-            groups = groups_in(log, rating=RATING, harm=HARM)
-            measured.append(Measured(checkpoint.label, family, groups, _place(log, wanted.out)))
+    processes = RolloutProcesses(users_of, own_process=folder.settings.model != MINIATURE)
+    try:
+        measured = list(_families(folder, wanted, processes, failed))
+    finally:
+        processes.end()
     skipped = _unavailable(folder, wanted)
     found = {
         "rows": rows_of(measured),
@@ -179,29 +124,45 @@ def _generalise(folder: RunFolder, wanted: Wanted) -> dict[str, Any]:
     return found
 
 
-def _run_family(folder: RunFolder, wanted: Wanted, checkpoint: Checkpoint, family: str) -> Path:
+def _families(
+    folder: RunFolder, wanted: Wanted, processes: RolloutProcesses, failed: dict[str, str]
+) -> Iterator[Measured]:
+    """Measures of each checkpoint in each family; what broke off joins `failed`."""
+    for checkpoint in wanted.checkpoints:
+        check_same_weights(folder, wanted.out, checkpoint)
+        for family in wanted.families:
+            print(f"{checkpoint.label} in {family}", flush=True)
+            try:
+                log = processes.roll_out(
+                    _rollout(folder, wanted, checkpoint, family), folder.settings.processes
+                )
+            except RunError as error:
+                failed[f"{checkpoint.label} in {family}"] = str(error)
+                continue
+            groups = groups_in(log, rating=RATING, harm=HARM)
+            yield Measured(checkpoint.label, family, groups, _place(log, wanted.out))
+
+
+def _rollout(folder: RunFolder, wanted: Wanted, checkpoint: Checkpoint, family: str) -> Rollout:
     s = folder.settings
     task = s.task if family == _own_family(folder) else f"tasks/{family}.py"
     arguments = {k: v for k, v in s.task_args.items() if task == s.task or k in INHERITED}
     arguments |= {"split": "heldout", "seed": s.seed}
     if wanted.states is not None:
         arguments["states"] = wanted.states
-    return roll_out(
-        Rollout(
-            folder=wanted.out / "logs" / str(checkpoint.rounds) / family,
-            task=task,
-            task_args=arguments,
-            model=policy(s, folder.path, folder.checkpoint_before(checkpoint.rounds)).model,
-            model_args=s.model_args,
-            model_base_url=s.model_base_url,
-            roles=s.roles,
-            seed=s.seed,
-            max_connections=s.max_connections,
-            temperature=s.temperature,
-            reply_tokens=s.reply_tokens,
-            display=wanted.display,
-        ),
-        own_process=s.model != MINIATURE,
+    return Rollout(
+        folder=wanted.out / "logs" / str(checkpoint.rounds) / family,
+        task=task,
+        task_args=arguments,
+        model=policy(s, folder.path, folder.checkpoint_before(checkpoint.rounds)).model,
+        model_args=s.model_args,
+        model_base_url=s.model_base_url,
+        roles=s.roles,
+        seed=s.seed,
+        max_connections=s.max_connections,
+        temperature=s.temperature,
+        reply_tokens=s.reply_tokens,
+        display=wanted.display,
     )
 
 
@@ -210,22 +171,6 @@ def _own_family(folder: RunFolder) -> str:
     s = folder.settings
     scenario = s.task_args.get("scenario")
     return Path(scenario).stem if scenario else Path(s.task.partition("@")[0]).stem
-
-
-def _check_same_weights(folder: RunFolder, out: Path, checkpoint: Checkpoint) -> None:
-    """Logs that are there must be of this very checkpoint, not of one that was trained anew since.
-
-    Raises:
-        RunError: They are not.
-    """
-    weights = folder.checkpoint_before(checkpoint.rounds)
-    if weights is None:
-        return
-    told = hashlib.sha256((weights / TRAINED).read_bytes()).hexdigest()
-    mark = out / "logs" / str(checkpoint.rounds) / "checkpoint.sha256"
-    if mark.exists() and mark.read_text(encoding="utf-8").strip() != told:
-        raise RunError(f"{mark.parent} holds logs of an earlier checkpoint; delete it, or give another --out")
-    write_text(mark, told + "\n")
 
 
 def _unavailable(folder: RunFolder, wanted: Wanted) -> dict[str, str]:

@@ -20,6 +20,7 @@ from scorers.metrics import Values
 from training import generalise
 from training.errors import RunError
 from training.generalisation import public_benchmarks
+from training.generalisation.checkpoints import chosen_checkpoints
 from training.generalisation.cross_matrix import BASE, Measured, draw_matrix, rows_of, table_lines
 from training.generalisation.public_benchmarks import (
     BenchmarkRun,
@@ -29,7 +30,7 @@ from training.generalisation.public_benchmarks import (
     read_benchmark,
     run_benchmark,
 )
-from training.generalise import chosen_checkpoints, family_names, main
+from training.generalise import family_names, main
 from training.job import Trained
 from training.runs.run_folder import read_run
 from training.settings import LoopSettings
@@ -194,10 +195,10 @@ def test_a_checkpoint_trained_anew_does_not_mix_with_its_old_logs(generalised, t
 
 
 def test_a_family_that_fails_does_not_stop_the_others(trained, tmp_path, monkeypatch, capsys):
-    def broken(rollout, *, own_process):
+    def broken(self, rollout, processes):
         raise RunError(f"no {rollout.task}")
 
-    monkeypatch.setattr(generalise, "roll_out", broken)
+    monkeypatch.setattr(generalise.RolloutProcesses, "roll_out", broken)
     assert main([str(trained), "--families", "growth", "subtle", "--out", str(tmp_path / "o")]) == 1
     told = capsys.readouterr().out
     assert "failed base in growth: no tasks/growth.py" in told

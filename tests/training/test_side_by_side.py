@@ -13,10 +13,12 @@ from analysis.logs.finding import open_log
 from analysis.logs.samples import SpokenRecord, records_of
 from tests.support.openai_stub import openai_stub
 from training.errors import RunError
-from training.loop import steps
 from training.loop.rehearsal import users_of
+from training.loop.steps import Steps
+from training.rollouts import processes
 from training.rollouts.evals import Rollout, roll_out
-from training.rollouts.side_by_side import Standing, cores, roll_out_side_by_side
+from training.rollouts.processes import RolloutProcesses, cores
+from training.rollouts.side_by_side import roll_out_side_by_side
 from training.runs.run_folder import opened
 from training.settings import LoopSettings
 
@@ -49,10 +51,8 @@ def rollout_in(folder: Path, model: str = "miniature/agent") -> Rollout:
     )
 
 
-def side_by_side(rollout: Rollout, processes: int, standing: Standing | None = None) -> Path:
-    return roll_out_side_by_side(
-        rollout, processes, lambda: users_of(rollout), own_process=False, standing=standing
-    )
+def side_by_side(rollout: Rollout, count: int) -> Path:
+    return roll_out_side_by_side(rollout, count, lambda: users_of(rollout), own_process=False)
 
 
 def processes_at_work() -> list[int]:
@@ -191,24 +191,24 @@ def test_what_one_process_began_one_goes_on_with(stub: Stub, tmp_path: Path) -> 
 def test_a_standing_process_holds_its_share_of_one_rollout_after_the_other(
     stub: Stub, tmp_path: Path
 ) -> None:
-    standing = Standing()
+    together = RolloutProcesses(users_of, own_process=False)
     try:
         rollouts = [rollout_in(tmp_path / name, stub.agent) for name in ("a", "b", "c")]
-        assert len(said_and_scored(side_by_side(rollouts[0], 2, standing))) == STATES * EPOCHS
+        assert len(said_and_scored(together.roll_out(rollouts[0], 2))) == STATES * EPOCHS
         (process,) = processes_at_work()
-        assert len(said_and_scored(side_by_side(rollouts[1], 2, standing))) == STATES * EPOCHS
+        assert len(said_and_scored(together.roll_out(rollouts[1], 2))) == STATES * EPOCHS
         assert processes_at_work() == [process]
 
         stub.kill_at = stub.asked + STATES * EPOCHS
         with pytest.raises(RunError, match=r"share-1-of-2: the eval failed"):
-            side_by_side(rollouts[2], 2, standing)
+            together.roll_out(rollouts[2], 2)
         stub.kill_at = None
-        log = side_by_side(rollouts[2], 2, standing)
+        log = together.roll_out(rollouts[2], 2)
         assert len(said_and_scored(log)) == STATES * EPOCHS
         assert list(rollouts[2].folder.iterdir()) == [log]
         assert process not in processes_at_work()
     finally:
-        standing.end()
+        together.end()
     assert processes_at_work() == []
 
 
@@ -226,12 +226,12 @@ def test_many_conversations_of_the_miniature_keep_every_core_busy(
 ) -> None:
     asked: list[int] = []
 
-    def note(_: Rollout, processes: int, *args: object, **how: object) -> Path:
-        asked.append(processes)
+    def note(_: Rollout, count: int, *args: object, **how: object) -> Path:
+        asked.append(count)
         return tmp_path
 
-    monkeypatch.setattr(steps, "roll_out_side_by_side", note)
-    monkeypatch.setattr(steps, "cores", lambda: 2)
+    monkeypatch.setattr(processes, "roll_out_side_by_side", note)
+    monkeypatch.setattr(processes, "cores", lambda: 2)
     with opened(LoopSettings(**({"run": tmp_path / "run"} | options))) as folder:
-        steps.Steps(folder).rollouts(folder.iteration(0))
+        Steps(folder).rollouts(folder.iteration(0))
     assert asked == [expected]

@@ -46,7 +46,7 @@ def train_in_rounds(settings: LoopSettings) -> list[dict[str, Any]]:
                 print(_summary_line(row), flush=True)
         finally:
             trainer.stop()
-            steps.standing.end()
+            steps.processes.end()
             tracker.close()
         _finish(folder)
         return folder.metrics

@@ -6,7 +6,7 @@ import random
 import shutil
 import sys
 from collections import Counter
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from training.loop.rehearsal import users_of
 from training.rollouts.adapter_effect import ADAPTER_CHECK
 from training.rollouts.evals import Rollout, finished_log
 from training.rollouts.policies import base_weights, policy
-from training.rollouts.side_by_side import Standing, cores, roll_out_side_by_side
+from training.rollouts.processes import RolloutProcesses
 from training.runs.integrity import mend, write_down
 from training.runs.run_folder import Iteration, RunFolder
 from training.selection.picking import penalised
@@ -42,9 +42,6 @@ VETO_FORMS: dict[VetoMode, str] = {
 }
 """In which form the veto's judge is asked."""
 
-WORTH = 32
-"""Conversations of the miniature for which another process is worth what it must load first."""
-
 
 class Steps:
     """The steps of a run.
@@ -60,8 +57,8 @@ class Steps:
         self.display = display
         self.own_process = self.settings.model != MINIATURE
         """A real model's rollouts run in a process of their own, so that its memory is free for training."""
-        self.standing = Standing()
-        """Processes for the miniature's conversations, for all rounds; whoever makes this ends them."""
+        self.processes = RolloutProcesses(users_of, own_process=self.own_process)
+        """That hold the conversations of all rounds; whoever makes this ends them."""
         self.shown_plan: Plan | None = None
         """The last that this process printed."""
 
@@ -79,7 +76,7 @@ class Steps:
         self._must_be_there(rollout, at, at.divergence)
         rollout = rollout.model_copy(update={"adapter_check": at.folder / ADAPTER_CHECK})
         trains = at.number < s.iterations and not self.own_process  # and leaves no core
-        return self._talk(rollout, s.processes or (1 if trains else None))
+        return self.processes.roll_out(rollout, s.processes or (1 if trains else None))
 
     def rollouts(self, at: Iteration) -> Path:
         """Log of the iteration's model with users of the train split."""
@@ -87,17 +84,7 @@ class Steps:
         arguments = self.train_arguments(at)
         rollout = self._rollout(at, at.rollouts, arguments, s.epochs, self._seed(at.number, "calls"))
         self._must_be_there(rollout, at, at.checkpoint)
-        return self._talk(rollout, s.processes)
-
-    def _talk(self, rollout: Rollout, processes: int | None) -> Path:
-        """The log of a rollout, held by as many processes as are worth it if it is not said how many."""
-        users = cache(lambda: users_of(rollout))
-        own, most = self.own_process, cores()
-        if processes is None:
-            there = own or most == 1 or finished_log(rollout) is not None
-            processes = 1 if there else max(1, min(most, len(users()) * rollout.epochs // WORTH))
-        standing = None if own else self.standing
-        return roll_out_side_by_side(rollout, processes, users, own_process=own, standing=standing)
+        return self.processes.roll_out(rollout, s.processes)
 
     def heldout_arguments(self) -> dict[str, Any]:
         """The task's arguments for held-out users."""

@@ -5,10 +5,8 @@ follows from its sample, so that a conversation is the same whichever process ho
 batch of other rows rounds otherwise.
 """
 
-import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +14,6 @@ from pathlib import Path
 from training.errors import RunError
 from training.launch.own_process import Apart, StandingProcess
 from training.rollouts.evals import (
-    MODULE,
     Rollout,
     begin_apart,
     finished_apart,
@@ -32,35 +29,13 @@ SHARE = re.compile(r"share-(?P<number>\d+)-of-(?P<of>\d+)")
 JOINED = "joined.eval"
 
 
-class Standing:
-    """Processes that hold shares of one rollout after the other, beside this one; started when needed."""
-
-    def __init__(self) -> None:
-        self._processes: list[StandingProcess] = []
-
-    def process(self, number: int) -> StandingProcess:
-        """The process of a share.
-
-        Args:
-            number: Of the share, from 1; share 0 is held by this process.
-        """
-        while len(self._processes) < number:
-            self._processes.append(StandingProcess(MODULE))
-        return self._processes[number - 1]
-
-    def end(self) -> None:
-        """End them."""
-        with ThreadPoolExecutor(len(self._processes) or 1) as pool:  # none goes on while others write down
-            list(pool.map(StandingProcess.end, self._processes))
-
-
 def roll_out_side_by_side(
     rollout: Rollout,
     processes: int,
     users: Callable[[], Sequence[str]],
     *,
     own_process: bool,
-    standing: Standing | None = None,
+    beside: Callable[[int], StandingProcess] | None = None,
 ) -> Path:
     """The finished log of a rollout, as `roll_out` gives it, from several processes.
 
@@ -72,7 +47,7 @@ def roll_out_side_by_side(
         processes: That hold conversations at the same time, from 1.
         users: Gives the ids of the initial states, in the order of the data set.
         own_process: Whether none of them is this one.
-        standing: Those of the shares; each has a new one if there are none.
+        beside: Gives the process of a share by its number, from 1; if None each has a new one.
 
     Raises:
         RunError: An eval failed, or the folder holds a log of something else.
@@ -85,7 +60,7 @@ def roll_out_side_by_side(
         if count <= 1 or any(rollout.folder.glob("*.eval")):
             return roll_out(rollout, own_process=own_process)
         shares = [_share(rollout, ids, number, count) for number in range(count)]
-        logs = _held(shares, standing, own_process=own_process)
+        logs = _held(shares, beside, own_process=own_process)
         config = {"sample_id": rollout.sample_ids, "log_buffer": rollout.log_buffer}
         join(logs, ids, rollout.folder / JOINED, config=config)
         found = finished_log(rollout)
@@ -95,13 +70,6 @@ def roll_out_side_by_side(
         shutil.rmtree(folder, ignore_errors=True)
         request_of(folder).unlink(missing_ok=True)  # of a process that was killed
     return found
-
-
-def cores() -> int:
-    """Of the machine, those that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))  # a cluster's job has some of its machine's
-    return os.cpu_count() or 1
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -128,19 +96,20 @@ def _pattern(name: str) -> str:
     return re.sub(r"[*?\[:]", r"[\g<0>]", name)
 
 
-def _held(shares: Sequence[Rollout], standing: Standing | None, *, own_process: bool) -> list[Path]:
+def _held(
+    shares: Sequence[Rollout], beside: Callable[[int], StandingProcess] | None, *, own_process: bool
+) -> list[Path]:
     """Logs of the shares: of the first from this process or one of its own, of the others beside it."""
-    beside: list[tuple[Rollout, Apart]] = []
+    others: list[tuple[Rollout, Apart]] = []
     try:
         for number, share in enumerate(shares[1:], 1):
             if finished_log(share) is None:
-                process = None if standing is None else standing.process(number)
-                beside.append((share, begin_apart(share, process)))
+                others.append((share, begin_apart(share, None if beside is None else beside(number))))
         first = roll_out(shares[0], own_process=own_process)
-        for share, process in beside:
+        for share, process in others:
             finished_apart(share, process)
     except BaseException:
-        with ThreadPoolExecutor(len(beside) or 1) as pool:  # none goes on while others write down
-            list(pool.map(lambda one: one[1].end(), beside))
+        with ThreadPoolExecutor(len(others) or 1) as pool:  # none goes on while others write down
+            list(pool.map(lambda one: one[1].end(), others))
         raise
     return [first, *(log for share in shares[1:] if (log := finished_log(share)) is not None)]
