@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 INGREDIENTS = (
     "miniature/words",
     "miniature/corpus.py",
+    "miniature/gradients.py",
     "miniature/grammar.py",
     "miniature/optimizer.py",
     "miniature/pretrain.py",
@@ -66,10 +67,7 @@ def _trained(folder: Path) -> dict[str, float]:
 
 def _train(folder: Path) -> dict[str, float]:
     """In its own process, which ends with this one, as it sets global seeds, and for its memory."""
-    threads = str(min(2, os.cpu_count() or 1))  # more gain nothing, fewer take half as long again
-    # threads that spin long while they wait for each other are eight times slower on a busy machine
-    quick = {"OMP_NUM_THREADS": threads, "GOMP_SPINCOUNT": "1000", "TOKENIZERS_PARALLELISM": "true"}
-    environment = tied(os.environ | quick)
+    environment = tied(os.environ | {"TOKENIZERS_PARALLELISM": "true"})
     command = [sys.executable, "-m", "scenarios.commands.parent_process", "miniature.pretrain", str(folder)]
     pipe = subprocess.PIPE
     with subprocess.Popen(

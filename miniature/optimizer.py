@@ -58,7 +58,7 @@ class Muon(AdamW):
             {"params": list(matrices), "lr": lr, "matrices": True},
         ]
         self._coefficients = coefficients
-        super().__init__(groups, lr=adam_lr, betas=(0.9, 0.98), weight_decay=weight_decay)
+        super().__init__(groups, lr=adam_lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -98,5 +98,6 @@ def orthogonal(matrices: Tensor, coefficients: Coefficients = COEFFICIENTS) -> T
     x = x / (1.01 * x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for a, b, c in coefficients:
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        # a x + (b gram + c gram gram) x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
