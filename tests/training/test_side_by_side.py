@@ -1,6 +1,7 @@
 """A rollout in several processes: the same conversations, in the same one log, whatever stops it on the way."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -193,20 +194,25 @@ def test_a_standing_process_holds_its_share_of_one_rollout_after_the_other(
 ) -> None:
     together = RolloutProcesses(users_of, own_process=False)
     try:
-        rollouts = [rollout_in(tmp_path / name, stub.agent) for name in ("a", "b", "c")]
+        rollouts = [rollout_in(tmp_path / name, stub.agent) for name in ("a", "b", "c", "d")]
         assert len(said_and_scored(together.roll_out(rollouts[0], 2))) == STATES * EPOCHS
         (process,) = processes_at_work()
         assert len(said_and_scored(together.roll_out(rollouts[1], 2))) == STATES * EPOCHS
         assert processes_at_work() == [process]
 
+        psutil.Process(process).kill()  # while it waits
+        while psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert len(said_and_scored(together.roll_out(rollouts[2], 2))) == STATES * EPOCHS
+        assert process not in processes_at_work()
+
         stub.kill_at = stub.asked + STATES * EPOCHS
         with pytest.raises(RunError, match=r"share-1-of-2: the eval failed"):
-            together.roll_out(rollouts[2], 2)
+            together.roll_out(rollouts[3], 2)
         stub.kill_at = None
-        log = together.roll_out(rollouts[2], 2)
+        log = together.roll_out(rollouts[3], 2)
         assert len(said_and_scored(log)) == STATES * EPOCHS
-        assert list(rollouts[2].folder.iterdir()) == [log]
-        assert process not in processes_at_work()
+        assert list(rollouts[3].folder.iterdir()) == [log]
     finally:
         together.end()
     assert processes_at_work() == []

@@ -199,7 +199,7 @@ class StandingProcess:
         """
         write_text(told, request.model_dump_json(indent=1) + "\n")
         self._told = told
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:  # or killed while it waited
             self._process = start([sys.executable, "-m", self._module, "--wait"], stdin=subprocess.PIPE)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended, and `finish` finds it so
