@@ -99,7 +99,7 @@ class Cast(Options):
         None,
         ge=1,
         title="models",
-        description="that hold conversations side by side; the miniature: one a core, others: one",
+        description="that hold conversations side by side; the miniature: one a core, up to 4; others: one",
     )
 
     @field_validator("roles")

@@ -219,16 +219,17 @@ def test_a_standing_process_holds_its_share_of_one_rollout_after_the_other(
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "on", "expected"),
     [
-        ({"states": 2, "epochs": 12}, 2),  # of each of twelve topics
-        ({"states": 1, "epochs": 1, "topics": ["smoking"]}, 1),
-        ({"states": 1, "epochs": 1, "topics": ["smoking"], "processes": 3}, 3),
-        ({"states": 2, "epochs": 12, "model": "vllm/some/model"}, 1),
+        ({"states": 2, "epochs": 12}, 2, 2),  # of each of twelve topics
+        ({"states": 2, "epochs": 12}, 64, 4),  # each takes memory
+        ({"states": 1, "epochs": 1, "topics": ["smoking"]}, 2, 1),
+        ({"states": 1, "epochs": 1, "topics": ["smoking"], "processes": 3}, 2, 3),
+        ({"states": 2, "epochs": 12, "model": "vllm/some/model"}, 2, 1),
     ],
 )
 def test_many_conversations_of_the_miniature_keep_every_core_busy(
-    options: dict[str, Any], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], on: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 
@@ -237,7 +238,7 @@ def test_many_conversations_of_the_miniature_keep_every_core_busy(
         return tmp_path
 
     monkeypatch.setattr(processes, "roll_out_side_by_side", note)
-    monkeypatch.setattr(processes, "cores", lambda: 2)
+    monkeypatch.setattr(processes, "cores", lambda: on)
     with opened(LoopSettings(**({"run": tmp_path / "run"} | options))) as folder:
         Steps(folder).rollouts(folder.iteration(0))
     assert asked == [expected]

@@ -15,6 +15,11 @@ WORTH = 32
 """Conversations of the miniature for which another process is worth what it must load first."""
 
 
+MOST = 4
+"""Processes for the miniature's conversations, if nobody says more: each has libraries of .7 GB in memory,
+and of a round with four of them most is no longer conversations."""
+
+
 class RolloutProcesses:
     """Runs rollouts one after the other. Whoever makes this ends it.
 
@@ -22,7 +27,7 @@ class RolloutProcesses:
         users: Gives the ids of a rollout's initial states, in the order of the data set.
         own_process: A model whose memory must be free between rollouts: each has a process of its own, and
             one alone if nobody says more. Otherwise this process holds conversations, with others beside it
-            on every core that is worth it, which stay for the rollouts to come.
+            on cores that are worth it, at most `MOST` in all, which stay for the rollouts to come.
     """
 
     def __init__(self, users: Callable[[Rollout], Sequence[str]], *, own_process: bool) -> None:
@@ -42,8 +47,9 @@ class RolloutProcesses:
         """
         users = cache(lambda: self._users(rollout))
         if processes is None:
-            most = 1 if self._own_process or finished_log(rollout) is not None else cores()
-            processes = 1 if most == 1 else max(1, min(most, len(users()) * rollout.epochs // WORTH))
+            alone = self._own_process or finished_log(rollout) is not None or cores() == 1
+            worth = 1 if alone else len(users()) * rollout.epochs // WORTH
+            processes = max(1, min(cores(), worth, MOST))
         own = self._own_process
         beside = None if own else self._process
         return roll_out_side_by_side(rollout, processes, users, own_process=own, beside=beside)
