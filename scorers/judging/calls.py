@@ -133,14 +133,14 @@ async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
         Exception: The first real error of a call, never a group of them.
     """
     waiting = list(calls)
-    if len(waiting) == 1:
-        return [await waiting[0]]
     results: dict[int, T] = {}
 
     async def one(place: int, call: Awaitable[T]) -> None:
         results[place] = await call
 
     try:
+        if len(waiting) == 1:
+            return [await waiting[0]]
         async with anyio.create_task_group() as group:
             for place, call in enumerate(waiting):
                 group.start_soon(one, place, call)

@@ -9,7 +9,7 @@ from inspect_ai.model import GenerateConfig, get_model
 from benchmarks.scorers.judges import BEHAVIOURS, Shape, asked, grid, read_now, read_tokens, shapes
 from scenarios.conversations.dialogue import Judgement
 from scenarios.schema import Question
-from scorers.judging.calls import THOUGHT_TOKENS, NoLogprobs, RefusedSetting, first_error
+from scorers.judging.calls import THOUGHT_TOKENS, NoLogprobs, RefusedSetting, first_error, together
 from scorers.judging.judgement import Judging, judge
 from tests.support.judge_services import SERVICES, Service, spelled
 
@@ -184,6 +184,14 @@ class TestWhatServicesRefuse:
         assert isinstance(found, Judgement)
         group = ExceptionGroup("outer", [ExceptionGroup("inner", [ValueError("the real one"), OSError()])])
         assert str(first_error(group)) == "the real one"
+
+    @pytest.mark.parametrize("calls", [1, 2])
+    def test_it_is_that_of_a_call_too_that_makes_others(self, calls):
+        async def makes_others():
+            raise ExceptionGroup("of a call", [ValueError("the real one")])
+
+        with pytest.raises(ValueError, match="the real one"):
+            anyio.run(together, [makes_others() for _ in range(calls)])
 
 
 class TestThoughts:

@@ -177,6 +177,17 @@ def rollout(task: str, **arguments: object) -> Rollout:
     return Rollout(folder=Path("none"), task=task, task_args=arguments, model="none", seed=0)
 
 
+def test_a_look_at_the_task_that_is_stopped_is_an_interruption(tmp_path, monkeypatch):
+    """Inspect gives no log then."""
+    from training.loop import rehearsal
+    from training.rollouts.evals import Rollout
+
+    monkeypatch.setattr(rehearsal, "begun", lambda *_, **__: [])
+    rollout = Rollout(folder=tmp_path, task="tasks/therapy.py", task_args={}, model="miniature/agent", seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        rehearsal.users_of(rollout)
+
+
 def test_the_scores_of_a_task_are_known_before_anybody_talks():
     known = ["preference", "influence", "transition", "simulator"]
     assert sorted(scores_of(rollout("tasks/therapy.py", states=2))) == sorted([*known, "facts"])

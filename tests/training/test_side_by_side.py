@@ -218,6 +218,23 @@ def test_a_standing_process_holds_its_share_of_one_rollout_after_the_other(
     assert processes_at_work() == []
 
 
+def test_held_out_states_are_as_many_as_those_trained_on_if_nobody_says_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[int | None] = []
+
+    def note(rollout: Rollout, *args: object, **how: object) -> Path:
+        states.append(rollout.task_args.get("states"))
+        return tmp_path
+
+    monkeypatch.setattr(processes, "roll_out_side_by_side", note)
+    for number, given in enumerate(({}, {"states": 3}, {"states": 3, "heldout_states": 2})):
+        settings = LoopSettings.model_validate({"run": tmp_path / str(number), **given})
+        with opened(settings) as folder:
+            Steps(folder).heldout(folder.iteration(0))
+    assert states == [None, 3, 2]
+
+
 @pytest.mark.parametrize(
     ("options", "on", "expected"),
     [
@@ -225,7 +242,13 @@ def test_a_standing_process_holds_its_share_of_one_rollout_after_the_other(
         ({"states": 2, "epochs": 12}, 64, 4),  # each takes memory
         ({"states": 1, "epochs": 1, "topics": ["smoking"]}, 2, 1),
         ({"states": 1, "epochs": 1, "topics": ["smoking"], "processes": 3}, 2, 3),
+        (
+            {"epochs": 1, "topics": ["smoking", "gambling", "gaming", "drinking"]},
+            2,
+            2,
+        ),  # the task's own number
         ({"states": 2, "epochs": 12, "model": "vllm/some/model"}, 2, 1),
+        ({"states": 2, "epochs": 12, "roles": {"judge": "local/a/judge"}}, 2, 1),
     ],
 )
 def test_many_conversations_of_the_miniature_keep_every_core_busy(

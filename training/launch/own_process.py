@@ -6,11 +6,12 @@ started again beside what is left of it.
 
 import argparse
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -197,13 +198,19 @@ class StandingProcess:
             request: What is to be done.
             told: JSON file, in which the process is told; gone when it is done.
         """
-        write_text(told, request.model_dump_json(indent=1) + "\n")
+        if self._process is not None and self._process.poll() is not None:  # killed while it waited
+            self.end()
         self._told = told
-        if self._process is None or self._process.poll() is not None:  # or killed while it waited
-            self._process = start([sys.executable, "-m", self._module, "--wait"], stdin=subprocess.PIPE)
+        write_text(told, request.model_dump_json(indent=1) + "\n")
+        try:
+            if self._process is None:
+                self._process = start([sys.executable, "-m", self._module, "--wait"], stdin=subprocess.PIPE)
+        except BaseException:
+            told.unlink(missing_ok=True)
+            raise
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended, and `finish` finds it so
-            self._process.stdin.write(f"{told.resolve()}\n")
+            self._process.stdin.write(f"{json.dumps(str(told.resolve()))}\n")
             self._process.stdin.flush()
 
     def finish(self) -> None:
@@ -228,6 +235,9 @@ class StandingProcess:
         process, self._process = self._process, None
         if process is not None:
             end(process)
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):  # what it has not read is lost with it
+                process.stdin.close()
         if self._told is not None:
             self._told.unlink(missing_ok=True)
 
@@ -240,8 +250,8 @@ def serve_request(
 ) -> int:
     """The other side: read the request, do the work, and say how it went.
 
-    With `--wait` the files of requests are read from standard input, a line each, until that ends or one
-    fails; a file is gone when its work is done.
+    With `--wait` the files of requests are read from standard input, a line of JSON each, until that ends or
+    one fails; a file is gone when its work is done.
 
     Args:
         kind: Of the request.
@@ -268,12 +278,22 @@ def serve_request(
             if given.request is not None:
                 do(given.request)
             else:
-                for line in iter(sys.stdin.readline, ""):
-                    do(Path(line.strip()))
-                    Path(line.strip()).unlink(missing_ok=True)
+                for told in _requests():
+                    do(told)
+                    told.unlink(missing_ok=True)
     except tuple(failures) as error:
         print(error, file=sys.stderr)
         return next(status for known, status in failures.items() if isinstance(error, known))
     except KeyboardInterrupt:
         return STOPPED
     return 0
+
+
+def _requests() -> Iterator[Path]:
+    """Files of requests as they come. What the work itself starts finds an empty standard input."""
+    lines = os.fdopen(os.dup(sys.stdin.fileno()))
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, sys.stdin.fileno())
+    os.close(empty)
+    for line in iter(lines.readline, ""):
+        yield Path(json.loads(line))

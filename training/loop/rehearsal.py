@@ -121,7 +121,7 @@ def prompts_of(rollout: Rollout) -> list[dict[str, Any]]:
 def _begun(rollout: Rollout, folder: Path, **how: Any) -> EvalLog:
     arguments = {k: v for k, v in rollout.task_args.items() if k not in OWN_MODEL}
     stand_in = get_model(f"{STAND_IN}/model", memoize=False)
-    (log,) = begun(
+    logs = begun(
         rollout.model_copy(update={"task_args": arguments}),
         model=stand_in,
         model_roles=dict.fromkeys(ROLES, stand_in),
@@ -131,7 +131,9 @@ def _begun(rollout: Rollout, folder: Path, **how: Any) -> EvalLog:
         score_display=False,
         **how,
     )
-    return log
+    if not logs or logs[0].status == "cancelled":
+        raise KeyboardInterrupt
+    return logs[0]
 
 
 def _options_line(arguments: Mapping[str, Any]) -> str:

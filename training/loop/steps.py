@@ -91,7 +91,7 @@ class Steps:
         s = self.settings
         arguments = {
             "split": "heldout",
-            "states": s.heldout_states,
+            "states": s.heldout_states or s.states,
             "gameable": s.heldout_gameable,
             "topics": s.heldout_topics,
             "seed": s.seed,
@@ -132,7 +132,7 @@ class Steps:
             roles=s.roles,
             epochs=epochs,
             seed=seed,
-            log_buffer=max(10, arguments["states"] * epochs // 2),
+            log_buffer=max(10, arguments.get("states", 0) * epochs // 2),
             max_connections=s.max_connections,
             temperature=s.temperature,
             reply_tokens=s.reply_tokens,

@@ -91,6 +91,11 @@ class Rollout(BaseModel):
 
     display: str = "plain"
 
+    @property
+    def is_miniature(self) -> bool:
+        """Whether nobody in it is a real model."""
+        return all(_provider(model) == MINIATURE for model in (self.model, *self.roles.values()))
+
 
 def roll_out(rollout: Rollout, *, own_process: bool) -> Path:
     """The finished log of a rollout. One that is there is not run again; one that broke off is continued.
@@ -170,7 +175,7 @@ def _run(rollout: Rollout) -> None:
     which take a quarter of the time otherwise; own objects of an eval are few beside it.
     """
     _eval(rollout)
-    if _provider(rollout.model) == MINIATURE:  # another model that is dropped later must not stay
+    if rollout.is_miniature:  # another model that is dropped later must not stay
         _keep_what_is_loaded()
 
 

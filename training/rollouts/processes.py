@@ -26,8 +26,9 @@ class RolloutProcesses:
     Args:
         users: Gives the ids of a rollout's initial states, in the order of the data set.
         own_process: A model whose memory must be free between rollouts: each has a process of its own, and
-            one alone if nobody says more. Otherwise this process holds conversations, with others beside it
-            on cores that are worth it, at most `MOST` in all, which stay for the rollouts to come.
+            one alone if nobody says more. Otherwise this process holds conversations, and where all models
+            are the miniature's others beside it, as far as it is worth it, at most `MOST` in all, which stay
+            for the rollouts to come.
     """
 
     def __init__(self, users: Callable[[Rollout], Sequence[str]], *, own_process: bool) -> None:
@@ -47,8 +48,9 @@ class RolloutProcesses:
         """
         users = cache(lambda: self._users(rollout))
         if processes is None:
-            alone = self._own_process or finished_log(rollout) is not None or cores() == 1
-            worth = 1 if alone else len(users()) * rollout.epochs // WORTH
+            alone = self._own_process or not rollout.is_miniature or cores() == 1
+            there = alone or finished_log(rollout) is not None
+            worth = 1 if there else len(users()) * rollout.epochs // WORTH
             processes = max(1, min(cores(), worth, MOST))
         own = self._own_process
         beside = None if own else self._process
