@@ -35,7 +35,7 @@ class _Part(NamedTuple):
     """Of the tokens wanted, as shares of the batch's sum."""
 
 
-def add_gradients(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, threads: Executor) -> Tensor:
+def set_gradients(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, threads: Executor) -> Tensor:
     """Put the loss's gradients into the `grad` of the model's parameters, in place of what was there.
 
     The loss is the weighted mean of the cross entropy, in nats, over the batch's learnt tokens. The first

@@ -5,7 +5,6 @@ agent's words alone. Two CPU cores, a minute or so.
 """
 
 import json
-import os
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from transformers import (
 )
 
 from miniature.corpus import SHARES, Dialogue, Message, dialogues
-from miniature.gradients import PARTS, add_gradients
+from miniature.gradients import PARTS, set_gradients
 from miniature.grammar import listen, words
 from miniature.optimizer import Muon
 from scenarios.commands.parsers import CommandParser
@@ -108,14 +107,14 @@ def pretrain(folder: Path, *, seed: int = SEED, count: int = DIALOGUES) -> dict[
 
 
 class _AgentsWordsTrainer(Trainer):
-    """Its loss and gradients are `miniature.gradients`', on as many threads as there are parts and cores."""
+    """Its loss and gradients are `miniature.gradients`', each part of a batch on a thread."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._threads = ThreadPoolExecutor(min(PARTS, os.cpu_count() or 1))
+        self._threads = ThreadPoolExecutor(PARTS)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
-        return add_gradients(model, inputs["input_ids"], inputs["labels"], self._threads)
+        return set_gradients(model, inputs["input_ids"], inputs["labels"], self._threads)
 
 
 def _optimizer(model: LlamaForCausalLM) -> Muon:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from miniature.gradients import OPENING, OPENING_WEIGHT, UNLEARNT, add_gradients, hidden_states
+from miniature.gradients import OPENING, OPENING_WEIGHT, UNLEARNT, hidden_states, set_gradients
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def gradients(
     model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor, threads: int
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     with ThreadPoolExecutor(threads) as pool:
-        loss = add_gradients(model, ids, labels, pool)
+        loss = set_gradients(model, ids, labels, pool)
     return loss, [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 

@@ -242,11 +242,8 @@ def test_held_out_states_are_as_many_as_those_trained_on_if_nobody_says_more(
         ({"states": 2, "epochs": 12}, 64, 4),  # each takes memory
         ({"states": 1, "epochs": 1, "topics": ["smoking"]}, 2, 1),
         ({"states": 1, "epochs": 1, "topics": ["smoking"], "processes": 3}, 2, 3),
-        (
-            {"epochs": 1, "topics": ["smoking", "gambling", "gaming", "drinking"]},
-            2,
-            2,
-        ),  # the task's own number
+        # the task's own number of states
+        ({"epochs": 1, "topics": ["smoking", "gambling", "gaming", "drinking"]}, 2, 2),
         ({"states": 2, "epochs": 12, "model": "vllm/some/model"}, 2, 1),
         ({"states": 2, "epochs": 12, "roles": {"judge": "local/a/judge"}}, 2, 1),
     ],

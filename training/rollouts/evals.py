@@ -38,6 +38,7 @@ from training.launch.own_process import (
     serve_request,
 )
 from training.rollouts.adapter_effect import check_effect
+from training.rollouts.policies import provider_of
 
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 """What reading a log raises whose bytes are no log. Anything else may be otherwise in a moment."""
@@ -47,9 +48,6 @@ INSPECTS_OWN = printed_alone()
 
 MODULE = "training.rollouts.evals"
 """This one, for a process of its own."""
-
-MINIATURE = "miniature"
-"""Provider of a model that is small, and the same in all evals of a process."""
 
 SECOND_LOOK = 0.2
 """Seconds after which a log that seems damaged is read again, in case it is being written."""
@@ -94,7 +92,7 @@ class Rollout(BaseModel):
     @property
     def is_miniature(self) -> bool:
         """Whether nobody in it is a real model."""
-        return all(_provider(model) == MINIATURE for model in (self.model, *self.roles.values()))
+        return all(provider_of(model) == "miniature" for model in (self.model, *self.roles.values()))
 
 
 def roll_out(rollout: Rollout, *, own_process: bool) -> Path:
@@ -230,8 +228,8 @@ def _retried(broken_off: EvalLog, how: dict[str, Any]) -> list[EvalLog]:
     try:
         return eval_retry(broken_off, **how)
     except IndexError as error:
-        frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if frames[-1] != "eval_retry_async":  # there Inspect takes the first log of none (0.3.285)
+        # there Inspect takes the first log of none (0.3.285)
+        if traceback.extract_tb(error.__traceback__)[-1].name != "eval_retry_async":
             raise
         return []
 
@@ -359,10 +357,6 @@ def _check(log: EvalLog, rollout: Rollout) -> None:
             f"{_path(log)} is the log of {log.eval.model}, not of {rollout.model}; move it away, "
             "or name another folder"
         )
-
-
-def _provider(model: str) -> str:
-    return model.partition("/")[0]
 
 
 def _without_place(model: str) -> tuple[str, ...]:

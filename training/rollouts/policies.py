@@ -72,7 +72,7 @@ def base_weights(cast: Cast) -> str:
     """Folder or hub id of the weights that training starts from. The miniature is made first if need be."""
     if cast.base is not None:
         return str(Path(cast.base).resolve()) if Path(cast.base).exists() else cast.base
-    if _provider(cast.model) == "miniature":
+    if provider_of(cast.model) == "miniature":
         from miniature.checkpoint import base_checkpoint
 
         return str(base_checkpoint())
@@ -90,7 +90,7 @@ def policy(cast: Cast, run: Path, checkpoint: Path | None) -> Policy:
     """
     if checkpoint is None:
         return Policy(cast.model, "base")
-    provider, name = _provider(cast.model), str(checkpoint)
+    provider, name = provider_of(cast.model), str(checkpoint)
     told = checkpoint.relative_to(run).as_posix()
     if provider == "vllm":
         return Policy(f"{cast.model}:{checkpoint.resolve()}", told)
@@ -109,5 +109,6 @@ def _kind(checkpoint: Path) -> str:
         ) from None
 
 
-def _provider(model: str) -> str:
+def provider_of(model: str) -> str:
+    """What a model's name begins with."""
     return model.partition("/")[0]

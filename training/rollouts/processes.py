@@ -14,7 +14,6 @@ from training.rollouts.side_by_side import roll_out_side_by_side
 WORTH = 32
 """Conversations of the miniature for which another process is worth what it must load first."""
 
-
 MOST = 4
 """Processes for the miniature's conversations, if nobody says more: each has libraries of .7 GB in memory,
 and of a round with four of them most is no longer conversations."""
@@ -48,10 +47,9 @@ class RolloutProcesses:
         """
         users = cache(lambda: self._users(rollout))
         if processes is None:
-            alone = self._own_process or not rollout.is_miniature or cores() == 1
-            there = alone or finished_log(rollout) is not None
-            worth = 1 if there else len(users()) * rollout.epochs // WORTH
-            processes = max(1, min(cores(), worth, MOST))
+            most = min(cores(), MOST) if rollout.is_miniature and not self._own_process else 1
+            talks = most > 1 and finished_log(rollout) is None
+            processes = max(1, min(most, len(users()) * rollout.epochs // WORTH)) if talks else 1
         own = self._own_process
         beside = None if own else self._process
         return roll_out_side_by_side(rollout, processes, users, own_process=own, beside=beside)
